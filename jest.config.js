@@ -1,0 +1,27 @@
+// Tests run on the compiled output (dist/), which is exactly what production runs: worker threads and child processes
+// resolve the same files. See docs/adr/0001-tests-run-on-compiled-output.md.
+const base = {
+  testEnvironment: 'node',
+  transform: {},
+  modulePathIgnorePatterns: ['<rootDir>/.var/', '<rootDir>/.nx/'],
+  watchman: false,
+};
+const spec = (suffix) => [
+  `<rootDir>/libs/*/dist/**/*${suffix}`,
+  `<rootDir>/services/*/dist/**/*${suffix}`,
+  `<rootDir>/tools/*/dist/**/*${suffix}`,
+];
+
+export default {
+  testTimeout: 120_000,
+  projects: [
+    {
+      ...base,
+      displayName: 'unit',
+      testMatch: spec('.spec.js'),
+      testPathIgnorePatterns: ['/node_modules/', '\\.integration\\.spec\\.js$'],
+    },
+    { ...base, displayName: 'integration', testMatch: spec('.integration.spec.js') },
+    { ...base, displayName: 'e2e', testMatch: ['<rootDir>/e2e/dist/**/*.spec.js'] },
+  ],
+};

@@ -1,0 +1,223 @@
+import { z } from 'zod';
+import {
+  bytesSchema,
+  defineCommand,
+  defineEvent,
+  defineQuery,
+  emptySchema,
+  instantSchema,
+} from './define.js';
+import { captureDiskRequestSchema } from './disk-service.js';
+import { faultSchema } from './fault.js';
+import {
+  backupHostIdSchema,
+  chainIdSchema,
+  diskIdSchema,
+  openingIdSchema,
+  pointIdSchema,
+  poolIdSchema,
+  runItemIdSchema,
+  transferIdSchema,
+  vmIdSchema,
+  writerIdSchema,
+} from './ids.js';
+import { diskServiceEndpointSchema } from './inventory.js';
+import { poolSchema } from './pool.js';
+import { reasonCodeSchema } from './reason.js';
+
+export const compressionSchema = z.discriminatedUnion('mode', [
+  z.object({ mode: z.literal('none') }),
+  z.object({ mode: z.literal('fast') }),
+  z.object({ mode: z.literal('adjustable'), level: z.number().int().min(1).max(19) }),
+]);
+
+export const transferOptionsSchema = z.object({
+  compression: compressionSchema.default({ mode: 'fast' }),
+  disksPerVm: z.number().int().min(1).max(5).default(1),
+  streamsPerDisk: z.number().int().min(1).max(5).default(1),
+  bufferKiB: z.literal([64, 128, 256, 512, 1024, 2048, 4096, 8192]).default(1024),
+  reconnectMinutes: z.number().int().min(1).max(60).default(10),
+});
+
+export const backupDiskSchema = captureDiskRequestSchema.extend({
+  diskId: diskIdSchema,
+  role: z.enum(['system', 'data']),
+  bus: z.string(),
+  format: z.enum(['qcow2', 'raw']),
+  sizeBytes: bytesSchema,
+});
+
+/** Everything that a worker needs to make one point of one VM. */
+export const backupSpecSchema = z.object({
+  kind: z.literal('backup'),
+  pointId: pointIdSchema,
+  chainId: chainIdSchema,
+  pointKind: z.enum(['full', 'incremental']),
+  /** The point whose maps are read to find sameness by position; null for the first of a chain. */
+  parentPointId: pointIdSchema.nullable(),
+  pool: poolSchema,
+  vm: z.object({
+    vmId: vmIdSchema,
+    uuid: z.uuid(),
+    name: z.string(),
+    platformName: z.string(),
+    platformVersion: z.string(),
+  }),
+  /** The platform's configuration of the VM, kept whole in the manifest. */
+  configuration: z.record(z.string(), z.unknown()),
+  diskService: diskServiceEndpointSchema,
+  disks: z.array(backupDiskSchema).min(1).max(64),
+  options: transferOptionsSchema,
+});
+export type BackupSpec = z.infer<typeof backupSpecSchema>;
+
+export const restoreSpecSchema = z.object({
+  kind: z.literal('restore'),
+  pointId: pointIdSchema,
+  chainId: chainIdSchema,
+  pool: poolSchema,
+  diskService: diskServiceEndpointSchema,
+  disks: z
+    .array(
+      z.object({
+        target: z.string(),
+        path: z.string(),
+        format: z.enum(['qcow2', 'raw']),
+        sizeBytes: bytesSchema,
+      }),
+    )
+    .min(1)
+    .max(64),
+  options: transferOptionsSchema,
+});
+export type RestoreSpec = z.infer<typeof restoreSpecSchema>;
+
+export const transferSpecSchema = z.discriminatedUnion('kind', [backupSpecSchema, restoreSpecSchema]);
+export type TransferSpec = z.infer<typeof transferSpecSchema>;
+
+/** Bytes of one disk so far. `totalBytes` is what the extents call data (null until they are known). */
+export const diskProgressSchema = z.object({
+  target: z.string(),
+  totalBytes: bytesSchema.nullable(),
+  /** Read from the source (backup) or written to the target (restore). */
+  doneBytes: bytesSchema,
+  /** New in the pool, as stored (backup), or read from it (restore). */
+  storedBytes: bytesSchema,
+  /** Taken over from an earlier attempt without reading them again. */
+  resumedBytes: bytesSchema,
+});
+export type DiskProgress = z.infer<typeof diskProgressSchema>;
+
+export const transferResultSchema = z.object({
+  disks: z.array(diskProgressSchema.extend({ sizeBytes: bytesSchema, mapRoot: z.string() })),
+  capturedAt: instantSchema.nullable(),
+  method: z.enum(['live', 'offline', 'write']),
+  reasons: z.array(reasonCodeSchema),
+});
+export type TransferResult = z.infer<typeof transferResultSchema>;
+
+export const transferStateSchema = z.enum(['queued', 'running', 'succeeded', 'failed', 'stopped']);
+
+/**
+ * Starts a transfer; `transferId` makes it idempotent: sent again, the controller publishes its present state again.
+ * `ownerId` is the protection or restore that asked.
+ */
+export const startTransfer = defineCommand('data-mover', 'start-transfer', 1, {
+  payload: z.object({
+    transferId: transferIdSchema,
+    ownerId: runItemIdSchema,
+    group: z.string(),
+    spec: transferSpecSchema,
+  }),
+});
+/** Ends a transfer at the next block; its worker closes what it opened. Terminal state `stopped`. */
+export const stopTransfer = defineCommand('data-mover', 'stop-transfer', 1, {
+  payload: z.object({ transferId: transferIdSchema }),
+});
+
+/** Published at every change of state, when the capture holds, and at most once a second for progress. */
+export const transferChanged = defineEvent('data-mover', 'transfer-changed', 1, {
+  payload: z.object({
+    transferId: transferIdSchema,
+    ownerId: runItemIdSchema,
+    kind: z.enum(['backup', 'restore']),
+    state: transferStateSchema,
+    /** Rises by one with every claim. */
+    epoch: z.number().int().min(0),
+    capturedAt: instantSchema.nullable(),
+    progress: z.array(diskProgressSchema),
+    result: transferResultSchema.nullable(),
+    fault: faultSchema.nullable(),
+    at: instantSchema,
+  }),
+});
+export type TransferChanged = z.infer<typeof transferChanged.payload>;
+
+// ---- worker -> controller. Every call carries the epoch; an outdated one is refused with LEASE_LOST.
+
+/** The doorbell of a group's work queue (subject `work.<group>`): the row is the truth. */
+export const transferNudgeSchema = z.object({ transferId: transferIdSchema });
+
+/** An attempt that wrote packs; those with the present capture can be taken over. */
+export const transferWriterSchema = z.object({ writerId: writerIdSchema, openingId: openingIdSchema });
+
+export const claimTransfer = defineQuery('data-mover', 'claim-transfer', 1, {
+  request: z.object({ transferId: transferIdSchema, workerId: backupHostIdSchema }),
+  reply: z.discriminatedUnion('outcome', [
+    z.object({
+      outcome: z.literal('claimed'),
+      epoch: z.number().int(),
+      leaseSeconds: z.number().int(),
+      /** The packs of this attempt are written under this id. */
+      writerId: writerIdSchema,
+      /** Openings are named by it: the next attempt takes up the same capture while its lease holds. */
+      openingId: openingIdSchema,
+      earlierWriters: z.array(transferWriterSchema),
+      spec: transferSpecSchema,
+    }),
+    /** Nothing to do: it is finished, stopped or held by a live worker. */
+    z.object({ outcome: z.literal('declined'), state: transferStateSchema }),
+  ]),
+});
+/** Renews the lease and carries progress. `verdict`: `go on`, or `stop` (end at the next block and finish as stopped). */
+export const renewTransfer = defineQuery('data-mover', 'renew-transfer', 1, {
+  request: z.object({
+    transferId: transferIdSchema,
+    epoch: z.number().int(),
+    capturedAt: instantSchema.nullable(),
+    method: transferResultSchema.shape.method.nullable(),
+    progress: z.array(diskProgressSchema),
+  }),
+  reply: z.object({ verdict: z.enum(['go on', 'stop']), leaseSeconds: z.number().int() }),
+});
+/**
+ * The old capture is gone (its lease ran out, or its host lost it): the attempt goes on with a new opening, and no
+ * earlier writer's packs may be taken over by position.
+ */
+export const replaceOpening = defineQuery('data-mover', 'replace-opening', 1, {
+  request: z.object({
+    transferId: transferIdSchema,
+    epoch: z.number().int(),
+    lostOpeningId: openingIdSchema,
+  }),
+  reply: z.object({ openingId: openingIdSchema }),
+});
+export const finishTransfer = defineQuery('data-mover', 'finish-transfer', 1, {
+  request: z.object({
+    transferId: transferIdSchema,
+    epoch: z.number().int(),
+    outcome: z.discriminatedUnion('state', [
+      z.object({ state: z.literal('succeeded'), result: transferResultSchema }),
+      z.object({ state: z.literal('failed'), fault: faultSchema }),
+      z.object({ state: z.literal('stopped') }),
+      /** Handed back at a checkpoint (drain): another worker goes on at once. */
+      z.object({ state: z.literal('released') }),
+    ]),
+  }),
+  reply: emptySchema,
+});
+
+/** Removes from a pool what a failed or deleted point left: the packs of these writers in this chain, and the manifest. */
+export const removePointData = defineCommand('data-mover', 'remove-point-data', 1, {
+  payload: z.object({ poolId: poolIdSchema, chainId: chainIdSchema, pointId: pointIdSchema }),
+});

@@ -1,0 +1,93 @@
+import { z } from 'zod';
+import { bytesSchema, instantSchema } from './define.js';
+import { openingIdSchema } from './ids.js';
+
+/**
+ * The disk service's HTTP control API (default port 8192), which takes the place of cvd-ds on every CVK:
+ *
+ *   GET    /v1/health                 -> healthSchema (no token needed)
+ *   PUT    /v1/openings/{openingId}   openRequestSchema -> openingSchema (201 new, 200 the same opening again)
+ *   GET    /v1/openings               -> { items: opening[] }
+ *   GET    /v1/openings/{openingId}   -> openingSchema, 404
+ *   POST   /v1/openings/{openingId}/renewals   { leaseSeconds } -> openingSchema
+ *   DELETE /v1/openings/{openingId}?keepCheckpoint=true|false -> 204, also when it is gone
+ *
+ * Bearer token (or mTLS). Errors are problem+json with `code` from the fault codes. Every opening is a lease: not renewed
+ * in time, it is closed and everything it made on the host (backup job, scratch files, exports, its checkpoint) is removed.
+ */
+export const leaseSecondsSchema = z.number().int().min(5).max(3600);
+
+export const captureDiskRequestSchema = z.object({
+  /** Device name in the guest, the key of a disk inside its VM: `vda`. */
+  target: z
+    .string()
+    .regex(/^[a-z]{2,4}[0-9]*$/)
+    .max(16),
+  /** Path or block device on the host; must be what the VM has attached there. */
+  path: z.string().startsWith('/'),
+  /** With it, the export also carries the dirty bitmap since that checkpoint, merged by libvirt. */
+  incrementalFrom: z.string().max(128).optional(),
+});
+
+export const openRequestSchema = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('capture'),
+    vm: z.object({ uuid: z.uuid(), name: z.string().min(1) }),
+    disks: z.array(captureDiskRequestSchema).min(1).max(64),
+    /** Name of the checkpoint to make at the captured instant; absent: none is made. */
+    checkpoint: z
+      .string()
+      .regex(/^[A-Za-z0-9_.-]{1,128}$/)
+      .optional(),
+    leaseSeconds: leaseSecondsSchema,
+  }),
+  z.object({
+    kind: z.literal('volume'),
+    path: z.string().startsWith('/'),
+    format: z.enum(['qcow2', 'raw']),
+    /** Must equal the volume's virtual size. */
+    sizeBytes: bytesSchema,
+    leaseSeconds: leaseSecondsSchema,
+  }),
+]);
+export type OpenRequest = z.infer<typeof openRequestSchema>;
+export type CaptureRequest = Extract<OpenRequest, { kind: 'capture' }>;
+export type VolumeRequest = Extract<OpenRequest, { kind: 'volume' }>;
+
+/** One NBD export. `host` is the address that the control request came to, unless the service is told another. */
+export const diskExportSchema = z.object({
+  /** `vda` for a disk of a capture, `volume` for a volume. */
+  target: z.string(),
+  host: z.string(),
+  port: z.number().int().min(1).max(65535),
+  exportName: z.string(),
+  tls: z.boolean(),
+  sizeBytes: bytesSchema,
+  format: z.enum(['qcow2', 'raw']),
+  writable: z.boolean(),
+  /** Meta context of the dirty bitmap (`qemu:dirty-bitmap:...`) when `incrementalFrom` was asked and could be had. */
+  bitmapContext: z.string().nullable(),
+});
+export type DiskExport = z.infer<typeof diskExportSchema>;
+
+export const openingSchema = z.object({
+  openingId: openingIdSchema,
+  kind: z.enum(['capture', 'volume']),
+  /** How the instant was fixed: live (libvirt pull-mode backup) or offline (the VM is shut off and is kept from nothing else). */
+  method: z.enum(['live', 'offline', 'write']),
+  /** The captured instant by the host's clock (capture) or the time of opening (volume). */
+  openedAt: instantSchema,
+  leaseUntil: instantSchema,
+  checkpoint: z.string().nullable(),
+  disks: z.array(diskExportSchema),
+});
+export type Opening = z.infer<typeof openingSchema>;
+
+export const healthSchema = z.object({
+  service: z.literal('casvault-disk-service'),
+  version: z.string(),
+  libvirtVersion: z.string(),
+  qemuVersion: z.string(),
+  openings: z.number().int(),
+});
+export type DiskServiceHealth = z.infer<typeof healthSchema>;

@@ -1,0 +1,44 @@
+import { v7 as uuidv7 } from 'uuid';
+import { z } from 'zod';
+
+/** Every id of the product is a UUID (RFC 9562, version 7 when minted here), branded so that ids can't be swapped. */
+const brandedId = <B extends string>(brand: B) => z.uuid(`must be a UUID (${brand})`).brand<B>();
+
+export const platformIdSchema = brandedId('PlatformId');
+export type PlatformId = z.infer<typeof platformIdSchema>;
+export const hostIdSchema = brandedId('HostId');
+export type HostId = z.infer<typeof hostIdSchema>;
+export const vmIdSchema = brandedId('VmId');
+export type VmId = z.infer<typeof vmIdSchema>;
+export const diskIdSchema = brandedId('DiskId');
+export type DiskId = z.infer<typeof diskIdSchema>;
+export const backupHostIdSchema = brandedId('BackupHostId');
+export type BackupHostId = z.infer<typeof backupHostIdSchema>;
+export const poolIdSchema = brandedId('PoolId');
+export type PoolId = z.infer<typeof poolIdSchema>;
+export const jobIdSchema = brandedId('JobId');
+export type JobId = z.infer<typeof jobIdSchema>;
+export const runIdSchema = brandedId('RunId');
+export type RunId = z.infer<typeof runIdSchema>;
+/** One VM of a run. Its id is also the id of the protection or restore in snapshot-engine that carries it out. */
+export const runItemIdSchema = brandedId('RunItemId');
+export type RunItemId = z.infer<typeof runItemIdSchema>;
+export const chainIdSchema = brandedId('ChainId');
+export type ChainId = z.infer<typeof chainIdSchema>;
+export const pointIdSchema = brandedId('PointId');
+export type PointId = z.infer<typeof pointIdSchema>;
+export const transferIdSchema = brandedId('TransferId');
+export type TransferId = z.infer<typeof transferIdSchema>;
+/** One writer of packs: minted anew for every claim of a transfer, so that two workers never write the same object. */
+export const writerIdSchema = brandedId('WriterId');
+export type WriterId = z.infer<typeof writerIdSchema>;
+/** An opening at a disk service (a capture of a VM or a volume opened for writing). */
+export const openingIdSchema = brandedId('OpeningId');
+export type OpeningId = z.infer<typeof openingIdSchema>;
+export const userIdSchema = brandedId('UserId');
+export type UserId = z.infer<typeof userIdSchema>;
+export const apiTokenIdSchema = brandedId('ApiTokenId');
+export type ApiTokenId = z.infer<typeof apiTokenIdSchema>;
+
+/** Mints a time-ordered UUID v7; `newId<PointId>()`. The only place where ids are made. */
+export const newId = <T extends string>(): T => uuidv7() as T;

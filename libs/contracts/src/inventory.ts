@@ -1,0 +1,326 @@
+import { z } from 'zod';
+import {
+  bytesSchema,
+  defineQuery,
+  emptySchema,
+  instantSchema,
+  pageOf,
+  pageRequestSchema,
+  sealedSchema,
+} from './define.js';
+import {
+  backupHostIdSchema,
+  diskIdSchema,
+  hostIdSchema,
+  platformIdSchema,
+  poolIdSchema,
+  runItemIdSchema,
+  vmIdSchema,
+} from './ids.js';
+import { poolLocationSchema, poolSchema, poolTypeSchema, poolViewSchema } from './pool.js';
+
+const nameSchema = z.string().trim().min(1).max(128);
+
+// ---- platforms (C1-C6)
+
+/** Where a CVM is and who signs in. The password is sealed before it enters any message. */
+export const platformConnectionSchema = z.object({
+  address: z.string().min(1).max(253),
+  ssl: z.boolean().default(false),
+  /** With `ssl`: accept a certificate that no known authority signed. */
+  sslIgnoreErrors: z.boolean().default(false),
+  port: z.number().int().min(1).max(65535),
+  userName: z.string().min(1).max(128),
+  password: sealedSchema,
+});
+export type PlatformConnection = z.infer<typeof platformConnectionSchema>;
+
+/** How the disk services on this platform's hosts are reached. */
+export const diskServiceAccessSchema = z.object({
+  port: z.number().int().min(1).max(65535).default(8192),
+  token: sealedSchema,
+});
+
+export const platformSchema = z.object({
+  id: platformIdSchema,
+  name: nameSchema,
+  type: z.literal('h3c-cas'),
+  address: z.string(),
+  ssl: z.boolean(),
+  port: z.number().int(),
+  userName: z.string(),
+  /** `E0760` and the like (C2). */
+  version: z.string(),
+  architecture: z.enum(['x86_64', 'aarch64']),
+  state: z.enum(['online', 'offline']),
+  /** Why it is offline, or why the last synchronisation failed. */
+  stateMessage: z.string().nullable(),
+  lastSyncAt: instantSchema.nullable(),
+  createdAt: instantSchema,
+});
+export type Platform = z.infer<typeof platformSchema>;
+
+export const hostSchema = z.object({
+  id: hostIdSchema,
+  platformId: platformIdSchema,
+  /** The CVM's own id. */
+  externalId: z.string(),
+  name: z.string(),
+  ip: z.string(),
+  status: z.enum(['normal', 'abnormal']),
+  cpuCount: z.number().int(),
+  memoryMiB: z.number().int(),
+  vmCount: z.number().int(),
+});
+export type Host = z.infer<typeof hostSchema>;
+
+export const diskSchema = z.object({
+  id: diskIdSchema,
+  /** `vda` */
+  target: z.string(),
+  path: z.string(),
+  format: z.enum(['qcow2', 'raw', 'unknown']),
+  fileType: z.enum(['file', 'block']),
+  bus: z.enum(['virtio', 'scsi', 'ide', 'usb', 'unknown']),
+  role: z.enum(['system', 'data']),
+  mode: z.enum(['dependent', 'independent-persistent']),
+  sizeBytes: bytesSchema,
+  storageName: z.string().nullable(),
+  cbtCapable: z.boolean(),
+  encrypted: z.boolean(),
+});
+export type Disk = z.infer<typeof diskSchema>;
+
+export const powerStateSchema = z.enum(['running', 'stopped', 'paused', 'migrating', 'unknown']);
+
+export const nicSchema = z.object({
+  mac: z.string(),
+  switchName: z.string().nullable(),
+  profileName: z.string().nullable(),
+  model: z.string(),
+});
+
+export const vmSchema = z.object({
+  id: vmIdSchema,
+  platformId: platformIdSchema,
+  externalId: z.string(),
+  uuid: z.uuid(),
+  name: z.string(),
+  title: z.string(),
+  hostId: hostIdSchema,
+  hostName: z.string(),
+  hostIp: z.string(),
+  powerState: powerStateSchema,
+  cpuCount: z.number().int(),
+  memoryMiB: z.number().int(),
+  disks: z.array(diskSchema),
+  nics: z.array(nicSchema),
+});
+export type Vm = z.infer<typeof vmSchema>;
+
+/** A storage pool of the platform (共享存储/本地存储), not one of ours. */
+export const storageSchema = z.object({
+  hostId: hostIdSchema,
+  name: z.string(),
+  title: z.string(),
+  type: z.string(),
+  path: z.string(),
+  capacityBytes: bytesSchema,
+  freeBytes: bytesSchema,
+  active: z.boolean(),
+});
+export const virtualSwitchSchema = z.object({
+  hostId: hostIdSchema,
+  externalId: z.string(),
+  name: z.string(),
+  mode: z.string(),
+  networkType: z.string(),
+  address: z.string().nullable(),
+});
+export const networkProfileSchema = z.object({
+  externalId: z.string(),
+  name: z.string(),
+  description: z.string(),
+});
+
+export const registerPlatform = defineQuery('inventory', 'register-platform', 1, {
+  request: z.object({
+    id: platformIdSchema,
+    name: nameSchema,
+    connection: platformConnectionSchema,
+    diskService: diskServiceAccessSchema,
+  }),
+  reply: platformSchema,
+});
+export const listPlatforms = defineQuery('inventory', 'list-platforms', 1, {
+  request: pageRequestSchema,
+  reply: pageOf(platformSchema),
+});
+export const getPlatform = defineQuery('inventory', 'get-platform', 1, {
+  request: z.object({ platformId: platformIdSchema }),
+  reply: platformSchema,
+});
+export const deregisterPlatform = defineQuery('inventory', 'deregister-platform', 1, {
+  request: z.object({ platformId: platformIdSchema }),
+  reply: emptySchema,
+});
+/** Reads everything of C4 from the CVM now; replies when it is stored. */
+export const syncPlatform = defineQuery('inventory', 'sync-platform', 1, {
+  request: z.object({ platformId: platformIdSchema }),
+  reply: platformSchema,
+});
+export const listHosts = defineQuery('inventory', 'list-hosts', 1, {
+  request: pageRequestSchema.extend({ platformId: platformIdSchema }),
+  reply: pageOf(hostSchema),
+});
+/** C5: `search` is a substring of VM name, host name or host IP. */
+export const listVms = defineQuery('inventory', 'list-vms', 1, {
+  request: pageRequestSchema.extend({
+    platformId: platformIdSchema.optional(),
+    hostId: hostIdSchema.optional(),
+    search: z.string().max(128).optional(),
+  }),
+  reply: pageOf(vmSchema),
+});
+export const getVm = defineQuery('inventory', 'get-vm', 1, {
+  request: z.object({ vmId: vmIdSchema }),
+  reply: vmSchema,
+});
+export const listStorages = defineQuery('inventory', 'list-storages', 1, {
+  request: pageRequestSchema.extend({ platformId: platformIdSchema }),
+  reply: pageOf(storageSchema),
+});
+export const listSwitches = defineQuery('inventory', 'list-switches', 1, {
+  request: pageRequestSchema.extend({ platformId: platformIdSchema }),
+  reply: pageOf(virtualSwitchSchema),
+});
+export const listProfiles = defineQuery('inventory', 'list-profiles', 1, {
+  request: pageRequestSchema.extend({ platformId: platformIdSchema }),
+  reply: pageOf(networkProfileSchema),
+});
+
+// ---- what snapshot-engine asks for: present facts and platform objects
+
+/** Address and sealed token of the disk service on one host. */
+export const diskServiceEndpointSchema = z.object({ url: z.url(), token: sealedSchema });
+export type DiskServiceEndpoint = z.infer<typeof diskServiceEndpointSchema>;
+
+/** The VM as the CVM tells it now (not as last synchronised), with its whole configuration for the manifest. */
+export const getVmFacts = defineQuery('inventory', 'get-vm-facts', 1, {
+  request: z.object({ vmId: vmIdSchema }),
+  reply: z.object({
+    vm: vmSchema,
+    platformVersion: z.string(),
+    platformName: z.string(),
+    diskService: diskServiceEndpointSchema,
+    configuration: z.record(z.string(), z.unknown()),
+  }),
+});
+export type VmFacts = z.infer<typeof getVmFacts.reply>;
+
+/** One disk of a VM to be made for a restore. */
+export const restoreDiskSchema = z.object({
+  target: z.string(),
+  sizeBytes: bytesSchema,
+  format: z.enum(['qcow2', 'raw']),
+  bus: diskSchema.shape.bus,
+});
+
+/**
+ * Makes the VM of a restore with empty volumes, powered off (F4). Idempotent by `restoreId`: it finds the VM that an
+ * earlier try made. Replies with the paths to write.
+ */
+export const createRestoreVm = defineQuery('inventory', 'create-restore-vm', 1, {
+  request: z.object({
+    restoreId: runItemIdSchema,
+    platformId: platformIdSchema,
+    hostId: hostIdSchema,
+    storageName: z.string().min(1),
+    vmName: z
+      .string()
+      .regex(
+        /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/,
+        "letters, digits, '-', '_' and '.', not beginning with '-' or '.', at most 64",
+      ),
+    cpuCount: z.number().int().min(1),
+    memoryMiB: z.number().int().min(64),
+    disks: z.array(restoreDiskSchema).min(1).max(64),
+    nics: z.array(
+      z.object({ switchName: z.string(), profileName: z.string().nullable(), model: z.string() }),
+    ),
+    configuration: z.record(z.string(), z.unknown()),
+  }),
+  reply: z.object({
+    externalId: z.string(),
+    uuid: z.uuid(),
+    diskService: diskServiceEndpointSchema,
+    disks: z.array(
+      z.object({
+        target: z.string(),
+        path: z.string(),
+        format: z.enum(['qcow2', 'raw']),
+        sizeBytes: bytesSchema,
+      }),
+    ),
+  }),
+});
+/** Removes the VM that `createRestoreVm` made for this restore, with its volumes; nothing else, and nothing if it is gone. */
+export const removeRestoreVm = defineQuery('inventory', 'remove-restore-vm', 1, {
+  request: z.object({ restoreId: runItemIdSchema, platformId: platformIdSchema }),
+  reply: emptySchema,
+});
+/** Marks the restored VM as finished, powers it on if asked, and synchronises it: it is the user's from now on. */
+export const finishRestoreVm = defineQuery('inventory', 'finish-restore-vm', 1, {
+  request: z.object({ restoreId: runItemIdSchema, platformId: platformIdSchema, powerOn: z.boolean() }),
+  reply: z.object({ vmId: vmIdSchema }),
+});
+
+// ---- backup hosts (A4, A5)
+
+export const backupHostSchema = z.object({
+  id: backupHostIdSchema,
+  name: z.string(),
+  /** Transfers are dispatched to groups; a single machine is a group of one. */
+  group: z.string(),
+  address: z.string(),
+  timeZone: z.string(),
+  version: z.string(),
+  state: z.enum(['online', 'offline']),
+  lastSeenAt: instantSchema,
+});
+export type BackupHost = z.infer<typeof backupHostSchema>;
+/** Sent by every mover each 10 s; offline after 35 s of silence. Registers the host the first time. */
+export const reportBackupHost = defineQuery('inventory', 'report-backup-host', 1, {
+  request: backupHostSchema.omit({ state: true, lastSeenAt: true }),
+  reply: emptySchema,
+});
+export const listBackupHosts = defineQuery('inventory', 'list-backup-hosts', 1, {
+  request: pageRequestSchema,
+  reply: pageOf(backupHostSchema),
+});
+
+// ---- pools (E1, E3)
+
+/** Creates the pool's repository where it is, or takes up one that is there; refused when the place can't be written. */
+export const createPool = defineQuery('inventory', 'create-pool', 1, {
+  request: z.object({
+    id: poolIdSchema,
+    name: nameSchema,
+    type: poolTypeSchema,
+    location: poolLocationSchema,
+  }),
+  reply: poolViewSchema,
+});
+export const listPools = defineQuery('inventory', 'list-pools', 1, {
+  request: pageRequestSchema,
+  reply: pageOf(poolViewSchema),
+});
+export const getPool = defineQuery('inventory', 'get-pool', 1, {
+  request: z.object({ poolId: poolIdSchema }),
+  reply: poolViewSchema,
+});
+/** For services: with the sealed secret. The gateway never forwards it. */
+export const getPoolAccess = defineQuery('inventory', 'get-pool-access', 1, {
+  request: z.object({ poolId: poolIdSchema }),
+  reply: poolSchema,
+});

@@ -1,0 +1,148 @@
+import { z } from 'zod';
+import {
+  bytesSchema,
+  defineEvent,
+  defineQuery,
+  emptySchema,
+  instantSchema,
+  pageOf,
+  pageRequestSchema,
+} from './define.js';
+import { diskProgressSchema, transferOptionsSchema } from './data-mover.js';
+import { faultSchema } from './fault.js';
+import { jobIdSchema, pointIdSchema, poolIdSchema, runIdSchema, runItemIdSchema, vmIdSchema } from './ids.js';
+import { reasonCodeSchema } from './reason.js';
+import { itemPhaseSchema, restoreTargetSchema } from './snapshot-engine.js';
+
+const parallelSchema = z.object({
+  vms: z.number().int().min(1).max(32).default(2),
+  vmsPerHost: z.number().int().min(1).max(10).default(2),
+});
+
+/** `immediate`: a run begins when the job is created. `manual`: only when somebody starts one. */
+export const planSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('immediate') }),
+  z.object({ type: z.literal('manual') }),
+]);
+
+export const backupDefinitionSchema = z.object({
+  kind: z.literal('backup'),
+  /** D1: VMs; whole hosts and exclusions follow. */
+  vmIds: z.array(vmIdSchema).min(1).max(10_000),
+  poolId: poolIdSchema,
+  /** Group of backup hosts. */
+  group: z.string().min(1).max(64).default('default'),
+  parallel: parallelSchema.prefault({}),
+  options: transferOptionsSchema.prefault({}),
+});
+export const restoreDefinitionSchema = z.object({
+  kind: z.literal('restore'),
+  items: z
+    .array(z.object({ pointId: pointIdSchema, target: restoreTargetSchema }))
+    .min(1)
+    .max(1000),
+  group: z.string().min(1).max(64).default('default'),
+  parallel: parallelSchema.prefault({}),
+  options: transferOptionsSchema.prefault({}),
+});
+export const jobDefinitionSchema = z.discriminatedUnion('kind', [
+  backupDefinitionSchema,
+  restoreDefinitionSchema,
+]);
+export type JobDefinition = z.infer<typeof jobDefinitionSchema>;
+
+export const runStateSchema = z.enum([
+  'queued',
+  'running',
+  'stopping',
+  'succeeded',
+  'partly failed',
+  'failed',
+  'stopped',
+]);
+export type RunState = z.infer<typeof runStateSchema>;
+
+export const jobSchema = z.object({
+  id: jobIdSchema,
+  name: z.string(),
+  definition: jobDefinitionSchema,
+  plan: planSchema,
+  enabled: z.boolean(),
+  lastRunId: runIdSchema.nullable(),
+  lastRunState: runStateSchema.nullable(),
+  createdAt: instantSchema,
+});
+export type Job = z.infer<typeof jobSchema>;
+
+export const runItemSchema = z.object({
+  id: runItemIdSchema,
+  kind: z.enum(['backup', 'restore']),
+  vmId: vmIdSchema.nullable(),
+  vmName: z.string(),
+  state: z.enum(['queued', 'running', 'succeeded', 'failed', 'stopped']),
+  phase: itemPhaseSchema.nullable(),
+  pointId: pointIdSchema.nullable(),
+  restoredVmId: vmIdSchema.nullable(),
+  progress: z.array(diskProgressSchema),
+  reasons: z.array(reasonCodeSchema),
+  fault: faultSchema.nullable(),
+  startedAt: instantSchema.nullable(),
+  finishedAt: instantSchema.nullable(),
+});
+export type RunItem = z.infer<typeof runItemSchema>;
+
+export const runSchema = z.object({
+  id: runIdSchema,
+  jobId: jobIdSchema,
+  jobName: z.string(),
+  kind: z.enum(['backup', 'restore']),
+  state: runStateSchema,
+  createdAt: instantSchema,
+  startedAt: instantSchema.nullable(),
+  finishedAt: instantSchema.nullable(),
+  /** Sums over the items. */
+  doneBytes: bytesSchema,
+  storedBytes: bytesSchema,
+  itemCount: z.number().int(),
+});
+export type Run = z.infer<typeof runSchema>;
+export const runDetailSchema = runSchema.extend({ items: z.array(runItemSchema) });
+export type RunDetail = z.infer<typeof runDetailSchema>;
+
+/** Idempotent by `id`. With an immediate plan the first run is made in the same transaction. */
+export const createJob = defineQuery('scheduler', 'create-job', 1, {
+  request: z.object({
+    id: jobIdSchema,
+    name: z.string().trim().min(1).max(128),
+    definition: jobDefinitionSchema,
+    plan: planSchema,
+  }),
+  reply: jobSchema,
+});
+export const listJobs = defineQuery('scheduler', 'list-jobs', 1, {
+  request: pageRequestSchema,
+  reply: pageOf(jobSchema),
+});
+export const getJob = defineQuery('scheduler', 'get-job', 1, {
+  request: z.object({ jobId: jobIdSchema }),
+  reply: jobSchema,
+});
+/** Idempotent by `runId`. */
+export const startRun = defineQuery('scheduler', 'start-run', 1, {
+  request: z.object({ jobId: jobIdSchema, runId: runIdSchema }),
+  reply: runSchema,
+});
+export const stopRun = defineQuery('scheduler', 'stop-run', 1, {
+  request: z.object({ runId: runIdSchema }),
+  reply: emptySchema,
+});
+export const listRuns = defineQuery('scheduler', 'list-runs', 1, {
+  request: pageRequestSchema.extend({ jobId: jobIdSchema.optional() }),
+  reply: pageOf(runSchema),
+});
+export const getRun = defineQuery('scheduler', 'get-run', 1, {
+  request: z.object({ runId: runIdSchema }),
+  reply: runDetailSchema,
+});
+/** The run or one of its items changed; the gateway streams it to browsers. */
+export const runChanged = defineEvent('scheduler', 'run-changed', 1, { payload: runDetailSchema });

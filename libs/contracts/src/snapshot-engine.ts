@@ -1,0 +1,200 @@
+import { z } from 'zod';
+import {
+  bytesSchema,
+  defineCommand,
+  defineEvent,
+  defineQuery,
+  instantSchema,
+  pageOf,
+  pageRequestSchema,
+} from './define.js';
+import { diskProgressSchema, transferOptionsSchema } from './data-mover.js';
+import { faultSchema } from './fault.js';
+import {
+  chainIdSchema,
+  diskIdSchema,
+  hostIdSchema,
+  jobIdSchema,
+  platformIdSchema,
+  pointIdSchema,
+  poolIdSchema,
+  runIdSchema,
+  runItemIdSchema,
+  vmIdSchema,
+} from './ids.js';
+import { nicSchema } from './inventory.js';
+import { reasonCodeSchema } from './reason.js';
+
+/** D5. */
+export const pointStateSchema = z.enum([
+  'pending',
+  'capturing',
+  'captured',
+  'transferring',
+  'available',
+  'failed',
+  'deleting',
+]);
+export type PointState = z.infer<typeof pointStateSchema>;
+
+export const chainSchema = z.object({
+  id: chainIdSchema,
+  vmId: vmIdSchema,
+  vmName: z.string(),
+  poolId: poolIdSchema,
+  createdAt: instantSchema,
+});
+
+export const pointDiskSchema = z.object({
+  diskId: diskIdSchema,
+  target: z.string(),
+  role: z.enum(['system', 'data']),
+  bus: z.string(),
+  format: z.enum(['qcow2', 'raw']),
+  sizeBytes: bytesSchema,
+  readBytes: bytesSchema,
+  storedBytes: bytesSchema,
+  mapRoot: z.string().nullable(),
+});
+
+export const pointSchema = z.object({
+  id: pointIdSchema,
+  chainId: chainIdSchema,
+  parentPointId: pointIdSchema.nullable(),
+  kind: z.enum(['full', 'incremental']),
+  state: pointStateSchema,
+  platformId: platformIdSchema,
+  vmId: vmIdSchema,
+  vmName: z.string(),
+  poolId: poolIdSchema,
+  runId: runIdSchema,
+  createdAt: instantSchema,
+  capturedAt: instantSchema.nullable(),
+  availableAt: instantSchema.nullable(),
+  method: z.enum(['live', 'offline']).nullable(),
+  disks: z.array(pointDiskSchema),
+  reasons: z.array(reasonCodeSchema),
+  fault: faultSchema.nullable(),
+});
+export type Point = z.infer<typeof pointSchema>;
+
+export const listPoints = defineQuery('snapshot-engine', 'list-points', 1, {
+  request: pageRequestSchema.extend({
+    vmId: vmIdSchema.optional(),
+    chainId: chainIdSchema.optional(),
+    state: pointStateSchema.optional(),
+  }),
+  reply: pageOf(pointSchema),
+});
+export const getPoint = defineQuery('snapshot-engine', 'get-point', 1, {
+  request: z.object({ pointId: pointIdSchema }),
+  reply: pointSchema,
+});
+export const listChains = defineQuery('snapshot-engine', 'list-chains', 1, {
+  request: pageRequestSchema.extend({ vmId: vmIdSchema.optional() }),
+  reply: pageOf(chainSchema),
+});
+
+/** Protects one VM once. `itemId` makes it idempotent: sent again, the present state is published again. */
+export const protectVm = defineCommand('snapshot-engine', 'protect-vm', 1, {
+  payload: z.object({
+    itemId: runItemIdSchema,
+    runId: runIdSchema,
+    jobId: jobIdSchema,
+    vmId: vmIdSchema,
+    poolId: poolIdSchema,
+    /** Group of backup hosts whose movers carry it. */
+    group: z.string(),
+    pointKind: z.enum(['full', 'incremental']),
+    options: transferOptionsSchema,
+  }),
+});
+/** Restores one VM from one point to a new VM (F4). Idempotent by `itemId` as above. */
+export const restoreTargetSchema = z.object({
+  platformId: platformIdSchema,
+  hostId: hostIdSchema,
+  storageName: z.string().min(1),
+  vmName: z
+    .string()
+    .regex(
+      /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/,
+      "letters, digits, '-', '_' and '.', not beginning with '-' or '.', at most 64",
+    ),
+  /** Absent: as the point has them. */
+  cpuCount: z.number().int().min(1).max(1024).optional(),
+  memoryMiB: z.number().int().min(64).optional(),
+  /** Absent: as the point has them, on the switches of the same names; empty: none (networks left disconnected). */
+  nics: z
+    .array(nicSchema.omit({ mac: true }).extend({ switchName: z.string() }))
+    .max(32)
+    .optional(),
+  powerOn: z.boolean().default(false),
+});
+export const restoreVm = defineCommand('snapshot-engine', 'restore-vm', 1, {
+  payload: z.object({
+    itemId: runItemIdSchema,
+    runId: runIdSchema,
+    jobId: jobIdSchema,
+    pointId: pointIdSchema,
+    group: z.string(),
+    target: restoreTargetSchema,
+    options: transferOptionsSchema,
+  }),
+});
+/** Stops a protection or a restore. */
+export const stopItem = defineCommand('snapshot-engine', 'stop-item', 1, {
+  payload: z.object({ itemId: runItemIdSchema }),
+});
+
+export const itemPhaseSchema = z.enum([
+  'preparing',
+  'capturing',
+  'captured',
+  'transferring',
+  'finishing',
+  'cleaning',
+  'succeeded',
+  'failed',
+  'stopped',
+]);
+
+/** A protection or restore has changed, or its transfer has progressed (at most once a second). */
+export const itemChanged = defineEvent('snapshot-engine', 'item-changed', 1, {
+  payload: z.object({
+    itemId: runItemIdSchema,
+    runId: runIdSchema,
+    kind: z.enum(['backup', 'restore']),
+    phase: itemPhaseSchema,
+    /** The point made, or the point read. */
+    pointId: pointIdSchema.nullable(),
+    /** Restore: the VM that came of it. */
+    restoredVmId: vmIdSchema.nullable(),
+    capturedAt: instantSchema.nullable(),
+    progress: z.array(diskProgressSchema),
+    reasons: z.array(reasonCodeSchema),
+    fault: faultSchema.nullable(),
+    at: instantSchema,
+  }),
+});
+export type ItemChanged = z.infer<typeof itemChanged.payload>;
+
+/** D5: the application may go on writing; published as soon as it holds, once a point. */
+export const pointCaptured = defineEvent('snapshot-engine', 'point-captured', 1, {
+  payload: z.object({
+    pointId: pointIdSchema,
+    vmId: vmIdSchema,
+    runId: runIdSchema,
+    capturedAt: instantSchema,
+  }),
+});
+/** The point is durable in the pool and can be restored. */
+export const pointAvailable = defineEvent('snapshot-engine', 'point-available', 1, {
+  payload: z.object({
+    pointId: pointIdSchema,
+    chainId: chainIdSchema,
+    vmId: vmIdSchema,
+    poolId: poolIdSchema,
+    runId: runIdSchema,
+    at: instantSchema,
+  }),
+});
