@@ -1,0 +1,67 @@
+# Casvault: `make demo` and `make test` do all the set-up that they need.
+SHELL := /bin/sh
+NODE := node_modules/.bin/node
+STACK := $(NODE) --no-warnings tools/stack/dist/src/cli.js
+JEST := $(NODE) --experimental-vm-modules --no-warnings node_modules/jest/bin/jest.js
+
+.PHONY: help demo up down status test check unit integration e2e build bench clean setup-node setup-demo setup-test
+
+help:
+	@echo "make demo   back up a running VM of an emulated CAS and restore it, byte for byte"
+	@echo "make up     keep that stack running with its data;  make status;  make down stops it"
+	@echo "make test   everything that CI runs: check, unit, integration, e2e"
+	@echo "make bench  speed against borg, restic, qemu-img and the machine's limit, in one run"
+
+demo: setup-demo build
+	@$(STACK) demo
+
+up: setup-demo build
+	@$(STACK) up
+
+down:
+	@test ! -e tools/stack/dist/src/cli.js || $(STACK) down
+
+status: build
+	@$(STACK) status
+
+test: setup-test check unit integration e2e
+
+build: setup-node
+	@$(NODE) node_modules/typescript/bin/tsc -b
+
+check: build
+	@npm run --silent check
+
+unit: build
+	@$(JEST) --selectProjects unit
+
+integration: build setup-test
+	@$(JEST) --selectProjects integration --runInBand
+
+e2e: build setup-test
+	@$(JEST) --selectProjects e2e --runInBand
+
+bench: build
+	@tools/setup/packages.sh bench
+	@$(NODE) --no-warnings bench/dist/src/main.js
+
+setup-node: node_modules/.installed
+
+# npm ci removes node_modules first: the stamp inside it is written last.
+node_modules/.installed: package-lock.json
+	@command -v npm >/dev/null 2>&1 || { echo "Node.js 20 or newer with npm is needed" >&2; exit 1; }
+	npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+setup-demo: setup-node
+	@tools/setup/packages.sh demo
+	@tools/setup/nats-server.sh >/dev/null
+
+setup-test: setup-node
+	@tools/setup/packages.sh test
+	@tools/setup/nats-server.sh >/dev/null
+
+clean:
+	rm -rf .var .nx node_modules
+	find libs services tools e2e bench -name dist -type d -prune -exec rm -rf {} +
+	find . -name '*.tsbuildinfo' -not -path './node_modules/*' -delete
