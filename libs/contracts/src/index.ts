@@ -1,6 +1,7 @@
 export * from './ids.js';
 export * from './fault.js';
 export * from './define.js';
+export * from './ports.js';
 export * from './reason.js';
 export * from './pool.js';
 export * from './disk-service.js';
