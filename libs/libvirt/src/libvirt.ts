@@ -1,0 +1,289 @@
+import { Fault } from '@casvault/contracts';
+import { parseBackup, parseCheckpoint, type BackupPlan, type ParsedCheckpoint } from './backup-xml.js';
+import {
+  parseDomain,
+  parseDomainNames,
+  parseDomainStates,
+  type Domain,
+  type DomainState,
+  type DomainSummary,
+} from './domain.js';
+import { runVirsh, withXmlFiles, type CallOptions, type VirshOptions } from './virsh.js';
+
+export type Checkpoint = ParsedCheckpoint;
+export type BackupDescription = BackupPlan;
+
+const words = (output: string): string[] =>
+  output
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+
+/**
+ * One libvirt daemon. `domain` is a UUID wherever it can be: virsh takes a name of digits for a domain's number.
+ * Throws VM_NOT_FOUND (no such domain), NOT_FOUND (no such checkpoint, snapshot or job), DEPENDENCY_UNAVAILABLE (no daemon
+ * or no virsh), DEADLINE_EXCEEDED, STOPPED (aborted) and LIBVIRT_FAILED with virsh's words for all else.
+ */
+export class Libvirt {
+  readonly #options: VirshOptions;
+
+  constructor(options: VirshOptions) {
+    this.#options = options;
+  }
+
+  /** Any virsh command; the output without its last line end. */
+  async run(args: readonly string[], call: CallOptions = {}): Promise<string> {
+    return await runVirsh(this.#options, args, call);
+  }
+
+  /** A virsh command some of whose arguments are XML documents: `args` gets their file paths. */
+  async #runWithXml(
+    documents: readonly string[],
+    args: (paths: string[]) => string[],
+    call: CallOptions = {},
+  ): Promise<string> {
+    return await withXmlFiles(this.#options, documents, (paths) => this.run(args(paths), call));
+  }
+
+  /** Versions of the daemon's library and of the hypervisor: `{ libvirt: '9.0.0', hypervisor: 'QEMU 7.2.22' }`. */
+  async version(call: CallOptions = {}): Promise<{ libvirt: string; hypervisor: string }> {
+    const output = await this.run(['version', '--daemon'], call);
+    const found = (label: RegExp): string => label.exec(output)?.[1]?.trim() ?? 'unknown';
+    return {
+      libvirt: found(/Running against daemon:\s*(.+)/),
+      hypervisor: found(/Running hypervisor:\s*(.+)/),
+    };
+  }
+
+  /** All domains, running or not. A domain that vanishes while they are listed is left out. */
+  async domains(call: CallOptions = {}): Promise<DomainSummary[]> {
+    const names = parseDomainNames(await this.run(['list', '--all', '--uuid', '--name'], call));
+    const states = parseDomainStates(await this.run(['domstats', '--raw', '--nowait', '--state'], call));
+    const found: DomainSummary[] = [];
+    for (const [uuid, name] of names) {
+      const state = states.get(name);
+      if (state !== undefined) found.push({ uuid, name, state });
+    }
+    return found;
+  }
+
+  async state(domain: string, call: CallOptions = {}): Promise<DomainState> {
+    const states = parseDomainStates(
+      await this.run(['domstats', '--raw', '--nowait', '--state', domain], call),
+    );
+    const [state] = states.values();
+    if (state === undefined) throw new Fault('VM_NOT_FOUND', `libvirt tells no state of domain ${domain}`);
+    return state;
+  }
+
+  /** The live description of a running domain, the stored one of a stopped domain. */
+  async domain(domain: string, call: CallOptions = {}): Promise<Domain> {
+    const state = await this.state(domain, call);
+    return parseDomain(await this.domainXml(domain, {}, call), state);
+  }
+
+  async domainXml(
+    domain: string,
+    options: { inactive?: boolean } = {},
+    call: CallOptions = {},
+  ): Promise<string> {
+    return await this.run(['dumpxml', domain, ...(options.inactive === true ? ['--inactive'] : [])], call);
+  }
+
+  async define(xml: string, call: CallOptions = {}): Promise<void> {
+    await this.#runWithXml([xml], ([path = '']) => ['define', path], call);
+  }
+
+  async start(domain: string, options: { paused?: boolean } = {}, call: CallOptions = {}): Promise<void> {
+    await this.run(['start', domain, ...(options.paused === true ? ['--paused'] : [])], call);
+  }
+
+  /** Asks the guest to shut down (ACPI); returns at once. */
+  async shutdown(domain: string, call: CallOptions = {}): Promise<void> {
+    await this.run(['shutdown', domain], call);
+  }
+
+  /** Power off. */
+  async destroy(domain: string, call: CallOptions = {}): Promise<void> {
+    await this.run(['destroy', domain], call);
+  }
+
+  async suspend(domain: string, call: CallOptions = {}): Promise<void> {
+    await this.run(['suspend', domain], call);
+  }
+
+  async resume(domain: string, call: CallOptions = {}): Promise<void> {
+    await this.run(['resume', domain], call);
+  }
+
+  /** Forgets the definition with its checkpoint and snapshot records; the disks stay. */
+  async undefine(domain: string, call: CallOptions = {}): Promise<void> {
+    await this.run(['undefine', domain, '--checkpoints-metadata', '--snapshots-metadata'], call);
+  }
+
+  async attachDevice(
+    domain: string,
+    xml: string,
+    where: 'live' | 'config' | 'both',
+    call: CallOptions = {},
+  ): Promise<void> {
+    const flags = where === 'both' ? ['--live', '--config'] : [`--${where}`];
+    await this.#runWithXml([xml], ([path = '']) => ['attach-device', domain, path, ...flags], call);
+  }
+
+  async detachDisk(
+    domain: string,
+    target: string,
+    where: 'live' | 'config' | 'both',
+    call: CallOptions = {},
+  ): Promise<void> {
+    const flags = where === 'both' ? ['--live', '--config'] : [`--${where}`];
+    await this.run(['detach-disk', domain, target, ...flags], call);
+  }
+
+  /** Starts a backup job, with a checkpoint made at the same instant when one is given. */
+  async backupBegin(
+    domain: string,
+    backup: string,
+    checkpoint?: string,
+    call: CallOptions = {},
+  ): Promise<void> {
+    const documents = checkpoint === undefined ? [backup] : [backup, checkpoint];
+    await this.#runWithXml(
+      documents,
+      ([backupPath = '', checkpointPath]) => [
+        'backup-begin',
+        domain,
+        backupPath,
+        ...(checkpointPath === undefined ? [] : ['--checkpointxml', checkpointPath]),
+      ],
+      call,
+    );
+  }
+
+  /** The running backup job, or null when there is none. */
+  async backup(domain: string, call: CallOptions = {}): Promise<BackupDescription | null> {
+    try {
+      return parseBackup(await this.run(['backup-dumpxml', domain], call));
+    } catch (error) {
+      if (Fault.is(error) && error.code === 'NOT_FOUND') return null;
+      throw error;
+    }
+  }
+
+  /** Fields of `domjobinfo` by their label, as `{ 'Job type': 'Unbounded', Operation: 'Backup' }`. */
+  async jobInfo(domain: string, call: CallOptions = {}): Promise<Record<string, string>> {
+    const fields: Record<string, string> = {};
+    for (const line of words(await this.run(['domjobinfo', domain], call))) {
+      const [, label, value] = /^([^:]+):\s*(.*)$/.exec(line) ?? [];
+      if (label !== undefined && value !== undefined) fields[label] = value;
+    }
+    return fields;
+  }
+
+  /** Ends the domain's job. No job is no error: what was asked is so. */
+  async jobAbort(domain: string, call: CallOptions = {}): Promise<void> {
+    try {
+      await this.run(['domjobabort', domain], call);
+    } catch (error) {
+      if (!(error instanceof Error && /no job is active/i.test(error.message))) throw error;
+    }
+  }
+
+  async checkpointNames(domain: string, call: CallOptions = {}): Promise<string[]> {
+    return words(await this.run(['checkpoint-list', domain, '--name'], call));
+  }
+
+  async checkpoint(domain: string, name: string, call: CallOptions = {}): Promise<Checkpoint> {
+    return parseCheckpoint(await this.run(['checkpoint-dumpxml', domain, name, '--no-domain'], call));
+  }
+
+  /** Removes the checkpoint and its bitmaps; with `metadataOnly` the record alone. Gone already is no error. */
+  async checkpointDelete(
+    domain: string,
+    name: string,
+    options: { metadataOnly?: boolean } = {},
+    call: CallOptions = {},
+  ): Promise<void> {
+    try {
+      await this.run(
+        ['checkpoint-delete', domain, name, ...(options.metadataOnly === true ? ['--metadata'] : [])],
+        call,
+      );
+    } catch (error) {
+      if (!(Fault.is(error) && error.code === 'NOT_FOUND')) throw error;
+    }
+  }
+
+  /** Tells libvirt again of a checkpoint whose bitmaps are in the images (its records are lost with the definition). */
+  async checkpointRedefine(domain: string, xml: string, call: CallOptions = {}): Promise<void> {
+    await this.#runWithXml([xml], ([path = '']) => ['checkpoint-create', domain, path, '--redefine'], call);
+  }
+
+  /** `<domainsnapshot>`; with `diskOnly` an external one at once over all disks named in it. */
+  async snapshotCreate(
+    domain: string,
+    xml: string,
+    options: { diskOnly?: boolean; quiesce?: boolean } = {},
+    call: CallOptions = {},
+  ): Promise<void> {
+    const flags = [
+      ...(options.diskOnly === true ? ['--disk-only', '--atomic'] : []),
+      ...(options.quiesce === true ? ['--quiesce'] : []),
+    ];
+    await this.#runWithXml([xml], ([path = '']) => ['snapshot-create', domain, path, ...flags], {
+      timeoutMs: 600_000,
+      ...call,
+    });
+  }
+
+  async snapshotNames(domain: string, call: CallOptions = {}): Promise<string[]> {
+    return words(await this.run(['snapshot-list', domain, '--name'], call));
+  }
+
+  async snapshotXml(domain: string, name: string, call: CallOptions = {}): Promise<string> {
+    return await this.run(['snapshot-dumpxml', domain, `--snapshotname=${name}`], call);
+  }
+
+  async snapshotDelete(
+    domain: string,
+    name: string,
+    options: { metadataOnly?: boolean; children?: boolean } = {},
+    call: CallOptions = {},
+  ): Promise<void> {
+    const flags = [
+      ...(options.metadataOnly === true ? ['--metadata'] : []),
+      ...(options.children === true ? ['--children'] : []),
+    ];
+    await this.run(['snapshot-delete', domain, `--snapshotname=${name}`, ...flags], {
+      timeoutMs: 600_000,
+      ...call,
+    });
+  }
+
+  async snapshotRevert(domain: string, name: string, call: CallOptions = {}): Promise<void> {
+    await this.run(['snapshot-revert', domain, `--snapshotname=${name}`], { timeoutMs: 600_000, ...call });
+  }
+
+  /**
+   * One QMP command beside libvirt, as `{ execute, arguments }`; its `return` value. Marks the domain tainted, and libvirt
+   * does not know what it changes: for looking, and for the lab. Throws LIBVIRT_FAILED with QEMU's words.
+   */
+  async qemuMonitorCommand(
+    domain: string,
+    command: { execute: string; arguments?: Record<string, unknown> },
+    call: CallOptions = {},
+  ): Promise<unknown> {
+    const output = await this.run(['qemu-monitor-command', domain, JSON.stringify(command)], call);
+    const reply = JSON.parse(output) as { return?: unknown; error?: { desc?: string } };
+    if (reply.error) {
+      throw new Fault('LIBVIRT_FAILED', `QEMU ${command.execute}: ${reply.error.desc ?? 'refused'}`);
+    }
+    return reply.return;
+  }
+
+  /** One line of QEMU's human monitor (`qemu-io vda "write 0 64k"`); what it printed. */
+  async humanMonitorCommand(domain: string, line: string, call: CallOptions = {}): Promise<string> {
+    return await this.run(['qemu-monitor-command', domain, '--hmp', line], call);
+  }
+}

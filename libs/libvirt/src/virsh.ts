@@ -1,0 +1,105 @@
+import { chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Fault, type FaultCode } from '@casvault/contracts';
+import { execa } from 'execa';
+
+export interface VirshOptions {
+  /** Connection URI: `qemu:///system`, or `qemu:///session?socket=/run/...` for a daemon of its own. */
+  readonly uri: string;
+  /** Added to the environment of this process for virsh; LC_ALL=C is set, so that its words are stable. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly virshPath?: string;
+  /** Runs virsh as another user: a session daemon's socket belongs to its own. */
+  readonly runAs?: { readonly uid: number; readonly gid: number };
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+  /** Default 60 s: libvirt itself waits up to 30 s for a domain that is busy with another job. */
+  readonly timeoutMs?: number;
+  readonly input?: string;
+}
+
+const defaultTimeoutMs = 60_000;
+const maxOutputBytes = 16 * 1024 * 1024;
+
+const faultWords: readonly [RegExp, FaultCode][] = [
+  [
+    /failed to connect to the hypervisor|Failed to connect socket|Cannot recv data|End of file while reading/i,
+    'DEPENDENCY_UNAVAILABLE',
+  ],
+  [/client socket is closed|Disconnected from .* due to|Connection reset by peer/i, 'DEPENDENCY_UNAVAILABLE'],
+  [/failed to get domain '|Domain not found/i, 'VM_NOT_FOUND'],
+  [/Domain checkpoint not found|Domain snapshot not found|Domain backup job id not found/i, 'NOT_FOUND'],
+];
+
+/** virsh's words as a Fault: the code by what libvirt said, the message with its words. */
+export function virshFault(command: string, words: string): Fault {
+  const said = words
+    .split('\n')
+    .map((line) => line.replace(/^error:\s*/, '').trim())
+    .filter((line) => line !== '')
+    .join('; ');
+  const code = faultWords.find(([pattern]) => pattern.test(words))?.[1] ?? 'LIBVIRT_FAILED';
+  return new Fault(code, `virsh ${command}: ${said === '' ? 'failed without a word' : said}`, {
+    details: { command },
+  });
+}
+
+/** Runs virsh once. The command is the first of `args`; no shell is involved. */
+export async function runVirsh(
+  options: VirshOptions,
+  args: readonly string[],
+  call: CallOptions = {},
+): Promise<string> {
+  const command = args[0] ?? '';
+  const timeoutMs = call.timeoutMs ?? defaultTimeoutMs;
+  const result = await execa(options.virshPath ?? 'virsh', ['--quiet', '--connect', options.uri, ...args], {
+    reject: false,
+    env: { LC_ALL: 'C', ...options.env },
+    ...(call.input === undefined ? { stdin: 'ignore' as const } : { input: call.input }),
+    ...(call.signal ? { cancelSignal: call.signal } : {}),
+    ...(options.runAs ?? {}),
+    timeout: timeoutMs,
+    maxBuffer: maxOutputBytes,
+  });
+  if (result.exitCode === 0) return result.stdout;
+  if (result.isCanceled) throw new Fault('STOPPED', `virsh ${command} was stopped`, { details: { command } });
+  if (result.timedOut) {
+    throw new Fault('DEADLINE_EXCEEDED', `virsh ${command} did not end in ${String(timeoutMs)} ms`, {
+      details: { command },
+    });
+  }
+  if (result.exitCode === undefined) {
+    throw new Fault('DEPENDENCY_UNAVAILABLE', `virsh can't be run: ${result.shortMessage}`, {
+      details: { command },
+    });
+  }
+  throw virshFault(command, result.stderr);
+}
+
+/**
+ * Runs `use` with the documents in files that only virsh's user can read, and removes them after it. Files, not standard
+ * input: Node's pipes are sockets, which virsh can't open as /dev/stdin.
+ */
+export async function withXmlFiles<T>(
+  options: VirshOptions,
+  documents: readonly string[],
+  use: (paths: string[]) => Promise<T>,
+): Promise<T> {
+  const dir = await mkdtemp(join(tmpdir(), 'casvault-virsh-'));
+  try {
+    if (options.runAs) await chown(dir, options.runAs.uid, options.runAs.gid);
+    const paths: string[] = [];
+    for (const [index, document] of documents.entries()) {
+      const path = join(dir, `${String(index)}.xml`);
+      await writeFile(path, document, { mode: 0o600 });
+      if (options.runAs) await chown(path, options.runAs.uid, options.runAs.gid);
+      paths.push(path);
+    }
+    return await use(paths);
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
