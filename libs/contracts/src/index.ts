@@ -10,3 +10,4 @@ export * from './data-mover.js';
 export * from './snapshot-engine.js';
 export * from './scheduler.js';
 export * from './licensing-auth.js';
+export * from './rest.js';
