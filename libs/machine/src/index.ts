@@ -1,0 +1,14 @@
+export type { EffectFailed, Machine, RuntimeEvent, Step, Woken } from './machine.js';
+export { MemoryMachineStore } from './memory-store.js';
+export { backoffMs, retryUnavailable, type Failure, type RetryPolicy } from './retry.js';
+export { MachineRuntime, type MachineRuntimeOptions, type Perform, type PerformContext } from './runtime.js';
+export type {
+  Applied,
+  ClaimedEffect,
+  Decide,
+  EffectClaim,
+  MachineStore,
+  NewEffect,
+  SavedStep,
+  StepCause,
+} from './store.js';

@@ -1,0 +1,31 @@
+import { context, propagation, SpanStatusCode, trace } from '@opentelemetry/api';
+
+/** The W3C traceparent of the active span, or null. */
+export const currentTraceparent = (): string | null => {
+  const carrier: Record<string, string> = {};
+  propagation.inject(context.active(), carrier);
+  return carrier['traceparent'] ?? null;
+};
+
+/** Runs `work` under the given parent; with a name, in a span of its own. */
+export const underTrace = async <T>(
+  traceparent: string | null,
+  name: string | null,
+  work: () => Promise<T>,
+): Promise<T> => {
+  const parent =
+    traceparent === null ? context.active() : propagation.extract(context.active(), { traceparent });
+  if (name === null) return context.with(parent, work);
+  return context.with(parent, () =>
+    trace.getTracer('casvault.machine').startActiveSpan(name, async (span) => {
+      try {
+        return await work();
+      } catch (error) {
+        span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.message : '' });
+        throw error;
+      } finally {
+        span.end();
+      }
+    }),
+  );
+};
