@@ -42,6 +42,8 @@ export const faultCodes = {
   NBD_PROTOCOL: 'unavailable',
   NBD_DISCONNECTED: 'unavailable',
   NBD_IO: 'unavailable',
+  /** The server refuses the export as asked: unknown name, TLS demanded, denied or failed. */
+  NBD_REFUSED: 'conflict',
   LIBVIRT_FAILED: 'conflict',
   // pools
   POOL_UNREACHABLE: 'unavailable',
@@ -96,6 +98,16 @@ export class Fault extends Error {
 
   static fromJSON(json: FaultJson): Fault {
     return new Fault(json.code, json.message, { details: json.details });
+  }
+
+  /** Why an aborted operation ended: the signal's reason when it is a Fault, DEADLINE_EXCEEDED for a time-out, else STOPPED. */
+  static ofAbort(signal: AbortSignal): Fault {
+    const reason: unknown = signal.reason;
+    if (Fault.is(reason)) return reason;
+    const timedOut = reason instanceof Error && reason.name === 'TimeoutError';
+    return timedOut
+      ? new Fault('DEADLINE_EXCEEDED', 'the operation ran out of time', { cause: reason })
+      : new Fault('STOPPED', 'the operation was stopped', { cause: reason });
   }
 
   /** Survives duplicate copies of this package, unlike `instanceof`. */
