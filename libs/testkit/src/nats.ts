@@ -1,0 +1,48 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { freePort, tempDir } from './place.js';
+import { RunningProcess } from './process.js';
+
+export interface NatsServer extends AsyncDisposable {
+  readonly url: string;
+  /** Ends it as an operator would. Its data stay until `[Symbol.asyncDispose]`. */
+  stop(): Promise<void>;
+  kill(): Promise<void>;
+  /** Starts it again on the same port with the same data. */
+  start(): Promise<void>;
+}
+
+const root = fileURLToPath(new URL('../../../../', import.meta.url));
+const script = join(root, 'tools/setup/nats-server.sh');
+
+/** The path of a nats-server >= 2.10: on PATH, in .var/tools, or fetched there. */
+export const natsServerPath = (): string => {
+  const kept = join(root, '.var/tools/nats-server/usr/sbin/nats-server');
+  return existsSync(kept) ? kept : execFileSync(script, { encoding: 'utf8' }).trim();
+};
+
+/** A real nats-server with JetStream on loopback; data in `dir`, or in a fresh directory that goes with it. */
+export const startNats = async (options: { dir?: string } = {}): Promise<NatsServer> => {
+  const temp = options.dir === undefined ? await tempDir('nats') : null;
+  const dir = options.dir ?? temp?.path ?? '';
+  const port = await freePort();
+  const args = ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', dir];
+  let server: RunningProcess;
+  const start = async () => {
+    server = new RunningProcess(natsServerPath(), args);
+    await server.sees(/Server is ready/);
+  };
+  await start();
+  return {
+    url: `nats://127.0.0.1:${port}`,
+    start,
+    stop: async () => void (await server.stop()),
+    kill: () => server.kill9(),
+    [Symbol.asyncDispose]: async () => {
+      await server.stop(2_000);
+      await temp?.remove();
+    },
+  };
+};
