@@ -92,7 +92,20 @@ export const restoreSpecSchema = z.object({
 });
 export type RestoreSpec = z.infer<typeof restoreSpecSchema>;
 
-export const transferSpecSchema = z.discriminatedUnion('kind', [backupSpecSchema, restoreSpecSchema]);
+/** Removes what a failed, stopped or deleted point has in its pool. A worker does it: not every pool can be reached from the controller. */
+export const removalSpecSchema = z.object({
+  kind: z.literal('removal'),
+  pointId: pointIdSchema,
+  chainId: chainIdSchema,
+  pool: poolSchema,
+});
+export type RemovalSpec = z.infer<typeof removalSpecSchema>;
+
+export const transferSpecSchema = z.discriminatedUnion('kind', [
+  backupSpecSchema,
+  restoreSpecSchema,
+  removalSpecSchema,
+]);
 export type TransferSpec = z.infer<typeof transferSpecSchema>;
 
 /** Bytes of one disk so far. `totalBytes` is what the extents call data (null until they are known). */
@@ -140,14 +153,17 @@ export const transferChanged = defineEvent('data-mover', 'transfer-changed', 1, 
   payload: z.object({
     transferId: transferIdSchema,
     ownerId: runItemIdSchema,
-    kind: z.enum(['backup', 'restore']),
+    kind: z.enum(['backup', 'restore', 'removal']),
     state: transferStateSchema,
     /** Rises by one with every claim. */
     epoch: z.number().int().min(0),
     capturedAt: instantSchema.nullable(),
     progress: z.array(diskProgressSchema),
+    /** What the controller decided on the way (a lost worker, a new capture). */
+    reasons: z.array(reasonCodeSchema).default([]),
     result: transferResultSchema.nullable(),
     fault: faultSchema.nullable(),
+    /** Strictly rising within one transfer: of two events the later `at` tells the newer state. */
     at: instantSchema,
   }),
 });
@@ -200,7 +216,8 @@ export const replaceOpening = defineQuery('data-mover', 'replace-opening', 1, {
     epoch: z.number().int(),
     lostOpeningId: openingIdSchema,
   }),
-  reply: z.object({ openingId: openingIdSchema }),
+  /** The new capture's packs are written under a new writer: packs of two instants never share one. */
+  reply: z.object({ openingId: openingIdSchema, writerId: writerIdSchema }),
 });
 export const finishTransfer = defineQuery('data-mover', 'finish-transfer', 1, {
   request: z.object({
@@ -217,7 +234,17 @@ export const finishTransfer = defineQuery('data-mover', 'finish-transfer', 1, {
   reply: emptySchema,
 });
 
-/** Removes from a pool what a failed or deleted point left: the packs of these writers in this chain, and the manifest. */
+/**
+ * Removes from a pool what a failed or deleted point left: its packs in this chain, and the manifest. Carried out as a
+ * transfer of kind `removal` whose `transferId` and `ownerId` equal `pointId`; idempotent by it. Waits for the point's own
+ * transfer to end.
+ */
 export const removePointData = defineCommand('data-mover', 'remove-point-data', 1, {
-  payload: z.object({ poolId: poolIdSchema, chainId: chainIdSchema, pointId: pointIdSchema }),
+  payload: z.object({
+    poolId: poolIdSchema,
+    chainId: chainIdSchema,
+    pointId: pointIdSchema,
+    /** Group of backup hosts that reach the pool. */
+    group: z.string().min(1).max(64).default('default'),
+  }),
 });

@@ -32,6 +32,10 @@ export const reasons = {
     'zh-CN': '备份主机失联；由另一台从检查点继续',
   },
   CAPTURE_LOST_RESTARTED: { en: 'the capture was lost; captured anew', 'zh-CN': '捕获丢失；已重新捕获' },
+  POWER_ON_FAILED: {
+    en: 'restored, but the platform could not power the VM on',
+    'zh-CN': '已恢复，但平台未能启动虚拟机',
+  },
   WAITING_FOR_WORKER: { en: 'waiting for a free mover', 'zh-CN': '等待空闲的备份主机' },
 } as const satisfies Record<string, { en: string; 'zh-CN': string }>;
 export type ReasonCode = keyof typeof reasons;
