@@ -1,0 +1,178 @@
+import { statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Fault } from '@casvault/contracts';
+import { Libvirt } from '@casvault/libvirt';
+import { Daemon } from '../process/daemon.js';
+import { systemPath, type LabUser } from '../process/run-command.js';
+import { isReachable, makeHostFolders, type HostFolders } from './host-folders.js';
+
+export interface DiskServicePlan {
+  /** Compiled entry of this project's disk service. */
+  readonly main: string;
+  /** Node that runs it. */
+  readonly node: string;
+  readonly port: number;
+  readonly token: string;
+}
+
+export interface LabHostOptions {
+  /** CVM's id of the host. */
+  readonly id: number;
+  readonly name: string;
+  /** Loopback address that stands for the host's. */
+  readonly address: string;
+  readonly folders: HostFolders;
+  readonly user: LabUser | undefined;
+  readonly diskService: DiskServicePlan | null;
+}
+
+/** Session daemons know no cgroups, no namespaces, no log daemon; machines' disks belong to the daemon's own user. */
+const qemuConf = [
+  'security_driver = "none"',
+  'cgroup_controllers = []',
+  'namespaces = []',
+  'stdio_handler = "file"',
+  '',
+].join('\n');
+
+/** One emulated CVK: a libvirt daemon of its own under its own user, storage folders, and the disk service in front. */
+export class LabHost {
+  readonly id: number;
+  readonly name: string;
+  readonly address: string;
+  readonly folders: HostFolders;
+  readonly user: LabUser | undefined;
+  readonly libvirt: Libvirt;
+  readonly diskServicePort: number | null;
+  readonly #options: LabHostOptions;
+  readonly #libvirtd: Daemon;
+  #diskService: Daemon | undefined;
+
+  constructor(options: LabHostOptions) {
+    const { folders } = options;
+    this.#options = options;
+    this.id = options.id;
+    this.name = options.name;
+    this.address = options.address;
+    this.folders = folders;
+    this.user = options.user;
+    this.diskServicePort = options.diskService?.port ?? null;
+    this.libvirt = new Libvirt({
+      uri: `qemu:///session?socket=${join(folders.run, 'libvirt/libvirt-sock')}`,
+      env: folders.env,
+    });
+    this.#libvirtd = new Daemon({
+      name: 'libvirtd',
+      file: 'libvirtd',
+      args: ['--pid-file', join(folders.run, 'libvirtd.pid')],
+      env: { PATH: systemPath, ...folders.env },
+      user: options.user,
+      logFile: join(folders.root, 'libvirtd.log'),
+      pidFile: join(folders.root, 'libvirtd.pid'),
+      restartAfterMs: 500,
+    });
+  }
+
+  /** Starts libvirt and, where planned, the disk service. Throws DEPENDENCY_UNAVAILABLE with libvirt's last words. */
+  async start(): Promise<void> {
+    await makeHostFolders(this.folders, this.user);
+    await writeFile(join(this.folders.config, 'libvirt/qemu.conf'), qemuConf);
+    await this.#libvirtd.start();
+    await this.#untilLibvirtAnswers(30_000);
+    if (this.#options.diskService) {
+      this.#diskService = await this.#diskServiceDaemon(this.#options.diskService);
+      await this.#diskService.start();
+    }
+  }
+
+  /** Ends the daemons. The machines are the caller's to stop before. */
+  async stop(): Promise<void> {
+    await this.#diskService?.stop();
+    await this.#libvirtd.stop();
+  }
+
+  /** Kills the disk service as a crash would; it stays down unless `comeBack`. */
+  async killDiskService(comeBack: boolean): Promise<void> {
+    await this.#diskService?.kill(comeBack);
+  }
+
+  async startDiskService(): Promise<void> {
+    await this.#diskService?.start();
+  }
+
+  get diskService(): { port: number; running: boolean; restarts: number } | null {
+    const plan = this.#options.diskService;
+    if (!plan || !this.#diskService) return null;
+    return { port: plan.port, running: this.#diskService.running, restarts: this.#diskService.restarts };
+  }
+
+  /** Bytes of the file system below the host's storage. */
+  async capacity(path = this.folders.vms): Promise<{ totalBytes: number; freeBytes: number }> {
+    const { bsize, blocks, bavail } = await statfs(path);
+    return { totalBytes: bsize * blocks, freeBytes: bsize * bavail };
+  }
+
+  async #untilLibvirtAnswers(timeoutMs: number): Promise<void> {
+    for (let waited = 0; ; waited += 100) {
+      try {
+        await this.libvirt.version();
+        return;
+      } catch (cause) {
+        if (waited >= timeoutMs) {
+          const log = join(this.folders.root, 'libvirtd.log');
+          throw new Fault('DEPENDENCY_UNAVAILABLE', `libvirt of host ${this.name} does not answer; see ${log}`, {
+            cause,
+          });
+        }
+        await sleep(100);
+      }
+    }
+  }
+
+  async #diskServiceDaemon(plan: DiskServicePlan): Promise<Daemon> {
+    const { folders } = this;
+    const command = await commandReadableBy(this.user, [plan.node, '--no-warnings', plan.main], plan.main);
+    const [file = plan.node, ...args] = command.argv;
+    return new Daemon({
+      name: 'disk-service',
+      file,
+      args,
+      env: {
+        PATH: systemPath,
+        ...folders.env,
+        CASVAULT_DISK_SERVICE_ADDRESS: this.address,
+        CASVAULT_DISK_SERVICE_PORT: String(plan.port),
+        CASVAULT_DISK_SERVICE_TOKEN: plan.token,
+        CASVAULT_DISK_SERVICE_LIBVIRT_URI: 'qemu:///session',
+        CASVAULT_DISK_SERVICE_NBD_PORTS: '10000-30000',
+        CASVAULT_DISK_SERVICE_SCRATCH_DIR: folders.scratch,
+        CASVAULT_DISK_SERVICE_STATE_DIR: folders.diskServiceState,
+      },
+      user: command.user,
+      logFile: join(folders.root, 'disk-service.log'),
+      pidFile: join(folders.root, 'disk-service.pid'),
+      restartAfterMs: 1_000,
+    });
+  }
+}
+
+interface Command {
+  readonly argv: readonly string[];
+  readonly user: LabUser | undefined;
+}
+
+/**
+ * How a program of this checkout is run as the hosts' user. A checkout below a private home is not readable for that user:
+ * then setpriv drops to it with the one capability that reads past permissions.
+ */
+async function commandReadableBy(
+  user: LabUser | undefined,
+  argv: readonly string[],
+  main: string,
+): Promise<Command> {
+  if (!user || (await isReachable(main))) return { argv, user };
+  const ids = ['--reuid', String(user.uid), '--regid', String(user.gid), '--clear-groups'];
+  const capability = ['--inh-caps', '+dac_override', '--ambient-caps', '+dac_override'];
+  return { argv: ['setpriv', ...ids, ...capability, ...argv], user: undefined };
+}
