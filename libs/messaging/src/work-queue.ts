@@ -1,0 +1,58 @@
+import { transferNudgeSchema, type TransferId } from '@casvault/contracts';
+import { DurableConsumer } from './durable-consumer.js';
+import { fromBytes, toBytes } from './headers.js';
+import { type MessageContext } from './message-context.js';
+import { type MessagingClient } from './messaging-client.js';
+import { parsed } from './parse.js';
+import { streamNames } from './streams.js';
+import { HandlerTelemetry } from './telemetry.js';
+
+const plain = /^[A-Za-z0-9_-]{1,64}$/;
+/** A group as one token of a subject and as part of a consumer's name: others than plain names are encoded. */
+const tokenOf = (group: string): string =>
+  plain.test(group) ? group : `=${Buffer.from(group, 'utf8').toString('base64url')}`;
+
+/**
+ * The doorbell of the data movers, one queue per group of backup hosts. A nudge says that a transfer may have work; who
+ * gets it asks the controller. A nudge is kept until its handler ends, and goes to another worker when its worker dies.
+ */
+export class WorkQueue {
+  readonly #client: MessagingClient;
+
+  constructor(client: MessagingClient) {
+    this.#client = client;
+  }
+
+  async publishNudge(group: string, transferId: TransferId, messageId: string): Promise<void> {
+    await this.#client.store(`work.${tokenOf(group)}`, toBytes({ transferId }), { messageId });
+  }
+
+  /**
+   * Takes nudges until the signal aborts, then waits up to `graceMs` for handlers. A handler that returns has settled its
+   * nudge; one that throws `unavailable` gets it again, there or elsewhere.
+   */
+  async consume(
+    group: string,
+    options: { signal: AbortSignal; maxInFlight: number; graceMs?: number },
+    handler: (nudge: { transferId: TransferId }, context: MessageContext) => Promise<void>,
+  ): Promise<void> {
+    const token = tokenOf(group);
+    const consumer = new DurableConsumer({
+      link: this.#client.link,
+      telemetry: new HandlerTelemetry(),
+      stream: streamNames.work,
+      durable: `work_${token}`,
+      subject: `work.${token}`,
+      maxInFlight: options.maxInFlight,
+      inactiveThresholdMs: 0,
+      handle: (data, context) =>
+        handler(parsed(transferNudgeSchema, fromBytes(data), 'INPUT_INVALID', `work.${token}`), context),
+    });
+    consumer.start();
+    if (!options.signal.aborted)
+      await new Promise<void>((resolve) =>
+        options.signal.addEventListener('abort', () => resolve(), { once: true }),
+      );
+    await consumer.drain(options.graceMs ?? 10_000);
+  }
+}
