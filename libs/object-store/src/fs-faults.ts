@@ -1,0 +1,29 @@
+import { Fault, type FaultCode } from '@casvault/contracts';
+
+const codes: Readonly<Record<string, FaultCode>> = {
+  ENOSPC: 'POOL_FULL',
+  EDQUOT: 'POOL_FULL',
+  EFBIG: 'POOL_FULL',
+  EACCES: 'POOL_ACCESS_DENIED',
+  EPERM: 'POOL_ACCESS_DENIED',
+  EROFS: 'POOL_ACCESS_DENIED',
+  EISDIR: 'INPUT_INVALID',
+  ENOTDIR: 'INPUT_INVALID',
+  ENAMETOOLONG: 'INPUT_INVALID',
+};
+
+/** The errno name of a system error, e.g. `ENOENT`; null for anything else. */
+export const errnoOf = (error: unknown): string | null =>
+  error instanceof Error && 'syscall' in error && 'code' in error && typeof error.code === 'string'
+    ? error.code
+    : null;
+
+/** A system error as the pool's fault; other errors pass through `Fault.from`. Every other errno counts as unreachable. */
+export const fsFault = (what: string, error: unknown): Fault => {
+  const errno = errnoOf(error);
+  if (errno === null) return Fault.from(error);
+  return new Fault(codes[errno] ?? 'POOL_UNREACHABLE', `${what} failed with ${errno}`, {
+    details: { errno },
+    cause: error,
+  });
+};
