@@ -1,0 +1,118 @@
+import { mkdir, readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Clock, Logger } from '@casvault/contracts';
+import { Libvirt } from '@casvault/libvirt';
+import { Module, type DynamicModule } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { Config } from './config.js';
+import { ImageServers } from './host/image-server.js';
+import { LiveCaptures } from './host/live-capture.js';
+import { Ports } from './host/ports.js';
+import { AccessGuard } from './http/access.guard.js';
+import { HealthController, serviceVersionToken } from './http/health.controller.js';
+import { nbdAddressToken, OpeningsController } from './http/openings.controller.js';
+import { ProblemFilter } from './http/problem.js';
+import { traceRequests } from './http/request-trace.js';
+import { Metrics } from './metrics.js';
+import { OpeningEffects } from './opening/effects.js';
+import { Openings } from './opening/openings.js';
+import { Planner } from './opening/planner.js';
+import { RecordStore } from './opening/record-store.js';
+import { Sweeper } from './opening/sweeper.js';
+
+/** A caller can't renew while the service is away: openings found at start get this long at least. */
+const resumeGraceMs = 30_000;
+/** Longest request: 64 disks with paths of 4 KiB. */
+const bodyLimitBytes = 1 << 19;
+
+const systemClock: Clock = {
+  now: () => new Date(),
+  sleep: async (ms, signal) => {
+    await delay(ms, undefined, signal ? { signal } : {}).catch(() => undefined);
+  },
+};
+
+@Module({})
+class DiskServiceModule {}
+
+interface Service {
+  readonly app: NestFastifyApplication;
+  readonly sweeper: Sweeper;
+}
+
+/** Builds the service, takes up what an earlier process left, and returns it ready to listen. */
+export async function createService(config: Config, logger: Logger): Promise<Service> {
+  await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
+  await mkdir(config.scratchDir, { recursive: true, mode: 0o711 });
+  const parts = assemble(config, logger);
+  await parts.store.load(logger);
+  await parts.servers.prepare();
+  await parts.openings.resume(resumeGraceMs);
+  await parts.sweeper.removeStrays().catch((error: unknown) => {
+    logger.error({ said: error instanceof Error ? error.message : String(error) }, 'strays are not removed');
+  });
+  const app = await NestFactory.create<NestFastifyApplication>(
+    await moduleOf(config, parts),
+    new FastifyAdapter({ bodyLimit: bodyLimitBytes, https: httpsOptions(config) } as object),
+    { logger: false, abortOnError: false },
+  );
+  app.useGlobalFilters(new ProblemFilter());
+  traceRequests(app.getHttpAdapter().getInstance(), logger, parts.metrics);
+  return { app, sweeper: parts.sweeper };
+}
+
+type Parts = ReturnType<typeof assemble>;
+
+function assemble(config: Config, logger: Logger) {
+  const clock = systemClock;
+  const metrics = new Metrics();
+  const libvirt = new Libvirt({ uri: config.libvirtUri });
+  const live = new LiveCaptures(libvirt, config, config.nbdTlsDir !== null, logger);
+  const servers = new ImageServers(config, config.nbdTlsDir);
+  const store = new RecordStore(config.stateDir);
+  const isOff = async (vmUuid: string): Promise<boolean> => {
+    const state = await libvirt.state(vmUuid);
+    return state === 'shut-off' || state === 'crashed';
+  };
+  const effects = new OpeningEffects({ live, servers, ports: new Ports(config.nbdPorts), isOff, logger });
+  const { volumeDirs, scratchReserveBytes, maxOpenings } = config;
+  const planner = new Planner({ libvirt, live, volumeDirs, scratchReserveBytes, logger });
+  const tls = config.nbdTlsDir !== null;
+  const openings = new Openings({ store, effects, planner, clock, logger, metrics, tls, maxOpenings });
+  const sweeper = new Sweeper({ openings, store, live, servers, clock, logger, scratchReserveBytes });
+  return { metrics, libvirt, live, servers, store, openings, sweeper };
+}
+
+async function moduleOf(config: Config, parts: Parts): Promise<DynamicModule> {
+  return {
+    module: DiskServiceModule,
+    controllers: [OpeningsController, HealthController],
+    providers: [
+      { provide: Openings, useValue: parts.openings },
+      { provide: Metrics, useValue: parts.metrics },
+      { provide: Libvirt, useValue: parts.libvirt },
+      { provide: LiveCaptures, useValue: parts.live },
+      { provide: AccessGuard, useValue: new AccessGuard(config.token) },
+      { provide: nbdAddressToken, useValue: config.nbdAddress },
+      { provide: serviceVersionToken, useValue: await ownVersion() },
+    ],
+  };
+}
+
+/** With a client authority, only callers that it signed get as far as HTTP. */
+function httpsOptions({ tls }: Config): object | null {
+  if (!tls) return null;
+  const { cert, key, clientCa } = tls;
+  return {
+    cert,
+    key,
+    minVersion: 'TLSv1.2',
+    ...(clientCa === null ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: true }),
+  };
+}
+
+async function ownVersion(): Promise<string> {
+  const manifest = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(manifest) as { version: string }).version;
+}

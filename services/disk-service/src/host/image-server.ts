@@ -1,0 +1,162 @@
+import { spawn } from 'node:child_process';
+import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { Fault } from '@casvault/contracts';
+import { endProcesses, findProcesses } from './process-table.js';
+import { logFile, pidFile, runDir, type HostFolders } from './names.js';
+
+/** One image served by one qemu-nbd. */
+export interface ServedImage {
+  /** `<openingId>-<target>` */
+  readonly name: string;
+  readonly path: string;
+  readonly format: 'qcow2' | 'raw';
+  readonly exportName: string;
+  readonly writable: boolean;
+  readonly address: string;
+  readonly port: number;
+  /** Shown as `qemu:dirty-bitmap:<name>`. */
+  readonly bitmap: string | null;
+}
+
+/** `port-taken`: try the next one. */
+export type StartOutcome = 'serving' | 'port-taken';
+
+/** Connections at a time to one image; a mover opens a few. */
+const sharedBy = 32;
+const readerPatienceMs = 5_000;
+/** A writer flushes up to its whole cache to the disk on its way out. */
+const writerPatienceMs = 120_000;
+
+const executable = 'qemu-nbd';
+/** A shared file system that hangs must not hang the service. */
+const startTimeoutMs = 60_000;
+const pidOption = (folders: HostFolders, name: string): string => `--pid-file=${pidFile(folders, name)}`;
+
+/**
+ * The command line. `--fork` puts the server in the background once it listens: it outlives this service, so a restart of
+ * the service does not end a transfer. A writer bypasses the page cache (`none`: a restore must not push the host's memory
+ * out, and a flush says what it means); zeroes are the client's to tell (WRITE_ZEROES), so looking for them is off.
+ */
+export function serverArguments(
+  folders: HostFolders,
+  image: ServedImage,
+  tlsDir: string | null,
+  cache: 'none' | 'writeback',
+): string[] {
+  const mode = image.writable
+    ? [`--cache=${cache}`, '--aio=threads', '--discard=unmap', '--detect-zeroes=off']
+    : ['--read-only', ...(image.bitmap === null ? [] : [`--bitmap=${image.bitmap}`])];
+  const tls =
+    tlsDir === null
+      ? []
+      : [
+          '--object',
+          `tls-creds-x509,id=tls0,endpoint=server,verify-peer=on,dir=${tlsDir}`,
+          '--tls-creds=tls0',
+        ];
+  return [
+    '--fork',
+    pidOption(folders, image.name),
+    '--persistent',
+    `--shared=${String(sharedBy)}`,
+    `--bind=${image.address}`,
+    `--port=${String(image.port)}`,
+    `--export-name=${image.exportName}`,
+    `--format=${image.format}`,
+    ...mode,
+    ...tls,
+    '--',
+    image.path,
+  ];
+}
+
+/** qemu-nbd processes of this service, known by their command line alone. */
+export class ImageServers {
+  readonly #folders: HostFolders;
+  readonly #tlsDir: string | null;
+
+  constructor(folders: HostFolders, tlsDir: string | null) {
+    this.#folders = folders;
+    this.#tlsDir = tlsDir;
+  }
+
+  async prepare(): Promise<void> {
+    await mkdir(runDir(this.#folders), { recursive: true, mode: 0o700 });
+  }
+
+  /** Serves the image. Throws DISK_SERVICE_REFUSED with qemu-nbd's words: locked by a VM, not readable, no such bitmap. */
+  async start(image: ServedImage): Promise<StartOutcome> {
+    const first = await this.#launch(image, 'none');
+    // tmpfs and some network file systems have no O_DIRECT.
+    const said = /O_DIRECT/i.test(first ?? '') ? await this.#launch(image, 'writeback') : first;
+    if (said === null) return 'serving';
+    if (/Address already in use/i.test(said)) return 'port-taken';
+    throw new Fault('DISK_SERVICE_REFUSED', `disk ${image.path} can't be opened: ${said}`, {
+      details: { path: image.path },
+    });
+  }
+
+  async isServing(name: string): Promise<boolean> {
+    return (
+      (await findProcesses(this.#is((argv) => argv.includes(pidOption(this.#folders, name))))).length > 0
+    );
+  }
+
+  /** Ends the server and removes its files. None there is no error. */
+  async stop(name: string, writable: boolean): Promise<void> {
+    await endProcesses(
+      this.#is((argv) => argv.includes(pidOption(this.#folders, name))),
+      writable ? writerPatienceMs : readerPatienceMs,
+    );
+    await rm(pidFile(this.#folders, name), { force: true });
+    await rm(logFile(this.#folders, name), { force: true });
+  }
+
+  /** Names of all servers of this service: those that run, and those that left a file. */
+  async names(): Promise<string[]> {
+    const prefix = pidOption(this.#folders, '').replace(/\.pid$/, '');
+    const running = await findProcesses(this.#is((argv) => argv.some((arg) => arg.startsWith(prefix))));
+    const found = new Set<string>();
+    for (const { argv } of running) {
+      const option = argv.find((arg) => arg.startsWith(prefix));
+      if (option !== undefined) found.add(basename(option, '.pid'));
+    }
+    for (const file of await readdir(runDir(this.#folders))) {
+      if (/\.(pid|log)$/.test(file)) found.add(file.replace(/\.(pid|log)$/, ''));
+    }
+    return [...found];
+  }
+
+  #is(also: (argv: readonly string[]) => boolean): (argv: readonly string[]) => boolean {
+    return (argv) => basename(argv[0] ?? '') === executable && also(argv);
+  }
+
+  /** Null when it serves, else what qemu-nbd said. Its words go to a file: a pipe would be held open by the server. */
+  async #launch(image: ServedImage, cache: 'none' | 'writeback'): Promise<string | null> {
+    const path = logFile(this.#folders, image.name);
+    const log = await open(path, 'w', 0o600);
+    try {
+      const code = await new Promise<number | null>((resolve, reject) => {
+        const child = spawn(executable, serverArguments(this.#folders, image, this.#tlsDir, cache), {
+          stdio: ['ignore', 'ignore', log.fd],
+          detached: true,
+          cwd: '/',
+          timeout: startTimeoutMs,
+        });
+        child.once('error', reject);
+        child.once('exit', resolve);
+      }).catch((cause: unknown) => {
+        throw new Fault('DEPENDENCY_UNAVAILABLE', `${executable} can't be run: ${String(cause)}`, { cause });
+      });
+      if (code === 0) return null;
+    } finally {
+      await log.close();
+    }
+    const said = (await readFile(path, 'utf8'))
+      .replace(/^qemu-nbd: /gm, '')
+      .trim()
+      .slice(0, 1_000);
+    return said === '' ? 'qemu-nbd failed without a word' : said;
+  }
+}

@@ -1,0 +1,54 @@
+import type { DiskServiceHealth } from '@casvault/contracts';
+import { Libvirt } from '@casvault/libvirt';
+import { Controller, Get, Header, Inject } from '@nestjs/common';
+import { LiveCaptures } from '../host/live-capture.js';
+import { Metrics } from '../metrics.js';
+import { Openings } from '../opening/openings.js';
+
+export const serviceVersionToken = Symbol('serviceVersion');
+
+/** Open to all: it tells versions and counts, and nothing of any VM. */
+@Controller()
+export class HealthController {
+  readonly #libvirt: Libvirt;
+  readonly #live: LiveCaptures;
+  readonly #openings: Openings;
+  readonly #metrics: Metrics;
+  readonly #version: string;
+
+  constructor(
+    @Inject(Libvirt) libvirt: Libvirt,
+    @Inject(LiveCaptures) live: LiveCaptures,
+    @Inject(Openings) openings: Openings,
+    @Inject(Metrics) metrics: Metrics,
+    @Inject(serviceVersionToken) version: string,
+  ) {
+    this.#libvirt = libvirt;
+    this.#live = live;
+    this.#openings = openings;
+    this.#metrics = metrics;
+    this.#version = version;
+  }
+
+  /** 503 when libvirt does not answer: no capture can be made then. */
+  @Get('v1/health')
+  async health(): Promise<DiskServiceHealth> {
+    const { libvirt, hypervisor } = await this.#libvirt.version({ timeoutMs: 5_000 });
+    return {
+      service: 'casvault-disk-service',
+      version: this.#version,
+      libvirtVersion: libvirt,
+      qemuVersion: hypervisor.replace(/^QEMU /, ''),
+      openings: this.#openings.count(),
+    };
+  }
+
+  @Get('metrics')
+  @Header('content-type', 'text/plain; version=0.0.4; charset=utf-8')
+  async metrics(): Promise<string> {
+    return this.#metrics.render({
+      openings: this.#openings.count(),
+      scratchFreeBytes: await this.#live.scratchFreeBytes(),
+    });
+  }
+}
