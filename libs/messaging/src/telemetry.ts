@@ -14,12 +14,13 @@ export class HandlerTelemetry {
   readonly #duration: Histogram;
 
   constructor() {
-    this.#duration = metrics.getMeter('casvault.messaging').createHistogram('casvault.message.duration', {
-      description:
-        'Time in handlers of queries, commands and events, by subject and outcome (ok or fault code)',
-      unit: 's',
-      advice: { explicitBucketBoundaries: [0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600] },
-    });
+    this.#duration = metrics
+      .getMeter('casvault.messaging')
+      .createHistogram('casvault_message_duration_seconds', {
+        description:
+          'Time in handlers of queries, commands and events, by subject and outcome (ok or fault code)',
+        advice: { explicitBucketBoundaries: [0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600] },
+      });
   }
 
   /** Runs a handler in a span below the sender's; what it throws comes out as a Fault. */

@@ -1,0 +1,80 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { type IncomingMessage, type ServerResponse } from 'node:http';
+import { context, metrics, propagation, trace } from '@opentelemetry/api';
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
+import { W3CTraceContextPropagator } from '@opentelemetry/core';
+import { PrometheusExporter } from '@opentelemetry/exporter-prometheus';
+import { resourceFromAttributes, type Resource } from '@opentelemetry/resources';
+import { MeterProvider } from '@opentelemetry/sdk-metrics';
+import {
+  AlwaysOffSampler,
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  TracerProvider,
+} from '@opentelemetry/sdk-trace';
+
+export interface Telemetry {
+  /** Answers a scrape in Prometheus' text format. */
+  serveMetrics(request: IncomingMessage, response: ServerResponse): void;
+  /** Sends out what is left. */
+  shutdown(): Promise<void>;
+}
+
+/** Spans are recorded only where somebody collects them; ids are made and passed on in any case. */
+const tracing = async (resource: Resource, endpoint: string | undefined): Promise<TracerProvider> => {
+  if (endpoint === undefined)
+    return new TracerProvider({
+      resource,
+      sampler: new ParentBasedSampler({ root: new AlwaysOffSampler() }),
+    });
+  const { OTLPTraceExporter } = await import('@opentelemetry/exporter-trace-otlp-http');
+  const exporter = new OTLPTraceExporter({ url: `${endpoint.replace(/\/+$/, '')}/v1/traces` });
+  return new TracerProvider({ resource, spanProcessors: [new BatchSpanProcessor({ exporter })] });
+};
+
+const observeProcess = (): void => {
+  const meter = metrics.getMeter('casvault.process');
+  const delay = monitorEventLoopDelay({ resolution: 20 });
+  delay.enable();
+  meter
+    .createObservableGauge('process_resident_memory_bytes', { description: 'Resident memory' })
+    .addCallback((result) => result.observe(process.memoryUsage.rss()));
+  meter
+    .createObservableGauge('nodejs_eventloop_delay_p99_seconds', {
+      description: 'Delay of the event loop since the last scrape, 99th percentile',
+    })
+    .addCallback((result) => {
+      result.observe(delay.percentile(99) / 1e9);
+      delay.reset();
+    });
+};
+
+/**
+ * Installs the process-wide tracer, meter, context and W3C propagation. Call it once and first: instruments made before
+ * measure nothing.
+ */
+export const startTelemetry = async (options: {
+  name: string;
+  version: string;
+  endpoint?: string | undefined;
+}): Promise<Telemetry> => {
+  const resource = resourceFromAttributes({
+    'service.name': `casvault-${options.name}`,
+    'service.version': options.version,
+  });
+  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+  propagation.setGlobalPropagator(new W3CTraceContextPropagator());
+  const tracer = await tracing(resource, options.endpoint);
+  trace.setGlobalTracerProvider(tracer);
+  const exporter = new PrometheusExporter({ preventServerStart: true });
+  const meter = new MeterProvider({ resource, readers: [exporter] });
+  metrics.setGlobalMeterProvider(meter);
+  observeProcess();
+  return {
+    serveMetrics: (request, response) => exporter.getMetricsRequestHandler(request, response),
+    shutdown: async () => {
+      await tracer.shutdown();
+      await meter.shutdown();
+    },
+  };
+};
