@@ -9,7 +9,7 @@ import type { Config } from './config.js';
 import { ImageServers } from './host/image-server.js';
 import { LiveCaptures } from './host/live-capture.js';
 import { Ports } from './host/ports.js';
-import { AccessGuard } from './http/access.guard.js';
+import { bearerToken } from './http/access.guard.js';
 import { HealthController, serviceVersionToken } from './http/health.controller.js';
 import { nbdAddressToken, OpeningsController } from './http/openings.controller.js';
 import { ProblemFilter } from './http/problem.js';
@@ -93,7 +93,7 @@ async function moduleOf(config: Config, parts: Parts): Promise<DynamicModule> {
       { provide: Metrics, useValue: parts.metrics },
       { provide: Libvirt, useValue: parts.libvirt },
       { provide: LiveCaptures, useValue: parts.live },
-      { provide: AccessGuard, useValue: new AccessGuard(config.token) },
+      { provide: bearerToken, useValue: config.token },
       { provide: nbdAddressToken, useValue: config.nbdAddress },
       { provide: serviceVersionToken, useValue: await ownVersion() },
     ],

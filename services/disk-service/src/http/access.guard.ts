@@ -1,7 +1,10 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { Fault } from '@casvault/contracts';
-import type { CanActivate, ExecutionContext } from '@nestjs/common';
+import { Inject, Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
+
+/** The token that callers must send; null: none, they are known by their certificates. */
+export const bearerToken = Symbol('bearerToken');
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
@@ -9,10 +12,11 @@ const digest = (text: string): Buffer => createHash('sha256').update(text).diges
  * Bearer token, compared in constant time (digests, so that the length tells nothing either). Without a token configured,
  * the TLS layer has let in only callers with a certificate of the configured authority.
  */
+@Injectable()
 export class AccessGuard implements CanActivate {
   readonly #expected: Buffer | null;
 
-  constructor(token: string | null) {
+  constructor(@Inject(bearerToken) token: string | null) {
     this.#expected = token === null ? null : digest(token);
   }
 
