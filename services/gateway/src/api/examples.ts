@@ -1,0 +1,258 @@
+/** One consistent small world, for the examples of the document; a test holds every example against its schema. */
+const at = '2026-03-02T21:00:00Z';
+const later = '2026-03-02T21:04:10Z';
+
+export const ids = {
+  user: '0195580e-7a10-7000-8000-000000000001',
+  apiToken: '0195580e-7a10-7000-8000-000000000002',
+  platform: '0195580e-7a10-7000-8000-000000000010',
+  host: '0195580e-7a10-7000-8000-000000000011',
+  vm: '0195580e-7a10-7000-8000-000000000012',
+  disk: '0195580e-7a10-7000-8000-000000000013',
+  backupHost: '0195580e-7a10-7000-8000-000000000020',
+  pool: '0195580e-7a10-7000-8000-000000000030',
+  job: '0195580e-7a10-7000-8000-000000000040',
+  run: '0195580e-7a10-7000-8000-000000000041',
+  runItem: '0195580e-7a10-7000-8000-000000000042',
+  chain: '0195580e-7a10-7000-8000-000000000050',
+  point: '0195580e-7a10-7000-8000-000000000051',
+} as const;
+
+export const page = (...items: unknown[]): unknown => ({ items, nextCursor: null });
+
+export const principal = {
+  userId: ids.user,
+  userName: 'admin',
+  roles: ['administrator'],
+  via: 'session',
+};
+
+export const session = {
+  token: 'cvs_Zm9yIHRoZSBleGFtcGxlIG9ubHk',
+  expiresAt: '2026-03-03T09:00:00Z',
+  principal,
+};
+
+export const apiToken = {
+  id: ids.apiToken,
+  name: 'nightly script',
+  createdAt: at,
+  expiresAt: null,
+  lastUsedAt: null,
+};
+
+export const platform = {
+  id: ids.platform,
+  name: 'CAS Hangzhou',
+  type: 'h3c-cas',
+  address: '192.0.2.10',
+  ssl: true,
+  port: 8443,
+  userName: 'admin',
+  version: 'E0760',
+  architecture: 'x86_64',
+  state: 'online',
+  stateMessage: null,
+  lastSyncAt: at,
+  createdAt: at,
+};
+
+export const host = {
+  id: ids.host,
+  platformId: ids.platform,
+  externalId: '1',
+  name: 'cvknode1',
+  ip: '192.0.2.11',
+  status: 'normal',
+  cpuCount: 32,
+  memoryMiB: 262_144,
+  vmCount: 18,
+};
+
+const nic = { mac: '0c:da:41:1d:00:01', switchName: 'vswitch0', profileName: 'default', model: 'virtio' };
+
+export const vm = {
+  id: ids.vm,
+  platformId: ids.platform,
+  externalId: '42',
+  uuid: '3f0c1e2a-8d1b-4c55-9f43-7b1d2f3e4a50',
+  name: 'erp-db',
+  title: 'ERP database',
+  hostId: ids.host,
+  hostName: 'cvknode1',
+  hostIp: '192.0.2.11',
+  powerState: 'running',
+  cpuCount: 4,
+  memoryMiB: 16_384,
+  disks: [
+    {
+      id: ids.disk,
+      target: 'vda',
+      path: '/vms/images/erp-db.qcow2',
+      format: 'qcow2',
+      fileType: 'file',
+      bus: 'virtio',
+      role: 'system',
+      mode: 'dependent',
+      sizeBytes: 107_374_182_400,
+      storageName: 'images',
+      cbtCapable: true,
+      encrypted: false,
+    },
+  ],
+  nics: [nic],
+};
+
+export const storage = {
+  hostId: ids.host,
+  name: 'images',
+  title: 'images',
+  type: 'dir',
+  path: '/vms/images',
+  capacityBytes: 4_398_046_511_104,
+  freeBytes: 3_298_534_883_328,
+  active: true,
+};
+
+export const virtualSwitch = {
+  hostId: ids.host,
+  externalId: '1',
+  name: 'vswitch0',
+  mode: 'veb',
+  networkType: 'management',
+  address: '192.0.2.11',
+};
+
+export const networkProfile = { externalId: '1', name: 'default', description: '' };
+
+export const backupHost = {
+  id: ids.backupHost,
+  name: 'mover-1',
+  group: 'default',
+  address: '192.0.2.20',
+  timeZone: 'Asia/Shanghai',
+  version: '0.1.0',
+  state: 'online',
+  lastSeenAt: at,
+};
+
+export const pool = {
+  id: ids.pool,
+  name: 'nightly',
+  type: 'object',
+  location: {
+    kind: 's3',
+    endpoint: 'https://s3.example.org',
+    region: 'us-east-1',
+    bucket: 'backups',
+    prefix: 'casvault/',
+    accessKeyId: 'BACKUPKEY',
+    forcePathStyle: true,
+  },
+  capacityBytes: null,
+  freeBytes: null,
+  createdAt: at,
+};
+
+const options = {
+  compression: { mode: 'fast' },
+  disksPerVm: 1,
+  streamsPerDisk: 1,
+  bufferKiB: 1024,
+  reconnectMinutes: 10,
+};
+
+export const job = {
+  id: ids.job,
+  name: 'ERP, every night',
+  definition: {
+    kind: 'backup',
+    vmIds: [ids.vm],
+    poolId: ids.pool,
+    group: 'default',
+    parallel: { vms: 2, vmsPerHost: 2 },
+    options,
+  },
+  plan: { type: 'immediate' },
+  enabled: true,
+  lastRunId: ids.run,
+  lastRunState: 'running',
+  createdAt: at,
+};
+
+export const run = {
+  id: ids.run,
+  jobId: ids.job,
+  jobName: job.name,
+  kind: 'backup',
+  state: 'running',
+  createdAt: at,
+  startedAt: at,
+  finishedAt: null,
+  doneBytes: 21_474_836_480,
+  storedBytes: 9_663_676_416,
+  itemCount: 1,
+};
+
+export const runDetail = {
+  ...run,
+  items: [
+    {
+      id: ids.runItem,
+      kind: 'backup',
+      vmId: ids.vm,
+      vmName: vm.name,
+      state: 'running',
+      phase: 'transferring',
+      pointId: ids.point,
+      restoredVmId: null,
+      progress: [
+        {
+          target: 'vda',
+          totalBytes: 42_949_672_960,
+          doneBytes: 21_474_836_480,
+          storedBytes: 9_663_676_416,
+          resumedBytes: 0,
+        },
+      ],
+      reasons: ['FULL_FIRST_POINT', 'CAPTURE_LIVE'],
+      fault: null,
+      startedAt: at,
+      finishedAt: null,
+    },
+  ],
+};
+
+export const chain = { id: ids.chain, vmId: ids.vm, vmName: vm.name, poolId: ids.pool, createdAt: at };
+
+export const point = {
+  id: ids.point,
+  chainId: ids.chain,
+  parentPointId: null,
+  kind: 'full',
+  state: 'available',
+  platformId: ids.platform,
+  vmId: ids.vm,
+  vmName: vm.name,
+  poolId: ids.pool,
+  runId: ids.run,
+  createdAt: at,
+  capturedAt: at,
+  availableAt: later,
+  method: 'live',
+  disks: [
+    {
+      diskId: ids.disk,
+      target: 'vda',
+      role: 'system',
+      bus: 'virtio',
+      format: 'qcow2',
+      sizeBytes: 107_374_182_400,
+      readBytes: 42_949_672_960,
+      storedBytes: 19_327_352_832,
+      mapRoot: null,
+    },
+  ],
+  reasons: ['FULL_FIRST_POINT', 'CAPTURE_LIVE'],
+  fault: null,
+};

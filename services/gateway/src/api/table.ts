@@ -1,0 +1,23 @@
+import { apiTokenRoutes } from './api-token.routes.js';
+import { jobRoutes } from './job.routes.js';
+import { platformRoutes } from './platform.routes.js';
+import { pointRoutes } from './point.routes.js';
+import { poolRoutes } from './pool.routes.js';
+import type { Route } from './route.js';
+import { runRoutes } from './run.routes.js';
+import { serviceRoutes } from './service.routes.js';
+import { sessionRoutes } from './session.routes.js';
+import { vmRoutes } from './vm.routes.js';
+
+/** The whole API. What is not here is not served, not documented and not tested. */
+export const routes: readonly Route[] = [
+  ...sessionRoutes,
+  ...apiTokenRoutes,
+  ...platformRoutes,
+  ...vmRoutes,
+  ...poolRoutes,
+  ...jobRoutes,
+  ...runRoutes,
+  ...pointRoutes,
+  ...serviceRoutes,
+];
