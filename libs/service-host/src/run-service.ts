@@ -34,6 +34,15 @@ export interface Host<C extends ServiceConfig = ServiceConfig> {
   onReadyCheck(name: string, check: ReadyCheck): void;
 }
 
+export interface WebOptions {
+  readonly address: string;
+  readonly port: number;
+  /** Before routes are made: hooks, and body parsers, of which Nest adds none. */
+  readonly configure: (app: NestFastifyApplication) => void | Promise<void>;
+  /** Passed to Fastify. */
+  readonly fastify?: object;
+}
+
 export interface ServiceOptions<C extends ServiceConfig> {
   /** Also the queue group, the prefix of durable consumers and the schema. */
   readonly name: string;
@@ -48,13 +57,7 @@ export interface ServiceOptions<C extends ServiceConfig> {
   /** The only wiring of the service: controllers with `@OnQuery` and so on, and providers made by factories. */
   readonly module: (host: Host<C>) => DynamicModule | Type | Promise<DynamicModule | Type>;
   /** For a service with an HTTP interface of its own (the gateway). */
-  readonly web?: {
-    readonly address: string;
-    readonly port: number;
-    readonly configure: (app: NestFastifyApplication, host: Host<C>) => void | Promise<void>;
-    /** Passed to Fastify. */
-    readonly fastify?: Record<string, unknown>;
-  };
+  readonly web?: (host: Host<C>) => WebOptions;
   /** Called once everything runs. */
   readonly started?: (host: Host<C>, app: INestApplicationContext) => void | Promise<void>;
 }
@@ -189,17 +192,19 @@ const serve = async <C extends ServiceConfig>(
     await options.started?.(host, app);
     return;
   }
+  const web = options.web(host);
   const { FastifyAdapter } = await import('@nestjs/platform-fastify');
-  const adapter = new FastifyAdapter(options.web.fastify);
+  const adapter = new FastifyAdapter(web.fastify);
   const app = await NestFactory.create<NestFastifyApplication>(module, adapter, {
     logger,
     abortOnError: false,
+    bodyParser: false,
   });
   app.connectMicroservice({ strategy });
-  await options.web.configure(app, host);
+  await web.configure(app);
   shutdown.add('handlers', () => app.close());
   await app.startAllMicroservices();
-  await app.listen(options.web.port, options.web.address);
+  await app.listen(web.port, web.address);
   host.logger.info({ url: await app.getUrl() }, 'HTTP listening');
   await options.started?.(host, app);
 };
