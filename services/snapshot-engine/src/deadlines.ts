@@ -1,0 +1,34 @@
+/** Every wait of a protection or restore, in one place. Whatever is waited for, ends in a clear failure at the latest here. */
+export const deadlines = {
+  /** Nothing heard of a transfer for so long: asked again. Messages may be lost; every request is idempotent. */
+  askAgainMs: 15_000,
+  /** For the platform to tell the VM's facts, or the catalogue the point's. */
+  factsMs: 10 * 60_000,
+  /** A data-mover controller that answers nothing for so long is given up. */
+  transferSilenceMs: 30 * 60_000,
+  /** For a transfer to end after it was told to stop. */
+  stopMs: 10 * 60_000,
+  /** For a point's data to be removed; the data-mover goes on trying by itself. */
+  cleanMs: 10 * 60_000,
+  createVmMs: 30 * 60_000,
+  finishVmMs: 30 * 60_000,
+  removeVmMs: 60 * 60_000,
+} as const;
+
+/** Attempts before a passing cause is taken as final: the first within 200 ms, later ones every 15 s. */
+export const attemptLimits = {
+  /** About 100 s. */
+  loadFacts: 12,
+  loadPoint: 12,
+  /** About 5 min. */
+  createVm: 26,
+  finishVm: 26,
+  /** About 50 min. */
+  removeVm: 200,
+} as const;
+
+export const after = (now: Date, ms: number): string => new Date(now.getTime() + ms).toISOString();
+export const isPast = (instant: string, now: Date): boolean => Date.parse(instant) <= now.getTime();
+/** The earliest of some instants as a time to wake. */
+export const earliest = (...instants: readonly string[]): Date =>
+  new Date(Math.min(...instants.map((instant) => Date.parse(instant))));

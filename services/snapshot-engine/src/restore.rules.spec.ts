@@ -1,0 +1,45 @@
+import { planRestoreVm, refuseUnrestorable } from './restore.rules.js';
+import { sampleRestoreVm, sampleSource } from './testing/samples.js';
+
+const source = sampleSource();
+const request = sampleRestoreVm(source.point.id);
+const nic = { mac: '0c:da:41:1d:00:02', switchName: null, profileName: null, model: 'e1000' };
+
+describe('restore rules', () => {
+  it('takes what is not asked otherwise from the point', () => {
+    expect(planRestoreVm(request, source)).toMatchObject({
+      restoreId: request.itemId,
+      vmName: 'db-restored',
+      cpuCount: 2,
+      memoryMiB: 512,
+      disks: [{ target: 'vda', sizeBytes: 1 << 30, format: 'qcow2', bus: 'virtio' }],
+      nics: [{ switchName: 'vswitch0', profileName: null, model: 'virtio' }],
+    });
+  });
+
+  it('takes CPU, memory and networks as asked; an empty list leaves the VM without', () => {
+    const target = { ...request.target, cpuCount: 8, memoryMiB: 4096, nics: [] };
+    expect(planRestoreVm({ ...request, target }, source)).toMatchObject({
+      cpuCount: 8,
+      memoryMiB: 4096,
+      nics: [],
+    });
+  });
+
+  it('drops a card that hangs on no switch, and names an unknown bus so', () => {
+    const odd = {
+      ...source,
+      hardware: { ...source.hardware, nics: [nic] },
+      point: { ...source.point, disks: source.point.disks.map((disk) => ({ ...disk, bus: 'nvme' })) },
+    };
+    expect(planRestoreVm(request, odd)).toMatchObject({ nics: [], disks: [{ bus: 'unknown' }] });
+  });
+
+  it.each(['pending', 'transferring', 'failed', 'deleting'] as const)(
+    'refuses a point that is %s',
+    (state) => {
+      expect(refuseUnrestorable({ ...source.point, state })?.message).toContain(state);
+      expect(refuseUnrestorable(source.point)).toBeNull();
+    },
+  );
+});

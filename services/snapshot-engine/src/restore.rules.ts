@@ -1,0 +1,44 @@
+import { Fault, restoreDiskSchema, type Point } from '@casvault/contracts';
+import { type CreateRestoreVm, type RestorablePoint, type RestoreVm } from './restore.js';
+
+const busOf = (bus: string): CreateRestoreVm['disks'][number]['bus'] => {
+  const known = restoreDiskSchema.shape.bus.safeParse(bus);
+  return known.success ? known.data : 'unknown';
+};
+
+const disksOf = ({ disks }: Point): CreateRestoreVm['disks'] =>
+  disks.map(({ target, sizeBytes, format, bus }) => ({ target, sizeBytes, format, bus: busOf(bus) }));
+
+/** As asked; else as the point has them, those that hang on a switch. */
+const nicsOf = ({ target }: RestoreVm, { hardware }: RestorablePoint): CreateRestoreVm['nics'] => {
+  const nics = target.nics ?? hardware.nics;
+  return nics.flatMap(({ switchName, profileName, model }) =>
+    switchName === null ? [] : [{ switchName, profileName, model }],
+  );
+};
+
+/** F4: a new VM with the point's disks; CPU, memory and networks as asked, else as the point has them. */
+export const planRestoreVm = (request: RestoreVm, source: RestorablePoint): CreateRestoreVm => {
+  const { point, hardware, configuration } = source;
+  const { target } = request;
+  return {
+    restoreId: request.itemId,
+    platformId: target.platformId,
+    hostId: target.hostId,
+    storageName: target.storageName,
+    vmName: target.vmName,
+    cpuCount: target.cpuCount ?? hardware.cpuCount,
+    memoryMiB: target.memoryMiB ?? hardware.memoryMiB,
+    disks: disksOf(point),
+    nics: nicsOf(request, source),
+    configuration,
+  };
+};
+
+/** Only what is durable in the pool can be restored. */
+export const refuseUnrestorable = ({ id, state, vmName }: Point): Fault | null =>
+  state === 'available'
+    ? null
+    : new Fault('CONFLICT', `point ${id} of VM '${vmName}' is ${state}, not available`, {
+        details: { pointId: id, state },
+      });

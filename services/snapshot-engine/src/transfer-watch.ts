@@ -1,0 +1,71 @@
+import {
+  type DiskProgress,
+  type ReasonCode,
+  type TransferChanged,
+  type TransferId,
+} from '@casvault/contracts';
+import { after, deadlines, earliest, isPast } from './deadlines.js';
+
+/** What a protection or restore knows of its transfer. News may come doubled, late and in any order: only newer ones count. */
+export interface TransferWatch {
+  readonly transferId: TransferId;
+  /** Null: asked for, nothing heard yet. */
+  readonly state: TransferChanged['state'] | null;
+  /** 0: no worker ever had it, so nothing was written. */
+  readonly epoch: number;
+  readonly progress: readonly DiskProgress[];
+  readonly reasons: readonly ReasonCode[];
+  /** The `at` of the newest news. */
+  readonly newsAt: string;
+  /** By our clock. */
+  readonly heardAt: string;
+  readonly askAgainAt: string;
+}
+
+export const watchTransfer = (transferId: TransferId, now: Date): TransferWatch => ({
+  transferId,
+  state: null,
+  epoch: 0,
+  progress: [],
+  reasons: [],
+  newsAt: new Date(0).toISOString(),
+  heardAt: now.toISOString(),
+  askAgainAt: after(now, deadlines.askAgainMs),
+});
+
+/** The watch after the news, or null when they are of another transfer, doubled or overtaken. */
+export const heard = (watch: TransferWatch, change: TransferChanged, now: Date): TransferWatch | null => {
+  if (change.transferId !== watch.transferId || Date.parse(change.at) <= Date.parse(watch.newsAt))
+    return null;
+  return {
+    ...watch,
+    state: change.state,
+    epoch: change.epoch,
+    progress: change.progress.length > 0 ? change.progress : watch.progress,
+    reasons: change.reasons,
+    newsAt: change.at,
+    heardAt: now.toISOString(),
+    askAgainAt: after(now, deadlines.askAgainMs),
+  };
+};
+
+export const hasEnded = ({ state }: TransferWatch): boolean =>
+  state === 'succeeded' || state === 'failed' || state === 'stopped';
+
+export const mustAskAgain = (watch: TransferWatch, now: Date): boolean => isPast(watch.askAgainAt, now);
+
+export const askedAgain = (watch: TransferWatch, now: Date): TransferWatch => ({
+  ...watch,
+  askAgainAt: after(now, deadlines.askAgainMs),
+});
+
+export const isSilent = (watch: TransferWatch, now: Date): boolean =>
+  isPast(after(new Date(watch.heardAt), deadlines.transferSilenceMs), now);
+
+/** When to look again: to ask again, or because the silence is too long. */
+export const nextLook = (watch: TransferWatch): Date =>
+  earliest(watch.askAgainAt, after(new Date(watch.heardAt), deadlines.transferSilenceMs));
+
+export const mergedReasons = (...lists: readonly (readonly ReasonCode[])[]): ReasonCode[] => [
+  ...new Set(lists.flat()),
+];
