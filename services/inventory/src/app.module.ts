@@ -1,0 +1,107 @@
+import { type Clock, Fault, type Logger } from '@casvault/contracts';
+import { type Host } from '@casvault/service-host';
+import { type DynamicModule } from '@nestjs/common';
+import { type DataSource } from 'typeorm';
+import { BackupHostHandlers, clockToken } from './backup-host.handlers.js';
+import { BackupHostStore } from './backup-host-store.js';
+import { CasAccess } from './cas-access.js';
+import { type InventoryConfig } from './config.js';
+import { HostStore } from './host-store.js';
+import { InventoryMetrics } from './inventory-metrics.js';
+import { NetworkStore } from './network-store.js';
+import { PlatformHandlers } from './platform.handlers.js';
+import { PlatformRegistry } from './platform-registry.js';
+import { PlatformStore } from './platform-store.js';
+import { PlatformSync } from './platform-sync.js';
+import { PoolHandlers } from './pool.handlers.js';
+import { PoolStore } from './pool-store.js';
+import { Pools } from './pools.js';
+import { ReadingStore } from './reading-store.js';
+import { RepositoryPlaces } from './repository-places.js';
+import { RestoreVmHandlers } from './restore-vm.handlers.js';
+import { RestoreVmStore } from './restore-vm-store.js';
+import { RestoreVms } from './restore-vms.js';
+import { SyncSchedule } from './sync-schedule.js';
+import { VmFactsReader } from './vm-facts.js';
+import { VmStore } from './vm-store.js';
+
+class InventoryModule {}
+
+/** How often the schedule looks for a platform that is due. */
+const schedulePollMs = 2_000;
+
+/** What the parts are made of: the host's, or a test's. */
+export interface InventoryParts {
+  readonly database: DataSource;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly stopping: AbortSignal;
+  readonly open: (sealed: string) => string;
+  readonly syncSeconds: number;
+  readonly detailSeconds: number;
+  readonly casTimeoutSeconds: number;
+}
+
+/** The only wiring of the service. */
+export const inventoryParts = (parts: InventoryParts) => {
+  const { database, clock, logger, stopping, open } = parts;
+  const access = new CasAccess({ open, requestTimeoutMs: parts.casTimeoutSeconds * 1000 });
+  const platforms = new PlatformStore(database);
+  const hosts = new HostStore(database);
+  const vms = new VmStore(database);
+  const metrics = new InventoryMetrics(platforms, logger);
+  const sync = new PlatformSync({
+    platforms,
+    vms,
+    readings: new ReadingStore(database),
+    access,
+    clock,
+    logger,
+    stopping,
+    detailMaxAgeMs: parts.detailSeconds * 1000,
+    onDone: (outcome, durationMs) => metrics.synchronised(outcome, durationMs),
+  });
+  const intervalMs = parts.syncSeconds * 1000;
+  const schedule = new SyncSchedule({ platforms, sync, clock, logger, intervalMs, pollMs: schedulePollMs });
+  const restores = new RestoreVmStore(database);
+  const providers = [
+    { provide: clockToken, useValue: clock },
+    { provide: PlatformStore, useValue: platforms },
+    { provide: PlatformRegistry, useValue: new PlatformRegistry(platforms, access, clock) },
+    { provide: PlatformSync, useValue: sync },
+    { provide: HostStore, useValue: hosts },
+    { provide: VmStore, useValue: vms },
+    { provide: VmFactsReader, useValue: new VmFactsReader(vms, platforms, sync) },
+    { provide: NetworkStore, useValue: new NetworkStore(database) },
+    { provide: BackupHostStore, useValue: new BackupHostStore(database) },
+    {
+      provide: RestoreVms,
+      useValue: new RestoreVms({ restores, platforms, hosts, sync, access, clock, logger }),
+    },
+    {
+      provide: Pools,
+      useValue: new Pools(new PoolStore(database), new RepositoryPlaces(open), clock, logger),
+    },
+  ];
+  return { providers, schedule };
+};
+
+export const handlers = [PlatformHandlers, RestoreVmHandlers, BackupHostHandlers, PoolHandlers];
+
+export const inventoryModule = (host: Host<InventoryConfig>): DynamicModule => {
+  const { database, clock, logger, stopping, sealer, config } = host;
+  if (database === null) throw new Fault('BUG', 'inventory runs with a database');
+  const { providers, schedule } = inventoryParts({
+    database,
+    clock,
+    logger,
+    stopping,
+    open: (sealed) => sealer.open(sealed),
+    syncSeconds: config.CASVAULT_SYNC_SECONDS,
+    detailSeconds: config.CASVAULT_SYNC_DETAIL_SECONDS,
+    casTimeoutSeconds: config.CASVAULT_CAS_TIMEOUT_SECONDS,
+  });
+  schedule.start();
+  host.onDrain('synchronisation', () => schedule.stop());
+  return { module: InventoryModule, controllers: handlers, providers };
+};

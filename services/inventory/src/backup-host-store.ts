@@ -1,0 +1,41 @@
+import { type BackupHost, type BackupHostId, type PageRequest } from '@casvault/contracts';
+import { inTransaction, reading } from '@casvault/persistence';
+import { type DataSource } from 'typeorm';
+import { stateOf } from './backup-host.js';
+import { type BackupHostRow, backupHostTable } from './backup-host.table.js';
+import { pageFrom, readCursor } from './page.js';
+
+const domainOf =
+  (now: Date) =>
+  (row: BackupHostRow): BackupHost => ({
+    ...row,
+    id: row.id as BackupHostId,
+    state: stateOf(row.lastSeenAt, now),
+    lastSeenAt: row.lastSeenAt.toISOString(),
+  });
+
+export class BackupHostStore {
+  constructor(private readonly database: DataSource) {}
+
+  /** A heartbeat; registers the host the first time. */
+  async report(host: Omit<BackupHostRow, 'lastSeenAt'>, now: Date): Promise<void> {
+    await inTransaction(this.database, (tx) =>
+      tx.getRepository(backupHostTable).upsert({ ...host, lastSeenAt: now }, ['id']),
+    );
+  }
+
+  async page(request: PageRequest, now: Date): Promise<{ items: BackupHost[]; nextCursor: string | null }> {
+    const after = readCursor(request.cursor);
+    const rows = await reading(this.database, (source) => {
+      const query = source
+        .getRepository(backupHostTable)
+        .createQueryBuilder('b')
+        .orderBy('b.name')
+        .addOrderBy('b.id')
+        .take(request.limit + 1);
+      if (after !== null) query.where('(b.name, b.id) > (:name, :id)', { name: after[0], id: after[1] });
+      return query.getMany();
+    });
+    return pageFrom(rows, request.limit, (row) => [row.name, row.id], domainOf(now));
+  }
+}

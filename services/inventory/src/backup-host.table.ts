@@ -1,0 +1,24 @@
+import { EntitySchema } from 'typeorm';
+
+export interface BackupHostRow {
+  id: string;
+  name: string;
+  group: string;
+  address: string;
+  timeZone: string;
+  version: string;
+  lastSeenAt: Date;
+}
+
+export const backupHostTable = new EntitySchema<BackupHostRow>({
+  name: 'backup_host',
+  columns: {
+    id: { type: 'uuid', primary: true },
+    name: { type: 'text' },
+    group: { type: 'text', name: 'host_group' },
+    address: { type: 'text' },
+    timeZone: { type: 'text', name: 'time_zone' },
+    version: { type: 'text' },
+    lastSeenAt: { type: 'timestamptz', name: 'last_seen_at' },
+  },
+});

@@ -1,0 +1,11 @@
+import { backupHostTable } from './backup-host.table.js';
+import { hostTable } from './host.table.js';
+import { migrations } from './migrations.js';
+import { platformTable } from './platform.table.js';
+import { poolTable } from './pool.table.js';
+import { restoreVmTable } from './restore-vm.table.js';
+
+export const inventoryDatabase = {
+  tables: [platformTable, hostTable, restoreVmTable, backupHostTable, poolTable],
+  migrations,
+};

@@ -1,0 +1,57 @@
+import { Fault, type Host, type HostId, type PageRequest, type PlatformId } from '@casvault/contracts';
+import { reading } from '@casvault/persistence';
+import { type DataSource } from 'typeorm';
+import { type HostRow, hostTable } from './host.table.js';
+import { pageFrom, readCursor } from './page.js';
+
+const domainOf = (row: HostRow): Host => ({
+  id: row.id as HostId,
+  platformId: row.platformId as PlatformId,
+  externalId: row.externalId,
+  name: row.name,
+  ip: row.ip,
+  status: row.status as Host['status'],
+  cpuCount: row.cpuCount,
+  memoryMiB: row.memoryMiB,
+  vmCount: row.vmCount,
+});
+
+export class HostStore {
+  constructor(private readonly database: DataSource) {}
+
+  /** A host of this platform that is there now. R13: one that was removed and added again is another host. */
+  async get(platformId: PlatformId, id: HostId): Promise<Host> {
+    const row = await reading(this.database, (source) =>
+      source.getRepository(hostTable).findOneBy({ id, platformId }),
+    );
+    if (row === null)
+      throw new Fault('NOT_FOUND', `the platform has no host ${id}`, { details: { hostId: id, platformId } });
+    if (row.deletedAt !== null) {
+      const since = row.deletedAt.toISOString();
+      throw new Fault(
+        'NOT_FOUND',
+        `host ${row.name} (${row.ip}) is no longer on the platform since ${since}; if it was added again, choose it anew (R13)`,
+        { details: { hostId: id, platformId } },
+      );
+    }
+    return domainOf(row);
+  }
+
+  async page(
+    request: PageRequest & { platformId: PlatformId },
+  ): Promise<{ items: Host[]; nextCursor: string | null }> {
+    const after = readCursor(request.cursor);
+    const rows = await reading(this.database, (source) => {
+      const query = source
+        .getRepository(hostTable)
+        .createQueryBuilder('h')
+        .where('h.platform_id = :platformId AND h.deleted_at IS NULL', { platformId: request.platformId })
+        .orderBy('h.name')
+        .addOrderBy('h.id')
+        .take(request.limit + 1);
+      if (after !== null) query.andWhere('(h.name, h.id) > (:name, :id)', { name: after[0], id: after[1] });
+      return query.getMany();
+    });
+    return pageFrom(rows, request.limit, (row) => [row.name, row.id], domainOf);
+  }
+}

@@ -1,0 +1,150 @@
+import { type Migration } from '@casvault/persistence';
+
+/** Forward only; never edited once released. */
+export const migrations: readonly Migration[] = [
+  {
+    name: '0001-create-platform',
+    sql: `
+      CREATE TABLE platform (
+        id uuid PRIMARY KEY,
+        name text NOT NULL,
+        address text NOT NULL,
+        ssl boolean NOT NULL,
+        ssl_ignore_errors boolean NOT NULL,
+        port integer NOT NULL,
+        user_name text NOT NULL,
+        -- sealed; empty once deregistered
+        password text NOT NULL,
+        disk_service_port integer NOT NULL,
+        disk_service_token text NOT NULL,
+        version text NOT NULL,
+        architecture text NOT NULL,
+        state text NOT NULL,
+        state_message text,
+        last_sync_at timestamptz,
+        -- when the reading began whose result is stored
+        synced_from timestamptz,
+        next_sync_at timestamptz NOT NULL,
+        created_at timestamptz NOT NULL,
+        deleted_at timestamptz
+      );
+      CREATE UNIQUE INDEX platform_name ON platform (lower(name)) WHERE deleted_at IS NULL;
+      CREATE INDEX platform_due ON platform (next_sync_at) WHERE deleted_at IS NULL;
+
+      CREATE TABLE host (
+        id uuid PRIMARY KEY,
+        platform_id uuid NOT NULL REFERENCES platform (id),
+        external_id text NOT NULL,
+        name text NOT NULL,
+        ip text NOT NULL,
+        status text NOT NULL,
+        cpu_count integer NOT NULL,
+        memory_mib integer NOT NULL,
+        vm_count integer NOT NULL,
+        architecture text NOT NULL,
+        seen_at timestamptz NOT NULL,
+        -- gone from the platform; kept, because jobs and points name it
+        deleted_at timestamptz,
+        CONSTRAINT host_external UNIQUE (platform_id, external_id)
+      );
+
+      CREATE TABLE vm (
+        id uuid PRIMARY KEY,
+        platform_id uuid NOT NULL REFERENCES platform (id),
+        uuid uuid NOT NULL,
+        external_id text NOT NULL,
+        name text NOT NULL,
+        title text NOT NULL,
+        host_id uuid NOT NULL REFERENCES host (id),
+        power_state text NOT NULL,
+        cpu_count integer NOT NULL,
+        memory_mib integer NOT NULL,
+        disks jsonb NOT NULL,
+        nics jsonb NOT NULL,
+        -- what the row of the list said when the details were read, and when that was
+        list_mark text NOT NULL,
+        detail_at timestamptz NOT NULL,
+        seen_at timestamptz NOT NULL,
+        deleted_at timestamptz,
+        CONSTRAINT vm_uuid UNIQUE (platform_id, uuid)
+      );
+      CREATE INDEX vm_name ON vm (name, id) WHERE deleted_at IS NULL;
+      CREATE INDEX vm_host ON vm (host_id) WHERE deleted_at IS NULL;
+
+      CREATE TABLE storage (
+        host_id uuid NOT NULL REFERENCES host (id),
+        platform_id uuid NOT NULL REFERENCES platform (id),
+        name text NOT NULL,
+        title text NOT NULL,
+        type text NOT NULL,
+        path text NOT NULL,
+        capacity_bytes bigint NOT NULL,
+        free_bytes bigint NOT NULL,
+        active boolean NOT NULL,
+        PRIMARY KEY (host_id, name)
+      );
+      CREATE INDEX storage_page ON storage (platform_id, name, host_id);
+
+      CREATE TABLE virtual_switch (
+        host_id uuid NOT NULL REFERENCES host (id),
+        platform_id uuid NOT NULL REFERENCES platform (id),
+        external_id text NOT NULL,
+        name text NOT NULL,
+        mode text NOT NULL,
+        network_type text NOT NULL,
+        address text,
+        PRIMARY KEY (host_id, external_id)
+      );
+      CREATE INDEX virtual_switch_page ON virtual_switch (platform_id, name, host_id, external_id);
+
+      CREATE TABLE network_profile (
+        platform_id uuid NOT NULL REFERENCES platform (id),
+        external_id text NOT NULL,
+        name text NOT NULL,
+        description text NOT NULL,
+        PRIMARY KEY (platform_id, external_id)
+      );`,
+  },
+  {
+    name: '0002-create-restore-vm',
+    sql: `
+      -- Written before the CVM is asked to make the VM: what is made is always found again.
+      CREATE TABLE restore_vm (
+        restore_id uuid PRIMARY KEY,
+        platform_id uuid NOT NULL REFERENCES platform (id),
+        host_id uuid NOT NULL REFERENCES host (id),
+        vm_name text NOT NULL,
+        state text NOT NULL,
+        -- the VM's, once it is made
+        vm_uuid uuid,
+        created_at timestamptz NOT NULL
+      );`,
+  },
+  {
+    name: '0003-create-backup-host-and-pool',
+    sql: `
+      CREATE TABLE backup_host (
+        id uuid PRIMARY KEY,
+        name text NOT NULL,
+        host_group text NOT NULL,
+        address text NOT NULL,
+        time_zone text NOT NULL,
+        version text NOT NULL,
+        last_seen_at timestamptz NOT NULL
+      );
+      CREATE INDEX backup_host_page ON backup_host (name, id);
+
+      CREATE TABLE pool (
+        id uuid PRIMARY KEY,
+        name text NOT NULL,
+        type text NOT NULL,
+        -- secrets in it are sealed
+        location jsonb NOT NULL,
+        -- where it is, in one comparable text: no two pools share a place
+        place text NOT NULL,
+        created_at timestamptz NOT NULL,
+        CONSTRAINT pool_place UNIQUE (place)
+      );
+      CREATE UNIQUE INDEX pool_name ON pool (lower(name));`,
+  },
+];

@@ -1,0 +1,80 @@
+import {
+  type networkProfileSchema,
+  type PageRequest,
+  type PlatformId,
+  type storageSchema,
+  type virtualSwitchSchema,
+} from '@casvault/contracts';
+import { reading } from '@casvault/persistence';
+import { type DataSource } from 'typeorm';
+import { type z } from 'zod';
+import { pageFrom, readCursor } from './page.js';
+
+export type Storage = z.infer<typeof storageSchema>;
+export type VirtualSwitch = z.infer<typeof virtualSwitchSchema>;
+export type NetworkProfile = z.infer<typeof networkProfileSchema>;
+
+export interface Page<T> {
+  items: T[];
+  nextCursor: string | null;
+}
+type Request = PageRequest & { platformId: PlatformId };
+
+/** Storage pools, virtual switches and policy templates as last synchronised. */
+export class NetworkStore {
+  constructor(private readonly database: DataSource) {}
+
+  storages(request: Request): Promise<Page<Storage>> {
+    const columns = `host_id AS "hostId", name, title, type, path, capacity_bytes::float8 AS "capacityBytes",
+                     free_bytes::float8 AS "freeBytes", active`;
+    return this.page<Storage>(request, columns, 'storage', 'host_id::text', (row) => row.hostId);
+  }
+
+  switches(request: Request): Promise<Page<VirtualSwitch>> {
+    const columns = `host_id AS "hostId", external_id AS "externalId", name, mode, network_type AS "networkType", address`;
+    const key = "host_id::text || '/' || external_id";
+    return this.page<VirtualSwitch>(
+      request,
+      columns,
+      'virtual_switch',
+      key,
+      (row) => `${row.hostId}/${row.externalId}`,
+    );
+  }
+
+  profiles(request: Request): Promise<Page<NetworkProfile>> {
+    const columns = 'external_id AS "externalId", name, description';
+    return this.page<NetworkProfile>(
+      request,
+      columns,
+      'network_profile',
+      'external_id',
+      (row) => row.externalId,
+    );
+  }
+
+  /** `key` is SQL that makes a row unique among those of its name; `keyOf` the same of the row that came of it. */
+  private async page<T extends { name: string }>(
+    request: Request,
+    columns: string,
+    table: string,
+    key: string,
+    keyOf: (row: T) => string,
+  ): Promise<Page<T>> {
+    const after = readCursor(request.cursor);
+    const rows = await reading(this.database, (source) =>
+      source.query<T[]>(
+        `SELECT ${columns} FROM ${table}
+         WHERE platform_id = $1 AND ($2::text IS NULL OR (name, ${key}) > ($2, $3))
+         ORDER BY name, ${key} LIMIT $4`,
+        [request.platformId, after?.[0] ?? null, after?.[1] ?? null, request.limit + 1],
+      ),
+    );
+    return pageFrom(
+      rows,
+      request.limit,
+      (row) => [row.name, keyOf(row)],
+      (row) => row,
+    );
+  }
+}

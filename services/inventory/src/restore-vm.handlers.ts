@@ -1,0 +1,29 @@
+import { createRestoreVm, finishRestoreVm, removeRestoreVm } from '@casvault/contracts';
+import { type MessageContext, OnQuery } from '@casvault/messaging';
+import { Controller, Inject } from '@nestjs/common';
+import { type z } from 'zod';
+import { RestoreVms } from './restore-vms.js';
+
+type Request<T extends { request: z.ZodType }> = z.output<T['request']>;
+
+@Controller()
+export class RestoreVmHandlers {
+  constructor(@Inject(RestoreVms) private readonly restores: RestoreVms) {}
+
+  @OnQuery(createRestoreVm)
+  async create(request: Request<typeof createRestoreVm>, context: MessageContext) {
+    return this.restores.create(request, context.signal);
+  }
+
+  @OnQuery(finishRestoreVm)
+  async finish(request: Request<typeof finishRestoreVm>, context: MessageContext) {
+    const { restoreId, platformId, powerOn } = request;
+    return { vmId: await this.restores.finish(restoreId, platformId, powerOn, context.signal) };
+  }
+
+  @OnQuery(removeRestoreVm)
+  async remove(request: Request<typeof removeRestoreVm>, context: MessageContext) {
+    await this.restores.remove(request.restoreId, request.platformId, context.signal);
+    return {};
+  }
+}

@@ -1,0 +1,149 @@
+import {
+  type CasHost,
+  type CasNetworkProfile,
+  type CasStoragePool,
+  type CasVirtualSwitch,
+  isBlockStorage,
+  type NewDisk,
+  type NewNic,
+} from '@casvault/cas-client';
+import { type createRestoreVm, Fault, type RunItemId } from '@casvault/contracts';
+import { type z } from 'zod';
+
+export type RestoreVmRequest = z.infer<typeof createRestoreVm.request>;
+
+/** The target as the CVM tells it now. */
+export interface RestoreSite {
+  readonly host: CasHost;
+  readonly storages: readonly CasStoragePool[];
+  readonly switches: readonly CasVirtualSwitch[];
+  readonly profiles: readonly CasNetworkProfile[];
+}
+
+const MiB = 1024 * 1024;
+/** What an empty qcow2 takes: header, tables for some hundred GiB. Its data are only known as they come. */
+const emptyQcow2Bytes = 16 * MiB;
+
+/** Stands in the description of a VM that a restore has made and not yet handed over. */
+export const restoreMarker = (restoreId: RunItemId): string => `casvault-restore:${restoreId}`;
+
+/** The CVM makes volumes of whole MiB: a disk of another size gets the next larger one, its rest zero. */
+export const volumeMiB = (sizeBytes: number): number => Math.max(1, Math.ceil(sizeBytes / MiB));
+
+const refuse = (field: string, rule: string, details: Record<string, string | number> = {}): never => {
+  throw new Fault('INPUT_INVALID', `${field}: ${rule}`, { details: { field, ...details } });
+};
+
+const judgeHost = (request: RestoreVmRequest, host: CasHost): void => {
+  if (host.status !== 'normal')
+    throw new Fault('CONFLICT', `host ${host.name} is not in its normal state`, {
+      details: { field: 'hostId' },
+    });
+  // S7. A host that tells no numbers can't be judged.
+  if (host.cpuCount > 0 && request.cpuCount > host.cpuCount)
+    refuse('cpuCount', `${request.cpuCount} is more than the ${host.cpuCount} of host ${host.name} (S7)`);
+  if (host.memoryMiB > 0 && request.memoryMiB > host.memoryMiB)
+    refuse('memoryMiB', `${request.memoryMiB} is more than the ${host.memoryMiB} of host ${host.name} (S7)`);
+};
+
+const judgeStorage = (request: RestoreVmRequest, site: RestoreSite): void => {
+  const { storageName, disks } = request;
+  const storage = site.storages.find((item) => item.name === storageName);
+  if (storage === undefined)
+    return refuse('storageName', `host ${site.host.name} has no storage pool "${storageName}"`);
+  if (!storage.active)
+    throw new Fault('CONFLICT', `storage pool ${storageName} of host ${site.host.name} is not active`, {
+      details: { field: 'storageName' },
+    });
+  if (isBlockStorage(storage.type)) {
+    if (disks.some((disk) => disk.format === 'qcow2'))
+      refuse(
+        'storageName',
+        `qcow2 disks cannot be restored to "${storageName}", a pool of block devices (S2)`,
+      );
+    refuse('storageName', `raw disks in "${storageName}", a pool of block devices, need a volume named (S3)`);
+  }
+  const needed = disks
+    .map((disk) => (disk.format === 'raw' ? volumeMiB(disk.sizeBytes) * MiB : emptyQcow2Bytes))
+    .reduce((sum, bytes) => sum + bytes, 0);
+  if (needed > storage.freeBytes) {
+    const rule = `"${storageName}" has ${storage.freeBytes} bytes free, at least ${needed} are needed`;
+    refuse('storageName', rule, { freeBytes: storage.freeBytes, neededBytes: needed });
+  }
+};
+
+const diskOf = (request: RestoreVmRequest, index: number): NewDisk => {
+  const disk = request.disks[index];
+  if (disk === undefined || disk.bus === 'unknown')
+    return refuse(`disks.${index}.bus`, 'must be one of virtio, scsi, ide, usb');
+  return {
+    sizeMiB: volumeMiB(disk.sizeBytes),
+    format: disk.format,
+    bus: disk.bus,
+    storageName: request.storageName,
+  };
+};
+
+const nicOf = (nic: RestoreVmRequest['nics'][number], index: number, site: RestoreSite): NewNic => {
+  const found = site.switches.find((item) => item.name === nic.switchName);
+  if (found === undefined)
+    return refuse(
+      `nics.${index}.switchName`,
+      `host ${site.host.name} has no virtual switch "${nic.switchName}"`,
+    );
+  const profile = site.profiles.find((item) => item.name === nic.profileName);
+  if (nic.profileName !== null && profile === undefined)
+    return refuse(`nics.${index}.profileName`, `there is no network policy template "${nic.profileName}"`);
+  return {
+    switchExternalId: found.externalId,
+    switchName: found.name,
+    profileExternalId: profile?.externalId ?? null,
+    model: nic.model,
+  };
+};
+
+/** Everything that can be judged before anything is made; INPUT_INVALID or CONFLICT names what is wrong. */
+export const planRestoreVm = (
+  request: RestoreVmRequest,
+  site: RestoreSite,
+): { disks: NewDisk[]; nics: NewNic[] } => {
+  judgeHost(request, site.host);
+  judgeStorage(request, site);
+  const targets = request.disks.map((disk) => disk.target);
+  if (new Set(targets).size !== targets.length) refuse('disks', 'each target may stand once');
+  return {
+    disks: request.disks.map((_, index) => diskOf(request, index)),
+    nics: request.nics.map((nic, index) => nicOf(nic, index, site)),
+  };
+};
+
+interface MadeDisk {
+  readonly target: string;
+  readonly path: string;
+  readonly format: string;
+  readonly bus: string;
+  readonly sizeBytes: number;
+}
+
+const byTarget = (a: MadeDisk, b: MadeDisk): number =>
+  a.target.length - b.target.length || (a.target < b.target ? -1 : 1);
+
+/**
+ * Which volume takes which disk. The CVM names targets anew (vda, vdb ... for a bus), in the order of the request: so the
+ * n-th disk of a bus is the n-th of that bus. Null when what was made is not (yet) what was asked for.
+ */
+export const matchDisks = (
+  request: RestoreVmRequest,
+  made: readonly MadeDisk[],
+): { target: string; path: string; format: 'qcow2' | 'raw'; sizeBytes: number }[] | null => {
+  if (made.length !== request.disks.length) return null;
+  const left = new Map<string, MadeDisk[]>();
+  for (const disk of [...made].sort(byTarget)) left.set(disk.bus, [...(left.get(disk.bus) ?? []), disk]);
+  const matched = request.disks.map((disk) => {
+    const next = left.get(disk.bus)?.shift();
+    const sizeBytes = volumeMiB(disk.sizeBytes) * MiB;
+    if (next === undefined || next.format !== disk.format || next.sizeBytes !== sizeBytes) return null;
+    return { target: disk.target, path: next.path, format: disk.format, sizeBytes };
+  });
+  return matched.every((disk) => disk !== null) ? matched : null;
+};

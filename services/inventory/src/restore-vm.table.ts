@@ -1,0 +1,24 @@
+import { EntitySchema } from 'typeorm';
+
+export interface RestoreVmRow {
+  restoreId: string;
+  platformId: string;
+  hostId: string;
+  vmName: string;
+  state: string;
+  vmUuid: string | null;
+  createdAt: Date;
+}
+
+export const restoreVmTable = new EntitySchema<RestoreVmRow>({
+  name: 'restore_vm',
+  columns: {
+    restoreId: { type: 'uuid', primary: true, name: 'restore_id' },
+    platformId: { type: 'uuid', name: 'platform_id' },
+    hostId: { type: 'uuid', name: 'host_id' },
+    vmName: { type: 'text', name: 'vm_name' },
+    state: { type: 'text' },
+    vmUuid: { type: 'uuid', name: 'vm_uuid', nullable: true },
+    createdAt: { type: 'timestamptz', name: 'created_at' },
+  },
+});

@@ -1,0 +1,246 @@
+import { type CasClient, type CasVmRow } from '@casvault/cas-client';
+import {
+  type Clock,
+  type createRestoreVm,
+  Fault,
+  type Host,
+  type Logger,
+  type PlatformId,
+  type RunItemId,
+  type VmId,
+} from '@casvault/contracts';
+import { type z } from 'zod';
+import { type CasAccess } from './cas-access.js';
+import { type HostStore } from './host-store.js';
+import { diskServiceUrl } from './platform.js';
+import { type PlatformStore } from './platform-store.js';
+import { type PlatformSync } from './platform-sync.js';
+import { matchDisks, planRestoreVm, restoreMarker, type RestoreVmRequest } from './restore-vm.rules.js';
+import { type RestoreVm, type RestoreVmStore } from './restore-vm-store.js';
+
+export type RestoreVmReply = z.infer<typeof createRestoreVm.reply>;
+
+export interface RestoreVmsOptions {
+  readonly restores: RestoreVmStore;
+  readonly platforms: PlatformStore;
+  readonly hosts: HostStore;
+  readonly sync: PlatformSync;
+  readonly access: CasAccess;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/**
+ * VMs that restores make. What is made bears the marker of its restore in its description until it is handed over;
+ * only what bears it is ever changed or removed. The intent is stored before the CVM is asked, so nothing is lost sight of.
+ */
+export class RestoreVms {
+  /** One call at a time for a restore in this process; across processes the CVM's unique names decide. */
+  private readonly turns = new Map<RunItemId, Promise<unknown>>();
+
+  constructor(private readonly options: RestoreVmsOptions) {}
+
+  create(request: RestoreVmRequest, signal: AbortSignal): Promise<RestoreVmReply> {
+    return this.inTurn(request.restoreId, () => this.createNow(request, signal));
+  }
+
+  /** Hands the VM over: the marker goes, then the power comes on. Safe to repeat. */
+  finish(restoreId: RunItemId, platformId: PlatformId, powerOn: boolean, signal: AbortSignal): Promise<VmId> {
+    return this.inTurn(restoreId, () => this.finishNow(restoreId, platformId, powerOn, signal));
+  }
+
+  /** Removes what `create` made, with its volumes; does nothing when it is gone or handed over. */
+  remove(restoreId: RunItemId, platformId: PlatformId, signal: AbortSignal): Promise<void> {
+    return this.inTurn(restoreId, () => this.removeNow(restoreId, platformId, signal));
+  }
+
+  private async createNow(request: RestoreVmRequest, signal: AbortSignal): Promise<RestoreVmReply> {
+    const { platforms, hosts, restores, access, clock } = this.options;
+    const platform = await platforms.get(request.platformId);
+    const host = await hosts.get(request.platformId, request.hostId);
+    const earlier = await restores.find(request.restoreId);
+    if (earlier?.state === 'finished')
+      throw new Fault('CONFLICT', `the VM of restore ${request.restoreId} is handed over already`);
+    const made = await access.with(platform, async (client) => {
+      const present = await this.present(client, request, signal);
+      if (present !== null) return present;
+      const plan = await this.plan(client, request, host, signal);
+      const { restoreId, platformId, hostId, vmName } = request;
+      const createdAt = earlier?.createdAt ?? clock.now();
+      await restores.save({
+        restoreId,
+        platformId,
+        hostId,
+        vmName,
+        state: 'making',
+        vmUuid: null,
+        createdAt,
+      });
+      return this.make(client, request, plan, signal);
+    });
+    const reply = await access.with(platform, (client) => this.describe(client, request, made, signal));
+    await restores.rememberUuid(request.restoreId, made.uuid);
+    const url = diskServiceUrl(host.ip, platform.diskService.port);
+    return { ...reply, diskService: { url, token: platform.diskService.token } };
+  }
+
+  /** The VM of this name: ours from an earlier try, somebody else's (refused), or none. */
+  private async present(
+    client: CasClient,
+    request: RestoreVmRequest,
+    signal: AbortSignal,
+  ): Promise<CasVmRow | null> {
+    const row = await client.vmByName(request.vmName, signal);
+    if (row === null || (await isMarked(client, row, request.restoreId, signal))) return row;
+    throw new Fault('ALREADY_EXISTS', `vmName: the platform has a VM "${request.vmName}" already (S8)`, {
+      details: { field: 'vmName' },
+    });
+  }
+
+  private async plan(client: CasClient, request: RestoreVmRequest, host: Host, signal: AbortSignal) {
+    const site = {
+      host: await client.host(host.externalId, signal),
+      storages: await client.storagePools(host.externalId, signal),
+      switches: await client.virtualSwitches(host.externalId, signal),
+      profiles: await client.networkProfiles(signal),
+    };
+    return { ...planRestoreVm(request, site), host: site.host, hostExternalId: host.externalId };
+  }
+
+  private async make(
+    client: CasClient,
+    request: RestoreVmRequest,
+    plan: Awaited<ReturnType<RestoreVms['plan']>>,
+    signal: AbortSignal,
+  ): Promise<CasVmRow> {
+    try {
+      await client.addVm(
+        {
+          name: request.vmName,
+          title: request.vmName,
+          description: restoreMarker(request.restoreId),
+          hostExternalId: plan.hostExternalId,
+          cpuCount: request.cpuCount,
+          memoryMiB: request.memoryMiB,
+          disks: plan.disks,
+          nics: plan.nics,
+          architecture: plan.host.architecture,
+          ...guestOf(request.configuration),
+        },
+        signal,
+      );
+    } catch (error) {
+      // 1002, the VM exists: another try was faster. Whose it is shows below.
+      if (!Fault.is(error) || error.details['platformCode'] !== '1002') throw error;
+    }
+    const row = await this.present(client, request, signal);
+    if (row === null)
+      throw new Fault('PLATFORM_PROTOCOL', `the CVM made VM ${request.vmName}, yet does not list it`);
+    return row;
+  }
+
+  private async describe(
+    client: CasClient,
+    request: RestoreVmRequest,
+    row: CasVmRow,
+    signal: AbortSignal,
+  ): Promise<Omit<RestoreVmReply, 'diskService'>> {
+    const { detail } = await client.vm(row.externalId, signal);
+    const disks = matchDisks(request, detail.disks);
+    if (disks === null)
+      throw new Fault(
+        'PLATFORM_BUSY',
+        `VM ${row.name} does not have the disks of its restore (yet): ${detail.disks.length} of ${request.disks.length}`,
+      );
+    return { externalId: row.externalId, uuid: row.uuid, disks };
+  }
+
+  private async finishNow(
+    restoreId: RunItemId,
+    platformId: PlatformId,
+    powerOn: boolean,
+    signal: AbortSignal,
+  ): Promise<VmId> {
+    const { platforms, restores, access, sync } = this.options;
+    const platform = await platforms.get(platformId);
+    const restore = await this.known(restoreId, platformId);
+    const row = await access.with(platform, async (client) => {
+      const found = await this.find(client, restore, signal);
+      if (found === null)
+        throw new Fault(
+          'VM_NOT_FOUND',
+          `the VM ${restore.vmName} of restore ${restoreId} is not on the platform`,
+        );
+      if (restore.state !== 'finished') {
+        await client.describeVm(found.externalId, '', signal);
+        await restores.save({ ...restore, state: 'finished', vmUuid: found.uuid });
+      }
+      if (powerOn && found.powerState !== 'running') await client.startVm(found.externalId, signal);
+      return found;
+    });
+    return (await sync.readVm(platformId, row.uuid, signal)).vmId;
+  }
+
+  private async removeNow(restoreId: RunItemId, platformId: PlatformId, signal: AbortSignal): Promise<void> {
+    const { platforms, restores, access, logger } = this.options;
+    const restore = await restores.find(restoreId);
+    if (restore?.platformId !== platformId || restore.state !== 'making') return;
+    const platform = await platforms.get(platformId);
+    await access.with(platform, async (client) => {
+      const row = await this.find(client, restore, signal);
+      if (row === null) return;
+      if (row.powerState !== 'stopped') await client.powerOffVm(row.externalId, signal);
+      await client.deleteVm(row.externalId, { keepDisks: false }, signal);
+      logger.info({ restoreId, vm: row.name }, 'VM of a restore removed');
+    });
+    await restores.save({ ...restore, state: 'removed' });
+  }
+
+  private async known(restoreId: RunItemId, platformId: PlatformId): Promise<RestoreVm> {
+    const restore = await this.options.restores.find(restoreId);
+    if (restore === null || restore.platformId !== platformId || restore.state === 'removed')
+      throw new Fault('NOT_FOUND', `no VM was made on this platform for restore ${restoreId}`);
+    return restore;
+  }
+
+  /** Handed over: the VM of the UUID. Before that: only a VM that bears the marker. */
+  private async find(client: CasClient, restore: RestoreVm, signal: AbortSignal): Promise<CasVmRow | null> {
+    const byUuid = restore.vmUuid === null ? null : await client.vmByUuid(restore.vmUuid, signal);
+    const row = byUuid ?? (await client.vmByName(restore.vmName, signal));
+    if (row === null || restore.state === 'finished') return byUuid;
+    return (await isMarked(client, row, restore.restoreId, signal)) ? row : null;
+  }
+
+  private async inTurn<T>(restoreId: RunItemId, work: () => Promise<T>): Promise<T> {
+    const before = this.turns.get(restoreId) ?? Promise.resolve();
+    const mine = before.then(work, work);
+    this.turns.set(restoreId, mine);
+    try {
+      return await mine;
+    } finally {
+      if (this.turns.get(restoreId) === mine) this.turns.delete(restoreId);
+    }
+  }
+}
+
+const isMarked = async (
+  client: CasClient,
+  row: CasVmRow,
+  restoreId: RunItemId,
+  signal: AbortSignal,
+): Promise<boolean> =>
+  (await client.vmDescription(row.externalId, signal)).includes(restoreMarker(restoreId));
+
+const textAt = (value: unknown, key: string): string => {
+  if (typeof value !== 'object' || value === null || !(key in value)) return '';
+  const found = (value as Record<string, unknown>)[key];
+  return typeof found === 'string' || typeof found === 'number' ? String(found) : '';
+};
+
+/** What the source's configuration says of its guest; Linux where it says nothing. */
+const guestOf = (configuration: Record<string, unknown>): { system: '0' | '1'; osVersion: string } => {
+  const { basic } = configuration;
+  const osVersion = textAt(basic, 'osVersion') || textAt(configuration, 'osVersion') || 'Linux';
+  const system = textAt(basic, 'system') || textAt(configuration, 'system');
+  return { system: system === '0' || /windows/i.test(osVersion) ? '0' : '1', osVersion };
+};

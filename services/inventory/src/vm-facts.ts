@@ -1,0 +1,32 @@
+import { type VmFacts, type VmId } from '@casvault/contracts';
+import { diskServiceUrl } from './platform.js';
+import { type PlatformStore } from './platform-store.js';
+import { type PlatformSync } from './platform-sync.js';
+import { type VmStore } from './vm-store.js';
+
+/** A VM as its CVM tells it now, with all that a backup of it needs. */
+export class VmFactsReader {
+  constructor(
+    private readonly vms: VmStore,
+    private readonly platforms: PlatformStore,
+    private readonly sync: PlatformSync,
+  ) {}
+
+  /** Throws VM_NOT_FOUND when the platform has it no more, and what the CVM fails with. */
+  async read(id: VmId, signal: AbortSignal): Promise<VmFacts> {
+    const known = await this.vms.get(id);
+    const platform = await this.platforms.get(known.platformId);
+    const { configuration } = await this.sync.readVm(platform.id, known.uuid, signal);
+    const vm = await this.vms.get(id);
+    return {
+      vm,
+      platformName: platform.name,
+      platformVersion: platform.version,
+      diskService: {
+        url: diskServiceUrl(vm.hostIp, platform.diskService.port),
+        token: platform.diskService.token,
+      },
+      configuration: { ...configuration },
+    };
+  }
+}

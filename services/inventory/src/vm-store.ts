@@ -1,0 +1,107 @@
+import {
+  type Disk,
+  Fault,
+  type HostId,
+  type PageRequest,
+  type PlatformId,
+  type Vm,
+  type VmId,
+} from '@casvault/contracts';
+import { reading } from '@casvault/persistence';
+import { type DataSource, type EntityManager } from 'typeorm';
+import { pageFrom, readCursor } from './page.js';
+import { type KnownDetail } from './platform-reading.js';
+
+interface VmRow extends Vm {
+  deletedAt: Date | null;
+}
+
+const select = `
+  SELECT v.id, v.platform_id AS "platformId", v.external_id AS "externalId", v.uuid, v.name, v.title,
+         v.host_id AS "hostId", h.name AS "hostName", h.ip AS "hostIp", v.power_state AS "powerState",
+         v.cpu_count AS "cpuCount", v.memory_mib AS "memoryMiB", v.disks, v.nics, v.deleted_at AS "deletedAt"
+  FROM vm v JOIN host h ON h.id = v.host_id`;
+
+const domainOf = ({ deletedAt: _, ...vm }: VmRow): Vm => vm;
+
+/** `%` and `_` of the search are looked for as they are. */
+const containing = (search: string): string => `%${search.replace(/[\\%_]/g, '\\$&')}%`;
+
+export interface VmPageRequest extends PageRequest {
+  readonly platformId?: PlatformId | undefined;
+  readonly hostId?: HostId | undefined;
+  readonly search?: string | undefined;
+}
+
+export class VmStore {
+  constructor(private readonly database: DataSource) {}
+
+  /** Throws VM_NOT_FOUND, which tells a VM that was deleted at the platform from one that was never known. */
+  async get(id: VmId): Promise<Vm> {
+    const [row] = await this.query(`${select} WHERE v.id = $1`, [id]);
+    if (row === undefined) throw new Fault('VM_NOT_FOUND', `no VM ${id} is known`, { details: { vmId: id } });
+    if (row.deletedAt !== null) {
+      const message = `VM ${row.name} is no longer on its platform since ${row.deletedAt.toISOString()}`;
+      throw new Fault('VM_NOT_FOUND', message, { details: { vmId: id } });
+    }
+    return domainOf(row);
+  }
+
+  async findByUuid(platformId: PlatformId, uuid: string): Promise<Vm | null> {
+    const where = 'WHERE v.platform_id = $1 AND v.uuid = $2 AND v.deleted_at IS NULL';
+    const [row] = await this.query(`${select} ${where}`, [platformId, uuid]);
+    return row === undefined ? null : domainOf(row);
+  }
+
+  /** C5: ordered by name; `search` is a substring of VM name, title, host name or host IP, whatever its case. */
+  async page(request: VmPageRequest): Promise<{ items: Vm[]; nextCursor: string | null }> {
+    const after = readCursor(request.cursor);
+    const rows = await this.query(
+      `${select}
+       WHERE v.deleted_at IS NULL
+         AND ($1::uuid IS NULL OR v.platform_id = $1)
+         AND ($2::uuid IS NULL OR v.host_id = $2)
+         AND ($3::text IS NULL OR v.name ILIKE $3 OR v.title ILIKE $3 OR h.name ILIKE $3 OR h.ip ILIKE $3)
+         AND ($4::text IS NULL OR (v.name, v.id) > ($4, $5::uuid))
+       ORDER BY v.name, v.id LIMIT $6`,
+      [
+        request.platformId ?? null,
+        request.hostId ?? null,
+        request.search === undefined || request.search === '' ? null : containing(request.search),
+        after?.[0] ?? null,
+        after?.[1] ?? null,
+        request.limit + 1,
+      ],
+    );
+    return pageFrom(rows, request.limit, (row) => [row.name, row.id], domainOf);
+  }
+
+  /** What is known of all VMs' details. Memory: some 250 bytes for each VM of the platform. */
+  async knownDetails(platformId: PlatformId): Promise<Map<string, KnownDetail>> {
+    const rows = await reading(this.database, (source) =>
+      source.query<(KnownDetail & { uuid: string })[]>(
+        `SELECT uuid, list_mark AS "listMark", detail_at AS "detailAt" FROM vm
+         WHERE platform_id = $1 AND deleted_at IS NULL`,
+        [platformId],
+      ),
+    );
+    return new Map(rows.map(({ uuid, ...known }) => [uuid, known]));
+  }
+
+  private query(sql: string, parameters: unknown[]): Promise<VmRow[]> {
+    return reading(this.database, (source) => source.query<VmRow[]>(sql, parameters));
+  }
+}
+
+/** Ids and disks that VMs have kept until now, also those that were gone and are back. */
+export const keptVms = async (
+  tx: EntityManager,
+  platformId: PlatformId,
+  uuids: readonly string[],
+): Promise<Map<string, { id: VmId; disks: Disk[] }>> => {
+  const rows = await tx.query<{ uuid: string; id: VmId; disks: Disk[] }[]>(
+    'SELECT uuid, id, disks FROM vm WHERE platform_id = $1 AND uuid = ANY($2)',
+    [platformId, uuids],
+  );
+  return new Map(rows.map(({ uuid, ...kept }) => [uuid, kept]));
+};
