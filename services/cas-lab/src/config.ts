@@ -38,7 +38,9 @@ const environmentSchema = z.object({
   /** Third octet of the loopback addresses: 127.0.N.10 is the CVM, 127.0.N.11 the first host. */
   CASVAULT_LAB_NET: z.coerce.number().int().min(0).max(255).default(0),
   CASVAULT_LAB_CVM_ADDRESS: z.ipv4().optional(),
-  CASVAULT_LAB_CVM_PORT: z.coerce.number().int().min(0).max(65535).default(8080),
+  CASVAULT_LAB_CVM_PORT: z.coerce.number().int().min(1).max(65535).default(8080),
+  CASVAULT_LAB_CVM_TLS_PORT: z.coerce.number().int().min(1).max(65535).default(8443),
+  CASVAULT_LAB_ADMIN_PORT: z.coerce.number().int().min(1).max(65535).default(8081),
   CASVAULT_LAB_USER: z.string().min(1).default('admin'),
   CASVAULT_LAB_PASSWORD: z.string().min(1).optional(),
   CASVAULT_LAB_RELEASE: z.enum(releases).default('E0780'),
@@ -57,7 +59,8 @@ export interface LabConfig {
   readonly dir: string;
   readonly hosts: number;
   readonly net: number;
-  readonly cvm: { readonly address: string; readonly port: number };
+  readonly cvm: { readonly address: string; readonly port: number; readonly tlsPort: number };
+  readonly adminPort: number;
   readonly user: string;
   /** Null: made at the first start and kept. */
   readonly password: string | null;
@@ -88,7 +91,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): L
     cvm: {
       address: found.CASVAULT_LAB_CVM_ADDRESS ?? `127.0.${String(found.CASVAULT_LAB_NET)}.10`,
       port: found.CASVAULT_LAB_CVM_PORT,
+      tlsPort: found.CASVAULT_LAB_CVM_TLS_PORT,
     },
+    adminPort: found.CASVAULT_LAB_ADMIN_PORT,
     user: found.CASVAULT_LAB_USER,
     password: found.CASVAULT_LAB_PASSWORD ?? null,
     release: found.CASVAULT_LAB_RELEASE,

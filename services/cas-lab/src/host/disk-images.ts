@@ -17,6 +17,11 @@ const imageInfoSchema = z.object({
   'actual-size': z.number().default(0),
   'backing-filename': z.string().optional(),
   snapshots: z.array(z.object({ name: z.string() })).default([]),
+  'format-specific': z
+    .object({
+      data: z.object({ bitmaps: z.array(z.object({ name: z.string() })).default([]) }).default({ bitmaps: [] }),
+    })
+    .default({ data: { bitmaps: [] } }),
 });
 export interface ImageInfo {
   readonly format: string;
@@ -24,6 +29,8 @@ export interface ImageInfo {
   readonly allocatedBytes: number;
   readonly backingFile: string | null;
   readonly internalSnapshots: number;
+  /** Names of the dirty bitmaps kept in a qcow2 image; stale while a machine has it open. */
+  readonly bitmaps: readonly string[];
 }
 
 /** What the image says of itself; it may be in use by a running machine. */
@@ -36,6 +43,7 @@ export async function imageInfo(path: string): Promise<ImageInfo> {
     allocatedBytes: info['actual-size'],
     backingFile: info['backing-filename'] ?? null,
     internalSnapshots: info.snapshots.length,
+    bitmaps: info['format-specific'].data.bitmaps.map(({ name }) => name),
   };
 }
 

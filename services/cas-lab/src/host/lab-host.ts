@@ -1,9 +1,9 @@
-import { statfs, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, readFile, statfs, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '@casvault/contracts';
 import { Libvirt } from '@casvault/libvirt';
-import { Daemon } from '../process/daemon.js';
+import { Daemon, endProcess } from '../process/daemon.js';
 import { systemPath, type LabUser } from '../process/run-command.js';
 import { isReachable, makeHostFolders, type HostFolders } from './host-folders.js';
 
@@ -86,10 +86,24 @@ export class LabHost {
     }
   }
 
-  /** Ends the daemons. The machines are the caller's to stop before. */
+  /** Ends the daemons. The machines are the caller's to stop before; one that still runs is ended hard. */
   async stop(): Promise<void> {
     await this.#diskService?.stop();
     await this.#libvirtd.stop();
+    await this.#endMachinesLeft();
+  }
+
+  /** QEMU outlives libvirt: what runs by libvirt's own pid files when the daemon is gone. */
+  async #endMachinesLeft(): Promise<void> {
+    const dir = join(this.folders.run, 'libvirt/qemu/run');
+    for (const file of (await readdir(dir).catch(() => [])).filter((name) => name.endsWith('.pid'))) {
+      const pid = Number(await readFile(join(dir, file), 'utf8'));
+      const isQemu = async (): Promise<boolean> =>
+        (await readFile(`/proc/${String(pid)}/cmdline`, 'utf8').catch(() => '')).includes(
+          `guest=${basename(file, '.pid')},`,
+        );
+      if (pid > 1 && (await isQemu())) await endProcess(pid, isQemu);
+    }
   }
 
   /** Kills the disk service as a crash would; it stays down unless `comeBack`. */

@@ -65,6 +65,8 @@ export class Daemon {
       env: { ...this.#spec.env },
       ...(this.#spec.user ?? {}),
       stdio: ['ignore', log, log],
+      // A process group of its own: a Ctrl-C on the lab's terminal must not end libvirt before the machines.
+      detached: true,
     });
     closeSync(log);
     this.#child = child;
@@ -109,8 +111,17 @@ async function leftoverPid(spec: DaemonSpec): Promise<number | null> {
 
 async function endLeftover(spec: DaemonSpec): Promise<void> {
   const pid = await leftoverPid(spec);
-  if (pid === null) return;
+  if (pid !== null) await endProcess(pid, async () => (await leftoverPid(spec)) === pid);
+}
+
+const leftoverGraceMs = 5_000;
+
+/** SIGTERM to a process that is not a child, then SIGKILL when `isStillIt` says so after five seconds. */
+export async function endProcess(pid: number, isStillIt: () => Promise<boolean>): Promise<void> {
   process.kill(pid, 'SIGTERM');
-  for (let waited = 0; waited < 5_000 && (await leftoverPid(spec)) !== null; waited += 100) await sleep(100);
-  if ((await leftoverPid(spec)) !== null) process.kill(pid, 'SIGKILL');
+  for (let waited = 0; waited < leftoverGraceMs; waited += 100) {
+    if (!(await isStillIt())) return;
+    await sleep(100);
+  }
+  if (await isStillIt()) process.kill(pid, 'SIGKILL');
 }
