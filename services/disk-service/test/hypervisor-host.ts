@@ -1,0 +1,254 @@
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { DiskServiceClient } from '@casvault/block-source';
+import type { DiskExport } from '@casvault/contracts';
+import { escapeXml, type Libvirt } from '@casvault/libvirt';
+import { startSessionDaemon, type SessionDaemon } from '@casvault/libvirt/testing';
+
+const run = promisify(execFile);
+const main = fileURLToPath(new URL('../src/main.js', import.meta.url));
+
+export interface TestDisk {
+  readonly target: string;
+  readonly path: string;
+  readonly format: 'qcow2' | 'raw';
+}
+export interface TestVm {
+  readonly uuid: string;
+  readonly name: string;
+  readonly disks: readonly TestDisk[];
+}
+
+/** A host as the service finds it: a libvirt daemon, VMs under emulation, folders, and the service itself as a process. */
+export class HypervisorHost {
+  readonly dir: string;
+  readonly libvirt: Libvirt;
+  readonly token = randomBytes(24).toString('hex');
+  readonly #daemon: SessionDaemon;
+  readonly #port: number;
+  readonly #nbdPorts: string;
+  #service: ChildProcess | undefined;
+
+  private constructor(dir: string, daemon: SessionDaemon, port: number, nbdPorts: string) {
+    this.dir = dir;
+    this.#daemon = daemon;
+    this.libvirt = daemon.libvirt;
+    this.#port = port;
+    this.#nbdPorts = nbdPorts;
+  }
+
+  /** `nbdPorts`: every suite has its own range, since all share this machine's loopback. */
+  static async start(nbdPorts: string): Promise<HypervisorHost> {
+    // Short: sockets of QEMU lie below it.
+    const dir = await mkdtemp('/var/tmp/casvault-ds-');
+    await chmod(dir, 0o755);
+    const daemon = await startSessionDaemon(join(dir, 'd'));
+    const host = new HypervisorHost(dir, daemon, await freePort(), nbdPorts);
+    for (const folder of [host.vms, host.scratch]) {
+      await mkdir(folder);
+      if (daemon.runAs) await chown(folder, daemon.runAs.uid, daemon.runAs.gid);
+    }
+    return host;
+  }
+
+  get vms(): string {
+    return join(this.dir, 'vms');
+  }
+  get scratch(): string {
+    return join(this.dir, 'scratch');
+  }
+  get state(): string {
+    return join(this.dir, 'state');
+  }
+  get url(): string {
+    return `http://127.0.0.1:${String(this.#port)}`;
+  }
+  get client(): DiskServiceClient {
+    return new DiskServiceClient({ url: this.url, token: this.token });
+  }
+
+  async stop(): Promise<void> {
+    await this.stopService('SIGKILL');
+    await this.#daemon.stop();
+    for (const pid of await this.imageServers()) process.kill(pid, 'SIGKILL');
+    await rm(this.dir, { recursive: true, force: true });
+  }
+
+  /** Starts the service; resolves when it answers. */
+  async startService(settings: Record<string, string> = {}): Promise<void> {
+    const prefixed = Object.entries(settings).map(([key, value]) => [`CASVAULT_DISK_SERVICE_${key}`, value]);
+    const child = spawn(process.execPath, [main], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+      env: {
+        PATH: process.env['PATH'] ?? '',
+        CASVAULT_DISK_SERVICE_ADDRESS: '127.0.0.1',
+        CASVAULT_DISK_SERVICE_PORT: String(this.#port),
+        CASVAULT_DISK_SERVICE_TOKEN: this.token,
+        CASVAULT_DISK_SERVICE_LIBVIRT_URI: this.#daemon.uri,
+        CASVAULT_DISK_SERVICE_NBD_PORTS: this.#nbdPorts,
+        CASVAULT_DISK_SERVICE_SCRATCH_DIR: this.scratch,
+        CASVAULT_DISK_SERVICE_STATE_DIR: this.state,
+        CASVAULT_DISK_SERVICE_VOLUME_DIRS: this.vms,
+        ...(Object.fromEntries(prefixed) as Record<string, string>),
+      },
+    });
+    this.#service = child;
+    for (let attempt = 0; ; attempt++) {
+      const isUp = await this.client.health().then(
+        () => true,
+        () => false,
+      );
+      if (isUp) return;
+      if (attempt > 200 || child.exitCode !== null) throw new Error('the disk service does not start');
+      await delay(50);
+    }
+  }
+
+  async stopService(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    const child = this.#service;
+    this.#service = undefined;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    child.kill(signal);
+    await ended;
+  }
+
+  async createImage(
+    name: string,
+    size: string,
+    format: 'qcow2' | 'raw',
+    options: readonly string[] = [],
+  ): Promise<string> {
+    const path = join(this.vms, name);
+    await run('qemu-img', ['create', '-q', '-f', format, ...options, path, size]);
+    await this.giveToVms(path);
+    return path;
+  }
+
+  /** Makes a file the property of the user of QEMU. */
+  async giveToVms(path: string): Promise<void> {
+    if (this.#daemon.runAs) await chown(path, this.#daemon.runAs.uid, this.#daemon.runAs.gid);
+  }
+
+  /** A VM without an operating system: its firmware idles for ever, and its disks are written through QEMU's monitor. */
+  async defineVm(name: string, disks: readonly TestDisk[]): Promise<TestVm> {
+    const uuid = randomUUID();
+    const devices = disks.map(
+      ({ target, path, format }) =>
+        `<disk type='file' device='disk'><driver name='qemu' type='${format}'/>` +
+        `<source file='${escapeXml(path)}'/><target dev='${target}' bus='virtio'/></disk>`,
+    );
+    await this.libvirt.define(
+      `<domain type='qemu'><name>${escapeXml(name)}</name><uuid>${uuid}</uuid><memory unit='MiB'>32</memory>` +
+        `<vcpu>1</vcpu><os><type arch='x86_64' machine='pc'>hvm</type></os><devices>${devices.join('')}` +
+        `<controller type='usb' model='none'/><memballoon model='none'/></devices></domain>`,
+    );
+    return { uuid, name, disks };
+  }
+
+  /** Writes as the guest would: through the device, above the layer that keeps what a capture needs. */
+  async guestWrite(
+    vm: TestVm,
+    target: string,
+    pattern: number,
+    offset: string,
+    length: string,
+  ): Promise<void> {
+    const device = `/machine/peripheral/virtio-disk${String(target.charCodeAt(2) - 97)}/virtio-backend`;
+    const command = `write -P ${String(pattern)} ${offset} ${length}`;
+    const said = await this.libvirt.humanMonitorCommand(vm.uuid, `qemu-io -d ${device} "${command}"`);
+    if (/error|fail/i.test(said)) throw new Error(said);
+  }
+
+  /** The whole content of an export, read by qemu-img: a client that shares no code with ours. */
+  async readExport(disk: DiskExport): Promise<Buffer> {
+    const path = join(this.dir, `copy-${randomUUID()}.raw`);
+    try {
+      await run('qemu-img', ['convert', '--image-opts', '-O', 'raw', imageOptions(disk), path]);
+      return await readFile(path);
+    } finally {
+      await rm(path, { force: true });
+    }
+  }
+
+  async writeExport(disk: DiskExport, content: Buffer): Promise<void> {
+    const path = join(this.dir, `content-${randomUUID()}.raw`);
+    await writeFile(path, content);
+    const url = `nbd://${disk.host}:${String(disk.port)}/${disk.exportName}`;
+    await run('qemu-img', ['convert', '-n', '-f', 'raw', '-O', 'raw', path, url]);
+    await rm(path);
+  }
+
+  /** The content of an image file that nobody uses. */
+  async readImage(path: string, format: 'qcow2' | 'raw'): Promise<Buffer> {
+    const copy = join(this.dir, `copy-${randomUUID()}.raw`);
+    await run('qemu-img', ['convert', '-f', format, '-O', 'raw', path, copy]);
+    const content = await readFile(copy);
+    await rm(copy);
+    return content;
+  }
+
+  /** Ranges that the export's dirty bitmap calls dirty, as nbdinfo reads them. */
+  async dirtyRanges(disk: DiskExport): Promise<{ offset: number; length: number }[]> {
+    const url = `nbd://${disk.host}:${String(disk.port)}/${disk.exportName}`;
+    const { stdout } = await run('nbdinfo', [`--map=${disk.bitmapContext ?? ''}`, '--json', url]);
+    const ranges = JSON.parse(stdout) as { offset: number; length: number; type: number }[];
+    return ranges.filter(({ type }) => type === 1).map(({ offset, length }) => ({ offset, length }));
+  }
+
+  /** Process ids of qemu-nbd processes that this host's service started. */
+  async imageServers(): Promise<number[]> {
+    const found: number[] = [];
+    for (const name of await readdir('/proc')) {
+      if (!/^\d+$/.test(name)) continue;
+      const line = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
+      if (line.startsWith('qemu-nbd\0') && line.includes(this.state)) found.push(Number(name));
+    }
+    return found;
+  }
+
+  /** Everything that openings leave on a host while they stand: nothing of it may be there when none does. */
+  async remains(vms: readonly TestVm[]): Promise<string[]> {
+    const found: string[] = [];
+    for (const vm of vms) {
+      for (const name of await this.libvirt.checkpointNames(vm.uuid)) found.push(`checkpoint ${name}`);
+      if ((await this.libvirt.state(vm.uuid)) === 'shut-off') continue;
+      if ((await this.libvirt.backup(vm.uuid)) !== null) found.push(`backup job of ${vm.name}`);
+    }
+    for (const name of await readdir(this.scratch)) found.push(`scratch file ${name}`);
+    for (const pid of await this.imageServers()) found.push(`qemu-nbd ${String(pid)}`);
+    for (const name of await readdir(join(this.state, 'run'))) found.push(`run file ${name}`);
+    return found;
+  }
+
+  /** Waits until nothing remains; returns what did when it did not come to that. */
+  async remainsAfter(vms: readonly TestVm[], patienceMs: number): Promise<string[]> {
+    for (let waitedMs = 0; ; waitedMs += 200) {
+      const found = await this.remains(vms);
+      if (found.length === 0 || waitedMs >= patienceMs) return found;
+      await delay(200);
+    }
+  }
+}
+
+const imageOptions = (disk: DiskExport): string =>
+  `driver=nbd,server.type=inet,server.host=${disk.host},server.port=${String(disk.port)},export=${disk.exportName}`;
+
+async function freePort(): Promise<number> {
+  return await new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => {
+        resolve(typeof address === 'object' && address ? address.port : 0);
+      });
+    });
+  });
+}
