@@ -114,7 +114,7 @@ describe('the HTTP surface', () => {
         { authorization: 'Basic YTpi', cookie: `casvault_session=${tokens.auditor}` },
       ],
     ])('answers 401 to %s', async (_name, headers) => {
-      const response = await inject({ url: '/me', headers: headers as Record<string, string> });
+      const response = await inject({ url: '/me', headers: headers });
       expect(response.statusCode).toBe(401);
       expect(response.headers['www-authenticate']).toBe('Bearer realm="casvault"');
       expect(problemOf(response)).toMatchObject({ code: 'UNAUTHENTICATED', instance: '/api/v1/me' });
@@ -378,7 +378,7 @@ describe('the HTTP surface', () => {
       expect(gateway.logger.lines).toContainEqual(
         expect.objectContaining({
           level: 'error',
-          fields: expect.objectContaining({ traceId: problem.traceId }),
+          fields: expect.objectContaining({ traceId: problem.traceId }) as object,
         }),
       );
     });

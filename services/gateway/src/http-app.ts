@@ -62,7 +62,7 @@ export const fastifyOptions = (
 
 /** Before Nest makes the routes. Nest must add no body parsers of its own. */
 export const configureHttp = (app: NestFastifyApplication, logger: Logger): void => {
-  const http = app.getHttpAdapter().getInstance() as unknown as FastifyInstance;
+  const http = app.getHttpAdapter().getInstance();
   addSecurityHeaders(http);
   addTelemetry(http, logger);
   addJsonParser(http);

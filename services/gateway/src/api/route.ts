@@ -56,8 +56,7 @@ export interface Call<P = unknown, Q = unknown, B = unknown> {
 export const healthSchema = z.object({ status: z.enum(['ok', 'unavailable']), version: z.string() });
 export type Health = z.infer<typeof healthSchema>;
 
-const nothing = z.object({});
-type Nothing = typeof nothing;
+type Nothing = z.ZodObject<Record<never, never>>;
 
 /**
  * One operation of the API: the single truth from which come the controllers, the guard, the OpenAPI document and the tests.

@@ -33,5 +33,5 @@ export const strict = <S extends z.ZodType>(schema: S): S => {
   const def = schema.def as unknown as Def;
   const changes = mapped(def);
   if (Object.keys(changes).length === 0) return schema;
-  return schema.clone({ ...def, ...changes } as unknown as S['_zod']['def']);
+  return schema.clone({ ...def, ...changes });
 };

@@ -1,4 +1,5 @@
 import { Fault, type FieldError, type Problem } from '@casvault/contracts';
+import { HttpException } from '@nestjs/common';
 import { httpFaults } from './fault-to-http.js';
 import { InputFault } from './input.js';
 
@@ -24,7 +25,7 @@ const refusals: Readonly<Record<number, string>> = {
 
 const statusOf = (error: unknown): number | null => {
   if (typeof error !== 'object' || error === null) return null;
-  if ('getStatus' in error && typeof error.getStatus === 'function') return Number(error.getStatus());
+  if (error instanceof HttpException) return error.getStatus();
   return 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : null;
 };
 

@@ -6,6 +6,7 @@ export type JsonSchema = Record<string, unknown>;
 /** What the formats say already, and the bounds of JavaScript's whole numbers, only make a document longer. */
 const tidy = (schema: JsonSchema): void => {
   if (schema['format'] === 'uuid' || schema['format'] === 'date-time') delete schema['pattern'];
+  if (schema['format'] === 'starts_with') delete schema['format'];
   if (schema['maximum'] === Number.MAX_SAFE_INTEGER) delete schema['maximum'];
   if (schema['minimum'] === Number.MIN_SAFE_INTEGER) delete schema['minimum'];
 };
@@ -52,7 +53,7 @@ export class JsonSchemas {
       io,
       ...(io === 'output' ? { metadata: schemaNames } : {}),
       override: ({ jsonSchema }) => {
-        tidy(jsonSchema as JsonSchema);
+        tidy(jsonSchema);
         if (io === 'output' && jsonSchema.additionalProperties === false)
           delete jsonSchema.additionalProperties;
       },

@@ -1,7 +1,8 @@
-import { problemSchema, type FaultCode } from '@casvault/contracts';
+import { Fault, problemSchema, type FaultCode } from '@casvault/contracts';
 import type { z } from 'zod';
 import { basePath, pathParameters, type Route } from '../api/route.js';
 import { httpFaults } from '../http/fault-to-http.js';
+import { problemOf } from '../http/problem.js';
 import { cookieName } from '../http/session-cookie.js';
 import { JsonSchemas, type JsonSchema } from './json-schemas.js';
 
@@ -77,21 +78,34 @@ const expectedFaults = (route: Route): FaultCode[] => [
   'DEPENDENCY_UNAVAILABLE',
 ];
 
-/** One response a status, which names its codes. */
-const problemResponses = (route: Route): JsonSchema => {
+const problemResponse = (codes: readonly FaultCode[]): JsonSchema => {
+  const [code = 'BUG'] = codes;
+  const fault = new Fault(code, 'says what is wrong, with names and values');
+  const example = problemOf(fault, {
+    path: `${basePath}/...`,
+    traceId: '4bf92f3577b34da6a3ce929d0e0e4736',
+  });
+  return {
+    description: codes.map((each) => `\`${each}\`: ${httpFaults[each].title}`).join('. '),
+    content: {
+      'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' }, example },
+    },
+  };
+};
+
+/** One response a status, which names its codes; written once for all routes that share it. */
+const problemResponses = (route: Route, shared: Map<string, JsonSchema>): JsonSchema => {
   const byStatus = Map.groupBy(new Set(expectedFaults(route)), (code) => httpFaults[code].status);
   return Object.fromEntries(
-    [...byStatus].map(([status, codes]) => [
-      String(status),
-      {
-        description: codes.map((code) => `\`${code}\`: ${httpFaults[code].title}`).join('. '),
-        content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
-      },
-    ]),
+    [...byStatus].map(([status, codes]) => {
+      const name = codes.join('.');
+      shared.set(name, problemResponse(codes));
+      return [String(status), { $ref: `#/components/responses/${name}` }];
+    }),
   );
 };
 
-const operation = (route: Route, schemas: JsonSchemas): JsonSchema => ({
+const operation = (route: Route, schemas: JsonSchemas, problems: Map<string, JsonSchema>): JsonSchema => ({
   operationId: route.id,
   tags: [route.tag],
   summary: route.summary,
@@ -99,11 +113,15 @@ const operation = (route: Route, schemas: JsonSchemas): JsonSchema => ({
   ...(route.access === 'public' ? { security: [] } : {}),
   parameters: parameters(route, schemas),
   ...requestBody(route, schemas),
-  responses: { [String(route.status)]: successResponse(route, schemas), ...problemResponses(route) },
+  responses: {
+    [String(route.status)]: successResponse(route, schemas),
+    ...problemResponses(route, problems),
+  },
 });
 
-const components = (schemas: JsonSchemas): JsonSchema => ({
+const components = (schemas: JsonSchemas, problems: Map<string, JsonSchema>): JsonSchema => ({
   schemas: schemas.components(),
+  responses: Object.fromEntries([...problems].sort(([left], [right]) => (left < right ? -1 : 1))),
   parameters: {
     IdempotencyKey: {
       name: 'Idempotency-Key',
@@ -140,9 +158,10 @@ gain fields, and clients must ignore those that they do not know. 503 comes with
 export const openApiOf = (routes: readonly Route[], version: string): Record<string, unknown> => {
   const schemas = new JsonSchemas();
   schemas.ofReply(problemSchema);
+  const problems = new Map<string, JsonSchema>();
   const paths: Record<string, JsonSchema> = {};
   for (const route of routes)
-    (paths[route.path] ??= {})[route.method.toLowerCase()] = operation(route, schemas);
+    (paths[route.path] ??= {})[route.method.toLowerCase()] = operation(route, schemas, problems);
   return {
     openapi: '3.1.1',
     info: {
@@ -155,6 +174,6 @@ export const openApiOf = (routes: readonly Route[], version: string): Record<str
     security: [{ bearer: [] }, { cookie: [] }],
     tags: [...new Set(routes.map(({ tag }) => tag))].map((name) => ({ name })),
     paths,
-    components: components(schemas),
+    components: components(schemas, problems),
   };
 };

@@ -1,0 +1,277 @@
+import {
+  createdApiTokenSchema,
+  getPoint,
+  jobSchema,
+  listBackupHosts,
+  listChains,
+  listHosts,
+  listPlatforms,
+  listPoints,
+  listPools,
+  listProfiles,
+  listRuns,
+  listStorages,
+  listSwitches,
+  listVms,
+  platformSchema,
+  poolViewSchema,
+  problemSchema,
+  runDetailSchema,
+  runSchema,
+  sessionSchema,
+  vmSchema,
+  type CreatedApiToken,
+  type FaultCode,
+  type Job,
+  type JobId,
+  type NewApiTokenBody,
+  type NewJobBody,
+  type NewPlatformBody,
+  type NewPoolBody,
+  type Platform,
+  type PlatformId,
+  type Point,
+  type PointId,
+  type PoolView,
+  type Problem,
+  type Run,
+  type RunDetail,
+  type RunId,
+  type Session,
+  type Vm,
+  type VmId,
+} from '@casvault/contracts';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** A problem that the API answered, as an error. */
+export class ApiProblem extends Error {
+  override readonly name = 'ApiProblem';
+  constructor(readonly problem: Problem) {
+    const fields = problem.errors?.map(({ field, rule }) => `\n  ${field}: ${rule}`).join('') ?? '';
+    super(`${problem.title} (${problem.code}): ${problem.detail}${fields} [trace ${problem.traceId}]`);
+  }
+  get code(): FaultCode {
+    return this.problem.code;
+  }
+  get status(): number {
+    return this.problem.status;
+  }
+}
+
+export interface PlainRequest {
+  readonly method?: 'GET' | 'POST' | 'DELETE';
+  readonly body?: object;
+  readonly query?: Readonly<Record<string, string | number | undefined>>;
+  readonly idempotencyKey?: string;
+  readonly signal?: AbortSignal;
+}
+
+/** A schema, as far as it is needed here. */
+interface Reader<T> {
+  parse(value: unknown): T;
+}
+type ReplyOf<Q extends { reply: Reader<unknown> }> = ReturnType<Q['reply']['parse']>;
+const anything: Reader<unknown> = { parse: (value) => value };
+type Filter = Readonly<Record<string, string | undefined>>;
+
+/** How often `watchRun` connects again before it gives up, and how long it waits between. */
+const watchAttempts = 30;
+const watchPauseMs = 1_000;
+
+const pathWith = (path: string, query: PlainRequest['query'] = {}): string => {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined);
+  const text = new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString();
+  return text === '' ? path : `${path}?${text}`;
+};
+
+/** The REST API in words, for the demonstration and the end-to-end tests. Replies are held against the contracts. */
+export class ApiClient {
+  private token: string | null = null;
+
+  /** `origin`: `http://127.0.0.1:8088` */
+  constructor(private readonly origin: string) {}
+
+  /** Goes on as somebody who has signed in elsewhere, or with an API token. */
+  useToken(token: string): void {
+    this.token = token;
+  }
+
+  /** Signs in; later calls are made in this session. */
+  async signIn(userName: string, password: string): Promise<Session> {
+    const session = await this.ask(sessionSchema, '/sessions', {
+      method: 'POST',
+      body: { userName, password },
+    });
+    this.token = session.token;
+    return session;
+  }
+  createApiToken(body: NewApiTokenBody): Promise<CreatedApiToken> {
+    return this.ask(createdApiTokenSchema, '/api-tokens', { method: 'POST', body });
+  }
+  /** True when the gateway answers and reaches its messages. */
+  async isHealthy(): Promise<boolean> {
+    const response = await this.send('/healthz', {}).catch(() => null);
+    await response?.body?.cancel();
+    return response?.ok ?? false;
+  }
+
+  registerPlatform(body: NewPlatformBody, idempotencyKey?: string): Promise<Platform> {
+    return this.ask(platformSchema, '/platforms', { method: 'POST', body, ...keyed(idempotencyKey) });
+  }
+  listPlatforms(): Promise<Platform[]> {
+    return this.all(listPlatforms.reply, '/platforms');
+  }
+  syncPlatform(platformId: PlatformId): Promise<Platform> {
+    return this.ask(platformSchema, `/platforms/${platformId}/sync`, { method: 'POST' });
+  }
+  async deregisterPlatform(platformId: PlatformId): Promise<void> {
+    await this.ask(anything, `/platforms/${platformId}`, { method: 'DELETE' });
+  }
+  listHosts(platformId: PlatformId): Promise<ReplyOf<typeof listHosts>['items']> {
+    return this.all(listHosts.reply, `/platforms/${platformId}/hosts`);
+  }
+  listStorages(platformId: PlatformId): Promise<ReplyOf<typeof listStorages>['items']> {
+    return this.all(listStorages.reply, `/platforms/${platformId}/storages`);
+  }
+  listSwitches(platformId: PlatformId): Promise<ReplyOf<typeof listSwitches>['items']> {
+    return this.all(listSwitches.reply, `/platforms/${platformId}/switches`);
+  }
+  listProfiles(platformId: PlatformId): Promise<ReplyOf<typeof listProfiles>['items']> {
+    return this.all(listProfiles.reply, `/platforms/${platformId}/profiles`);
+  }
+
+  listVms(filter: { platformId?: string; hostId?: string; search?: string } = {}): Promise<Vm[]> {
+    return this.all(listVms.reply, '/vms', filter);
+  }
+  getVm(vmId: VmId): Promise<Vm> {
+    return this.ask(vmSchema, `/vms/${vmId}`);
+  }
+  listBackupHosts(): Promise<ReplyOf<typeof listBackupHosts>['items']> {
+    return this.all(listBackupHosts.reply, '/backup-hosts');
+  }
+
+  createPool(body: NewPoolBody, idempotencyKey?: string): Promise<PoolView> {
+    return this.ask(poolViewSchema, '/pools', { method: 'POST', body, ...keyed(idempotencyKey) });
+  }
+  listPools(): Promise<PoolView[]> {
+    return this.all(listPools.reply, '/pools');
+  }
+
+  createJob(body: NewJobBody, idempotencyKey?: string): Promise<Job> {
+    return this.ask(jobSchema, '/jobs', { method: 'POST', body, ...keyed(idempotencyKey) });
+  }
+  getJob(jobId: JobId): Promise<Job> {
+    return this.ask(jobSchema, `/jobs/${jobId}`);
+  }
+  startRun(jobId: JobId, idempotencyKey?: string): Promise<Run> {
+    return this.ask(runSchema, `/jobs/${jobId}/runs`, { method: 'POST', ...keyed(idempotencyKey) });
+  }
+  listRuns(filter: { jobId?: string } = {}): Promise<Run[]> {
+    return this.all(listRuns.reply, '/runs', filter);
+  }
+  getRun(runId: RunId): Promise<RunDetail> {
+    return this.ask(runDetailSchema, `/runs/${runId}`);
+  }
+  async stopRun(runId: RunId): Promise<void> {
+    await this.ask(anything, `/runs/${runId}/stop`, { method: 'POST' });
+  }
+
+  listPoints(filter: { vmId?: string; chainId?: string; state?: string } = {}): Promise<Point[]> {
+    return this.all(listPoints.reply, '/points', filter);
+  }
+  getPoint(pointId: PointId): Promise<Point> {
+    return this.ask(getPoint.reply, `/points/${pointId}`);
+  }
+  listChains(filter: { vmId?: string } = {}): Promise<ReplyOf<typeof listChains>['items']> {
+    return this.all(listChains.reply, '/chains', filter);
+  }
+
+  /**
+   * Follows a run to its end and returns it as it then is. Connects again when the connection is lost or the gateway is away;
+   * a problem other than 503 is thrown.
+   */
+  async watchRun(runId: RunId, onChange: (run: RunDetail) => void, signal?: AbortSignal): Promise<RunDetail> {
+    for (let attempt = 1; ; attempt += 1) {
+      const last = await this.follow(runId, onChange, signal).catch((error: unknown) => {
+        const isPassing = !(error instanceof ApiProblem) || error.status === 503;
+        if (!isPassing || attempt >= watchAttempts || signal?.aborted === true) throw error;
+        return null;
+      });
+      if (last !== null) return last;
+      await sleep(watchPauseMs, undefined, signal === undefined ? {} : { signal });
+    }
+  }
+
+  /** Any request; the body of the answer as `schema` has it. Throws an ApiProblem for every status from 400 on. */
+  async ask<T>(schema: Reader<T>, path: string, request: PlainRequest = {}): Promise<T> {
+    const response = await this.send(pathWith(path, request.query), request);
+    const text = await response.text();
+    return schema.parse(text === '' ? undefined : JSON.parse(text));
+  }
+
+  private async all<T>(
+    schema: Reader<{ items: T[]; nextCursor: string | null }>,
+    path: string,
+    filter: Filter = {},
+  ): Promise<T[]> {
+    const items: T[] = [];
+    let cursor: string | undefined;
+    do {
+      const page = await this.ask(schema, path, { query: { ...filter, limit: 500, cursor } });
+      items.push(...page.items);
+      cursor = page.nextCursor ?? undefined;
+    } while (cursor !== undefined);
+    return items;
+  }
+
+  private async send(path: string, request: PlainRequest): Promise<Response> {
+    const { method = 'GET', body, idempotencyKey, signal } = request;
+    const response = await fetch(`${this.origin}/api/v1${path}`, {
+      method,
+      headers: {
+        ...(this.token === null ? {} : { Authorization: `Bearer ${this.token}` }),
+        ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+        ...(idempotencyKey === undefined ? {} : { 'Idempotency-Key': `"${idempotencyKey}"` }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(signal === undefined ? {} : { signal }),
+    });
+    if (response.status >= 400) throw new ApiProblem(problemSchema.parse(await response.json()));
+    return response;
+  }
+
+  /** One connection. Null when it ended before the run did. */
+  private async follow(
+    runId: RunId,
+    onChange: (run: RunDetail) => void,
+    signal?: AbortSignal,
+  ): Promise<RunDetail | null> {
+    const response = await this.send(`/runs/${runId}/events`, signal === undefined ? {} : { signal });
+    let last: RunDetail | null = null;
+    for await (const { event, data } of eventsOf(response)) {
+      if (event === 'end') return last;
+      last = runDetailSchema.parse(JSON.parse(data));
+      onChange(last);
+    }
+    return null;
+  }
+}
+
+const keyed = (idempotencyKey?: string): { idempotencyKey?: string } =>
+  idempotencyKey === undefined ? {} : { idempotencyKey };
+
+/** Server-sent events of a response, without its comments. */
+async function* eventsOf(response: Response): AsyncGenerator<{ event: string; data: string }> {
+  const decoder = new TextDecoder();
+  let text = '';
+  for await (const chunk of response.body ?? []) {
+    text += decoder.decode(chunk as Uint8Array, { stream: true });
+    const blocks = text.split('\n\n');
+    text = blocks.pop() ?? '';
+    for (const block of blocks) {
+      const event = /^event: (.*)$/m.exec(block)?.[1];
+      const data = /^data: (.*)$/m.exec(block)?.[1];
+      if (event !== undefined && data !== undefined) yield { event, data };
+    }
+  }
+}
