@@ -100,7 +100,7 @@ describe('a service', () => {
     );
     const status = readFileSync(`/proc/${service.pid}/status`, 'utf8');
     const residentMiB = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
-    expect(residentMiB).toBeLessThan(140);
+    expect(residentMiB).toBeLessThan(125);
   });
 
   it('starts before NATS is there, and goes on after an outage', async () => {

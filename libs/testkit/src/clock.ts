@@ -45,9 +45,10 @@ export class ManualClock implements Clock {
     });
   }
 
-  /** Lets time pass; between two sleepers everything that was woken runs. */
+  /** Lets time pass; before it, and between two sleepers, everything that can run does. */
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms;
+    await new Promise((resolve) => setImmediate(resolve));
     for (;;) {
       const next = [...this.#sleepers].filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
       if (!next) break;

@@ -90,6 +90,6 @@ export class RunningProcess {
   }
 }
 
-/** Starts a service's compiled main file under the running Node. */
+/** Starts a service's compiled main file under the running Node, with the small young generation that services run with. */
 export const spawnService = (main: string, options: SpawnOptions = {}): RunningProcess =>
-  new RunningProcess(process.execPath, ['--enable-source-maps', main], options);
+  new RunningProcess(process.execPath, ['--max-semi-space-size=4', main], options);

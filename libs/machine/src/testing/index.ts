@@ -1,0 +1,2 @@
+export { FaultyMachineStore, type Fate } from './faulty-store.js';
+export { machineStoreConformance, type StoreUnderTest } from './store-conformance.js';
