@@ -67,10 +67,19 @@ export const startCaptureObserver = async (options: {
   const references = new Map<string, Promise<CaptureReference>>();
   const openingPath = /^\/v1\/openings\/([0-9a-f-]{36})(\?.*)?$/;
 
-  const forward = (message: IncomingMessage, body: Buffer): Promise<{ response: IncomingMessage; body: Buffer }> =>
+  const forward = (
+    message: IncomingMessage,
+    body: Buffer,
+  ): Promise<{ response: IncomingMessage; body: Buffer }> =>
     new Promise((resolve, reject) => {
       const upstream = request(
-        { host: options.address, port: options.upstreamPort, method: message.method, path: message.url, headers: message.headers },
+        {
+          host: options.address,
+          port: options.upstreamPort,
+          method: message.method,
+          path: message.url,
+          headers: message.headers,
+        },
         (response) => void collect(response).then((answer) => resolve({ response, body: answer }), reject),
       );
       upstream.on('error', reject);

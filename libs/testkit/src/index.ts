@@ -6,3 +6,25 @@ export { startPostgres, type PostgresServer } from './postgres.js';
 export { RunningProcess, spawnService, type SpawnOptions } from './process.js';
 export { until } from './wait.js';
 export { startS3Proxy, type ProxyFault, type ProxyRule, type S3Proxy } from './s3-proxy.js';
+export {
+  LabAdmin,
+  startLab,
+  type Lab,
+  type LabDiskPlan,
+  type LabHostInfo,
+  type LabLeftovers,
+  type LabOptions,
+  type LabSettings,
+  type LabVm,
+  type LabVmPlan,
+  type WorkloadRates,
+  type WorkloadStatistics,
+} from './lab.js';
+export {
+  inspectWitness,
+  inspectWitnessFiles,
+  type DiskBytes,
+  type DiskWitness,
+  type WitnessReport,
+} from './witness.js';
+export { startCaptureObserver, type CaptureObserver, type CaptureReference } from './capture-observer.js';

@@ -79,9 +79,10 @@ const watchAttempts = 30;
 const watchPauseMs = 1_000;
 
 const pathWith = (path: string, query: PlainRequest['query'] = {}): string => {
-  const given = Object.entries(query).filter(([, value]) => value !== undefined);
-  const text = new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString();
-  return text === '' ? path : `${path}?${text}`;
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(query))
+    if (value !== undefined) parameters.set(name, String(value));
+  return parameters.size === 0 ? path : `${path}?${parameters.toString()}`;
 };
 
 /** The REST API in words, for the demonstration and the end-to-end tests. Replies are held against the contracts. */
