@@ -35,8 +35,11 @@ const causes: Record<string, string> = {
   EPIPE: 'the connection was closed',
 };
 
+const isObject = (error: unknown): error is object => typeof error === 'object' && error !== null;
 const codeOf = (error: unknown): string =>
-  error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
+  isObject(error) && 'code' in error && typeof error.code === 'string' ? error.code : '';
+const messageOf = (error: unknown): string =>
+  isObject(error) && 'message' in error ? String(error.message) : String(error);
 
 /** What opening or holding the connection failed with (R17: a CVM listens on one of 8443, 8080, 443, 80). */
 export const connectionFault = (endpoint: Endpoint, error: unknown): Fault => {
@@ -63,7 +66,7 @@ export const connectionFault = (endpoint: Endpoint, error: unknown): Fault => {
       cause: error,
     });
   }
-  const why = causes[code] ?? (error instanceof Error ? error.message : String(error));
+  const why = causes[code] ?? messageOf(error);
   return new Fault(
     'PLATFORM_UNREACHABLE',
     `the CVM at ${where} cannot be reached: ${why} (a CVM listens on one of 8443, 8080, 443, 80)`,

@@ -102,7 +102,7 @@ export class HttpTransport {
     try {
       return await this.once(request, uri, authorization, signal);
     } catch (error) {
-      if (request.signal?.aborted === true) throw new Fault('STOPPED', 'the call to the CVM was stopped');
+      if (request.signal?.aborted === true) throw Fault.ofAbort(request.signal);
       const cause = timeout.aborted ? Object.assign(new Error('timeout'), { code: 'ETIMEDOUT' }) : error;
       throw connectionFault(this.connection, cause);
     }

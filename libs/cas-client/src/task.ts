@@ -112,6 +112,6 @@ const pause = async (ms: number, signal: AbortSignal | undefined): Promise<void>
   try {
     await sleep(ms, undefined, signal === undefined ? {} : { signal });
   } catch (error) {
-    throw new Fault('STOPPED', 'waiting for the CVM was stopped', { cause: error });
+    throw signal === undefined ? error : Fault.ofAbort(signal);
   }
 };
