@@ -233,7 +233,10 @@ function parseJson(text: string): unknown {
 
 /** The system's name of what failed; a connection tried on several addresses carries one error for each. */
 function wordsOf(error: unknown): string {
-  if (error instanceof AggregateError) return [...new Set(error.errors.map(wordsOf))].join(', ');
-  if (!(error instanceof Error)) return String(error);
-  return 'code' in error && typeof error.code === 'string' ? error.code : error.message;
+  if (typeof error !== 'object' || error === null) return String(error);
+  if ('errors' in error && Array.isArray(error.errors)) {
+    return [...new Set((error.errors as unknown[]).map(wordsOf))].join(', ');
+  }
+  if ('code' in error && typeof error.code === 'string') return error.code;
+  return 'message' in error ? String(error.message) : 'no reason was given';
 }

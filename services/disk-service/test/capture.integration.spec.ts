@@ -193,6 +193,7 @@ describe('captures', () => {
       id,
       requestFor(kept, { disks: [{ target: 'vda', path, incrementalFrom: 'casvault-k' }] }),
     );
+    expect(await host.keptBitmaps(path)).toEqual(['casvault-k']);
     expect(opening.disks[0]!.bitmapContext).toBe('qemu:dirty-bitmap:casvault-k');
     expect(await host.dirtyRanges(opening.disks[0]!)).toEqual([{ offset: 2 * mib, length: block }]);
     await host.client.close(id);
@@ -211,6 +212,7 @@ describe('captures', () => {
       },
     );
     expect(await host.remains([vm])).toEqual([]);
+    for (const { path } of vm.disks) expect(await host.keptBitmaps(path)).toEqual([]);
     await host.client.close(id);
     await expect(host.client.get(id)).rejects.toMatchObject({ code: 'NOT_FOUND' });
     await host.libvirt.start(vm.uuid);
@@ -220,6 +222,7 @@ describe('captures', () => {
     const id = newId<OpeningId>();
     await host.client.open(id, requestFor(vm, { checkpoint: 'casvault-ended' }));
     await host.libvirt.jobAbort(vm.uuid);
+    while ((await host.libvirt.backup(vm.uuid)) !== null) await new Promise((resolve) => setTimeout(resolve, 20));
     await expect(host.client.get(id)).rejects.toMatchObject({ code: 'CAPTURE_LOST' });
     expect(await host.remains([vm])).toEqual([]);
   });

@@ -1,6 +1,6 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -86,7 +86,7 @@ export class HypervisorHost {
     const child = spawn(process.execPath, [main], {
       stdio: ['ignore', 'ignore', 'inherit'],
       env: {
-        PATH: process.env['PATH'] ?? '',
+        PATH: `${join(this.dir, 'bin')}:${process.env['PATH'] ?? ''}`,
         CASVAULT_DISK_SERVICE_ADDRESS: '127.0.0.1',
         CASVAULT_DISK_SERVICE_PORT: String(this.#port),
         CASVAULT_DISK_SERVICE_TOKEN: this.token,
@@ -117,6 +117,37 @@ export class HypervisorHost {
     const ended = new Promise((resolve) => child.once('exit', resolve));
     child.kill(signal);
     await ended;
+  }
+
+  /**
+   * Arms a trap in front of the commands that change the host: the `nth` of them from now kills the service, `after` its
+   * work or `before` it; then it still does its work a moment later, as a command on its way would.
+   */
+  async killServiceAt(nth: number, when: 'before' | 'after'): Promise<void> {
+    const bin = join(this.dir, 'bin');
+    await mkdir(bin, { recursive: true });
+    await rm(join(this.dir, 'sprung'), { force: true });
+    await writeFile(join(this.dir, 'count'), '0');
+    for (const tool of ['virsh', 'qemu-nbd', 'qemu-img']) {
+      await writeFile(join(bin, tool), trap(this.dir, `/usr/bin/${tool}`, nth, when), { mode: 0o755 });
+    }
+  }
+
+  async disarm(): Promise<void> {
+    await rm(join(this.dir, 'bin'), { recursive: true, force: true });
+  }
+
+  /** Waits until the service is dead by the trap; false: the trap was not sprung within `patienceMs`. */
+  async killedByTrap(patienceMs: number): Promise<boolean> {
+    for (let waitedMs = 0; waitedMs < patienceMs; waitedMs += 20) {
+      const isSprung = await access(join(this.dir, 'sprung')).then(
+        () => true,
+        () => false,
+      );
+      if (isSprung && this.#service?.signalCode === 'SIGKILL') return true;
+      await delay(20);
+    }
+    return false;
   }
 
   async createImage(
@@ -202,13 +233,20 @@ export class HypervisorHost {
     return ranges.filter(({ type }) => type === 1).map(({ offset, length }) => ({ offset, length }));
   }
 
+  /** Names of the bitmaps in a qcow2 file. */
+  async keptBitmaps(path: string): Promise<string[]> {
+    const { stdout } = await run('qemu-img', ['info', '-U', '--output=json', path]);
+    const info = JSON.parse(stdout) as { 'format-specific': { data: { bitmaps?: { name: string }[] } } };
+    return (info['format-specific'].data.bitmaps ?? []).map(({ name }) => name);
+  }
+
   /** Process ids of qemu-nbd processes that this host's service started. */
   async imageServers(): Promise<number[]> {
     const found: number[] = [];
     for (const name of await readdir('/proc')) {
       if (!/^\d+$/.test(name)) continue;
       const line = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
-      if (line.startsWith('qemu-nbd\0') && line.includes(this.state)) found.push(Number(name));
+      if (/^[^\0]*qemu-nbd\0/.test(line) && line.includes(this.state)) found.push(Number(name));
     }
     return found;
   }
@@ -236,6 +274,17 @@ export class HypervisorHost {
     }
   }
 }
+
+const trap = (dir: string, real: string, nth: number, when: 'before' | 'after'): string => `#!/bin/sh
+case " $* " in
+*" backup-begin "*|*" domjobabort "*|*" checkpoint-delete "*|*" --fork "*) ;;
+*) exec ${real} "$@" ;;
+esac
+n=$(($(cat ${dir}/count) + 1))
+echo $n > ${dir}/count
+[ $n = ${String(nth)} ] || exec ${real} "$@"
+${when === 'after' ? `${real} "$@"; kill -9 $PPID; touch ${dir}/sprung` : `kill -9 $PPID; touch ${dir}/sprung; sleep 2; exec ${real} "$@"`}
+`;
 
 const imageOptions = (disk: DiskExport): string =>
   `driver=nbd,server.type=inet,server.host=${disk.host},server.port=${String(disk.port)},export=${disk.exportName}`;

@@ -1,0 +1,153 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { newId, type CaptureRequest, type OpeningId, type VolumeRequest } from '@casvault/contracts';
+import { HypervisorHost, type TestVm } from './hypervisor-host.js';
+
+const mib = 1 << 20;
+
+describe('leases, and the death of the service', () => {
+  let host: HypervisorHost;
+  let vm: TestVm;
+  let stopped: TestVm;
+  let volume: string;
+
+  const capture = (of: TestVm, leaseSeconds: number): CaptureRequest => ({
+    kind: 'capture',
+    vm: { uuid: of.uuid, name: of.name },
+    disks: of.disks.map(({ target, path }) => ({ target, path })),
+    checkpoint: 'casvault-lease',
+    leaseSeconds,
+  });
+  const writing = (leaseSeconds: number): VolumeRequest => ({
+    kind: 'volume',
+    path: volume,
+    format: 'qcow2',
+    sizeBytes: 16 * mib,
+    leaseSeconds,
+  });
+
+  beforeAll(async () => {
+    host = await HypervisorHost.start('21200-21299');
+    await host.startService();
+    const qcow2 = async (target: string, name: string) => ({
+      target,
+      path: await host.createImage(name, '16M', 'qcow2'),
+      format: 'qcow2' as const,
+    });
+    vm = await host.defineVm('running', [await qcow2('vda', 'ra'), await qcow2('vdb', 'rb')]);
+    stopped = await host.defineVm('stopped', [await qcow2('vda', 'sa'), await qcow2('vdb', 'sb')]);
+    volume = await host.createImage('volume', '16M', 'qcow2');
+    await host.libvirt.start(vm.uuid);
+  });
+  afterAll(async () => {
+    await host.stop();
+  });
+
+  test('what nobody renews is closed, and everything it made is removed', async () => {
+    const ids = [newId<OpeningId>(), newId<OpeningId>(), newId<OpeningId>()] as const;
+    const kept = newId<OpeningId>();
+    const other = await host.createImage('other', '16M', 'qcow2');
+    await host.client.open(kept, { ...writing(5), path: other });
+    await host.client.open(ids[0], capture(vm, 5));
+    await host.client.open(ids[1], capture(stopped, 5));
+    await host.client.open(ids[2], writing(5));
+    expect(await host.imageServers()).toHaveLength(4);
+    for (let n = 0; n < 4; n++) {
+      await delay(1_500);
+      await host.client.renew(kept, 5);
+    }
+    await host.client.renew(kept, 60);
+    for (const id of ids)
+      await expect(host.client.renew(id, 5)).rejects.toMatchObject({ code: 'CAPTURE_LOST' });
+    expect(await host.imageServers()).toHaveLength(1);
+    await host.client.close(kept);
+    expect(await host.remains([vm, stopped])).toEqual([]);
+  });
+
+  test('a restart of the service ends no transfer', async () => {
+    const [live, write] = [newId<OpeningId>(), newId<OpeningId>()];
+    await host.guestWrite(vm, 'vda', 0x61, '1M', '1M');
+    const opened = await host.client.open(live, capture(vm, 30));
+    const written = await host.client.open(write, writing(30));
+    for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+      await host.stopService(signal);
+      await host.startService();
+      expect(await host.client.get(live)).toMatchObject({ disks: opened.disks, openedAt: opened.openedAt });
+    }
+    await host.guestWrite(vm, 'vda', 0x62, '1M', '1M');
+    expect(
+      (await host.readExport(opened.disks[0]!)).subarray(mib, 2 * mib).every((byte) => byte === 0x61),
+    ).toBe(true);
+    const content = randomBytes(16 * mib);
+    await host.writeExport(written.disks[0]!, content);
+    await host.client.renew(live, 30);
+    await host.client.close(write);
+    await host.client.close(live);
+    expect((await host.readImage(volume, 'qcow2')).equals(content)).toBe(true);
+    expect(await host.remains([vm, stopped])).toEqual([]);
+  });
+
+  // Every command that changes the host, by the count of them in one opening and its closing.
+  const changes = { live: 3, offline: 2, write: 1 } as const;
+  const kinds = {
+    live: () => capture(vm, 5),
+    offline: () => capture(stopped, 5),
+    write: () => writing(5),
+  } as const;
+  const steps = (['live', 'offline', 'write'] as const).flatMap((kind) =>
+    Array.from({ length: changes[kind] }, (_, n) => n + 1).flatMap((nth) =>
+      (['after', 'before'] as const).map((when) => ({ kind, nth, when })),
+    ),
+  );
+  test.each(steps)(
+    'killed $when change $nth of a $kind opening, it leaves nothing once it is back',
+    async ({ kind, nth, when }) => {
+      const id = newId<OpeningId>();
+      await host.killServiceAt(nth, when);
+      const calls = (async () => {
+        await host.client.open(id, kinds[kind]());
+        await host.client.close(id);
+      })().catch(() => undefined);
+      expect(await host.killedByTrap(20_000)).toBe(true);
+      await calls;
+      await host.disarm();
+      await host.startService();
+      // A command that was on its way arrives two seconds late.
+      if (when === 'before') await delay(2_500);
+      expect(await host.remainsAfter([vm, stopped], 20_000)).toEqual([]);
+    },
+  );
+
+  test('killed at some moment, it serves the caller that repeats its request', async () => {
+    for (let round = 0; round < 6; round++) {
+      const request = Object.values(kinds)[round % 3]!();
+      const id = newId<OpeningId>();
+      const opening = host.client.open(id, request).catch(() => null);
+      await delay(40 + round * 50);
+      await host.stopService('SIGKILL');
+      await opening;
+      await host.startService();
+      expect(await host.client.open(id, request)).toMatchObject({ openingId: id });
+      await host.client.close(id);
+      expect(await host.remainsAfter([vm, stopped], 10_000)).toEqual([]);
+    }
+  });
+
+  test('what bears our names but is of no opening is removed at start', async () => {
+    const id = newId<OpeningId>();
+    await host.client.open(id, capture(stopped, 600));
+    const live = newId<OpeningId>();
+    await host.client.open(live, { ...capture(vm, 600), checkpoint: undefined });
+    await host.stopService('SIGKILL');
+    // The state is lost.
+    for (const name of await readdir(join(host.state, 'openings'))) {
+      await writeFile(join(host.state, 'openings', name), '{');
+    }
+    await writeFile(join(host.scratch, `casvault-${newId<OpeningId>()}-vda.qcow2`), '');
+    await mkdir(join(host.scratch, 'of somebody else'));
+    await host.startService();
+    expect(await host.remains([vm, stopped])).toEqual(['scratch file of somebody else']);
+  });
+});
