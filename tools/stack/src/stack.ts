@@ -10,6 +10,7 @@ import {
   startNats,
   startPostgres,
   type Lab,
+  type LabOptions,
   type NatsServer,
   type PostgresServer,
 } from '@casvault/testkit';
@@ -32,11 +33,8 @@ export interface StackOptions {
   readonly onStep?: (what: string) => void;
 }
 
-export interface LabPlan {
-  readonly hosts: number;
-  /** Third octet of the loopback addresses: two labs on one machine need different ones. */
-  readonly net: number;
-}
+/** The lab's own options; its folder and the token of its disk services are the stack's. */
+export type LabPlan = Omit<LabOptions, 'dir' | 'diskServiceToken'>;
 
 export interface Stack {
   readonly dir: string;
@@ -198,9 +196,8 @@ const startPlannedLab = async (
 ): Promise<Lab> => {
   step('the lab: an emulated CAS with running virtual machines');
   return startLab({
+    ...plan,
     dir: join(options.dir, 'lab'),
-    hosts: plan.hosts,
-    net: plan.net,
     diskServiceToken: await keptSecret(join(options.dir, 'disk-service-token')),
   });
 };

@@ -1,0 +1,124 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type RunDetail } from '@casvault/contracts';
+import { until } from '@casvault/testkit';
+import {
+  expectNothingLeft,
+  expectRestoredEqual,
+  expectSucceeded,
+  MiB,
+  pointOf,
+  startWorld,
+  untilRun,
+  type World,
+} from './world.js';
+
+const outageMs = 20_000;
+/** Of the machine's larger disk: enough that a transfer is under way for some seconds. */
+const dataBytes = 900 * MiB;
+
+const doneBytes = (run: RunDetail): number =>
+  run.items.flatMap((item) => item.progress).reduce((sum, disk) => sum + disk.doneBytes, 0);
+
+/** "Whoever may be killed, is killed": in mid-transfer of a running VM, one after the other. */
+describe('killed in mid-run', () => {
+  let world: World;
+  let poolId: string;
+
+  beforeAll(async () => {
+    world = await startWorld('killed', {
+      movers: 2,
+      vms: [
+        {
+          name: 'busy',
+          host: 1,
+          disks: [
+            { sizeBytes: 1024 * MiB, dataBytes: 64 * MiB },
+            { sizeBytes: 1024 * MiB, dataBytes },
+          ],
+          workload: { pairsPerSecond: 20, bulkKiBPerSecond: 64 },
+        },
+      ],
+    });
+    poolId = (await world.trial.standardPool('killed')).id;
+  });
+  afterAll(() => world[Symbol.asyncDispose]());
+
+  const startBackup = async (): Promise<RunDetail['id']> => {
+    const vm = await world.trial.vm(world.platform, 'busy');
+    return world.trial.startJob({ kind: 'backup', vmIds: [vm.id], poolId }, 'backup to be disturbed');
+  };
+  const inMidTransfer = (runId: RunDetail['id']): Promise<RunDetail> =>
+    untilRun(world, runId, (run) => doneBytes(run) > 128 * MiB);
+  const ended = (runId: RunDetail['id']): Promise<RunDetail> =>
+    world.trial.api.watchRun(runId, () => undefined);
+
+  /** Available and right, or failed with a reason; either way nothing is left on the hosts. */
+  const expectCleanEnd = async (run: RunDetail): Promise<void> => {
+    const [item] = run.items;
+    if (item?.state === 'succeeded') await expectRestoredEqual(world, await pointOf(world, run));
+    else expect(item?.fault?.message).toMatch(/\w+ \w+/);
+    await until(
+      async () => {
+        await expectNothingLeft(world);
+        return true;
+      },
+      60_000,
+      1_000,
+    );
+  };
+
+  it('mover-killed-in-mid-transfer: another goes on from what is durable, to the same bytes', async () => {
+    const runId = await startBackup();
+    await inMidTransfer(runId);
+    // Both movers listen; the one that has the transfer is the one whose kill makes the other go on.
+    const holder = await holderOf(world);
+    await world.stack.process(holder).kill();
+    const run = expectSucceeded(await ended(runId));
+    const resumed = run.items
+      .flatMap((item) => item.progress)
+      .reduce((sum, disk) => sum + disk.resumedBytes, 0);
+    const read = doneBytes(run);
+    expect(resumed).toBeGreaterThan(32 * MiB);
+    expect(read).toBeLessThan(1_100 * MiB);
+    expect(run.items[0]?.reasons).toContain('WORKER_LOST');
+    await expectCleanEnd(run);
+    await world.stack.process(holder).start();
+  });
+
+  it.each(['snapshot-engine', 'scheduler', 'inventory', 'data-mover'])(
+    '%s down for 20 s',
+    async (service) => {
+      const runId = await startBackup();
+      await inMidTransfer(runId);
+      await world.stack.process(service).kill();
+      await sleep(outageMs);
+      await world.stack.process(service).start();
+      await expectCleanEnd(await ended(runId));
+    },
+  );
+
+  it.each(['nats', 'postgres'] as const)('%s down for 20 s', async (server) => {
+    const runId = await startBackup();
+    await inMidTransfer(runId);
+    await world.stack[server].kill();
+    await sleep(outageMs);
+    await world.stack[server].start();
+    await expectCleanEnd(await ended(runId));
+  });
+});
+
+/** The mover whose log names the last claim. */
+const holderOf = async (world: World): Promise<string> => {
+  const claims: { name: string; at: string }[] = [];
+  for (const name of ['mover-1', 'mover-2']) {
+    const lines = (await world.stack.process(name).logTail(2_000))
+      .split('\n')
+      .filter((line) => line.includes('transfer claimed'));
+    const last = lines.at(-1);
+    if (last !== undefined)
+      claims.push({ name, at: String((JSON.parse(last) as { time: string | number }).time) });
+  }
+  const newest = claims.sort((a, b) => a.at.localeCompare(b.at)).at(-1);
+  if (newest === undefined) throw new Error('no mover has claimed a transfer');
+  return newest.name;
+};

@@ -1,0 +1,119 @@
+import { execFile } from 'node:child_process';
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { ApiProblem } from '@casvault/stack';
+import { freePort } from '@casvault/testkit';
+import { expectNothingLeft, expectSucceeded, MiB, startWorld, type World } from './world.js';
+
+const run = promisify(execFile);
+
+/** Each cause of failure has its own message (C1, C2, F, E): the ones an operator meets first. */
+describe('refused or failed, and why', () => {
+  let world: World;
+
+  beforeAll(async () => {
+    world = await startWorld('refused', {
+      vms: [{ name: 'small', host: 1, disks: [{ sizeBytes: 256 * MiB, dataBytes: 64 * MiB }] }],
+    });
+  });
+  afterAll(() => world[Symbol.asyncDispose]());
+
+  const registration = (change: object = {}) => {
+    const { cvm, diskService } = world.trial.lab;
+    return {
+      name: `another ${Date.now()}`,
+      address: cvm.address,
+      port: cvm.port,
+      userName: cvm.user,
+      password: cvm.password,
+      diskService: { port: diskService?.port ?? 8192, token: diskService?.token ?? '' },
+      ...change,
+    };
+  };
+  const problemOf = async (work: Promise<unknown>): Promise<ApiProblem> => {
+    const error = await work.then(
+      () => null,
+      (reason: unknown) => reason,
+    );
+    if (!(error instanceof ApiProblem)) throw new Error(`expected a problem, got ${String(error)}`);
+    return error;
+  };
+
+  it('C1: a wrong password', async () => {
+    const secret = 'not-the-Password-7';
+    const { problem } = await problemOf(world.trial.api.registerPlatform(registration({ password: secret })));
+    expect(problem).toMatchObject({ code: 'PLATFORM_LOGIN_REFUSED', status: 400 });
+    expect(problem.detail).toMatch(/user name or password|refused/i);
+    expect(JSON.stringify(problem)).not.toContain(secret);
+  });
+
+  it('C1: an unreachable CVM', async () => {
+    const { problem } = await problemOf(
+      world.trial.api.registerPlatform(registration({ port: await freePort(world.trial.lab.cvm.address) })),
+    );
+    expect(problem.code).toBe('PLATFORM_UNREACHABLE');
+    expect(problem.detail).toContain(world.trial.lab.cvm.address);
+  });
+
+  it('C2: an unsupported version', async () => {
+    await world.trial.lab.admin.configure({ release: 'E0306' });
+    try {
+      const { problem } = await problemOf(world.trial.api.registerPlatform(registration()));
+      expect(problem.code).toBe('PLATFORM_VERSION_UNSUPPORTED');
+      expect(problem.detail).toContain('E0306');
+      expect(problem.detail).toContain('E0780');
+    } finally {
+      await world.trial.lab.admin.configure({ release: 'E0780' });
+    }
+  });
+
+  it('E1: a full pool fails the run with that reason, and leaves nothing on the host', async () => {
+    const path = join(world.stack.dir, 'full-pool');
+    await mkdir(path);
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', path]);
+    try {
+      const pool = await world.trial.api.createPool({ name: 'full', type: 'standard', path });
+      const vm = await world.trial.vm(world.platform, 'small');
+      const ended = await world.trial.backUp(vm, pool.id);
+      expect(ended.state).toBe('failed');
+      expect(ended.items[0]?.fault).toMatchObject({ code: 'POOL_FULL' });
+      expect(ended.items[0]?.fault?.message).toMatch(/full|no space/i);
+      await expectNothingLeft(world);
+    } finally {
+      await run('umount', ['-l', path]);
+      await rm(path, { recursive: true, force: true });
+    }
+  });
+
+  it('R17: a disk service that vanished fails the run, naming host and port', async () => {
+    const pool = await world.trial.standardPool('refused');
+    const vm = await world.trial.vm(world.platform, 'small');
+    await world.trial.lab.admin.diskService(1, 'killed');
+    try {
+      const ended = await world.trial.runJob(
+        { kind: 'backup', vmIds: [vm.id], poolId: pool.id, options: { reconnectMinutes: 1 } },
+        'without disk service',
+        () => undefined,
+      );
+      expect(ended.state).toBe('failed');
+      expect(ended.items[0]?.fault).toMatchObject({ code: 'DISK_SERVICE_UNREACHABLE' });
+      expect(ended.items[0]?.fault?.message).toContain(world.trial.lab.hosts[0]?.address);
+    } finally {
+      await world.trial.lab.admin.diskService(1, 'running');
+    }
+    expectSucceeded(await world.trial.backUp(vm, pool.id));
+    await expectNothingLeft(world);
+  });
+
+  it('E1: a pool in a place that cannot be written is refused before anything is made', async () => {
+    const file = join(world.stack.dir, 'a-file');
+    await writeFile(file, 'no folder');
+    await chmod(file, 0o600);
+    const { problem } = await problemOf(
+      world.trial.api.createPool({ name: 'nowhere', type: 'standard', path: join(file, 'pool') }),
+    );
+    expect(['POOL_UNREACHABLE', 'POOL_ACCESS_DENIED', 'INPUT_INVALID']).toContain(problem.code);
+    expect((await world.trial.api.listPools()).map((pool) => pool.name)).not.toContain('nowhere');
+  });
+});

@@ -1,0 +1,106 @@
+import { chmod } from 'node:fs/promises';
+import { type Platform, type Point, type RunDetail, type Vm } from '@casvault/contracts';
+import { startStack, sameDisk, Trial, type Stack, type StackOptions } from '@casvault/stack';
+import { freePort, tempDir, type LabVmPlan, type LabLeftovers } from '@casvault/testkit';
+
+export const MiB = 1024 * 1024;
+
+/** The stack, a lab of two hosts and a signed-in client, in a folder of its own that goes with it. */
+export interface World extends AsyncDisposable {
+  readonly stack: Stack;
+  readonly trial: Trial;
+  readonly platform: Platform;
+}
+
+export const startWorld = async (
+  name: string,
+  options: { vms: readonly LabVmPlan[]; movers?: number; env?: StackOptions['env'] },
+): Promise<World> => {
+  const dir = await tempDir(`e2e-${name}`);
+  await chmod(dir.path, 0o755);
+  const stack = await startStack({
+    dir: dir.path,
+    gatewayPort: await freePort(),
+    movers: options.movers ?? 1,
+    lab: { hosts: 2, vms: options.vms },
+    ...(options.env === undefined ? {} : { env: options.env }),
+  });
+  const trial = await Trial.begin(stack);
+  return {
+    stack,
+    trial,
+    platform: await trial.platform(),
+    [Symbol.asyncDispose]: async () => {
+      await trial.end();
+      await stack.lab?.remove();
+      await stack.stop();
+      await dir.remove();
+    },
+  };
+};
+
+/** The run's only item succeeded; otherwise the message says how it ended. */
+export const expectSucceeded = (run: RunDetail): RunDetail => {
+  expect({ state: run.state, faults: run.items.map((item) => item.fault) }).toEqual({
+    state: 'succeeded',
+    faults: run.items.map(() => null),
+  });
+  return run;
+};
+
+export const pointOf = async (world: World, run: RunDetail): Promise<Point> => {
+  const pointId = run.items[0]?.pointId;
+  if (pointId === null || pointId === undefined) throw new Error('the run made no point');
+  return world.trial.api.getPoint(pointId);
+};
+
+let restores = 0;
+/** Restores to the second host and compares every disk with the independent copy of the captured instant. */
+export const expectRestoredEqual = async (world: World, point: Point): Promise<Vm> => {
+  restores += 1;
+  const name = `restored-${restores}-${Date.now().toString(36)}`;
+  const run = expectSucceeded(await world.trial.restore(point, world.platform, '2', name));
+  await world.trial.api.syncPlatform(world.platform.id);
+  const restoredId = run.items[0]?.restoredVmId;
+  if (restoredId === null || restoredId === undefined) throw new Error('the restore named no VM');
+  const vm = await world.trial.api.getVm(restoredId);
+  const reference = await world.trial.referenceOf(point);
+  expect(vm.disks.map((disk) => disk.target).sort()).toEqual([...reference.keys()].sort());
+  for (const disk of vm.disks) {
+    const raw = { path: reference.get(disk.target) ?? '', format: 'raw' };
+    expect({ target: disk.target, equal: await sameDisk(raw, disk) }).toEqual({
+      target: disk.target,
+      equal: true,
+    });
+  }
+  return vm;
+};
+
+/** Nothing of ours is left on any host. */
+export const expectNothingLeft = async (world: World): Promise<void> => {
+  const nothing: LabLeftovers = {
+    jobs: [],
+    checkpoints: [],
+    bitmaps: [],
+    scratchFiles: [],
+    listeningPorts: [],
+    processes: [],
+    looseVolumes: [],
+  };
+  for (const host of world.trial.lab.hosts)
+    expect(await world.trial.lab.admin.leftovers(host.id)).toEqual(nothing);
+};
+
+/** Follows a run until `when` holds for one of its changes. */
+export const untilRun = async (
+  world: World,
+  runId: RunDetail['id'],
+  when: (run: RunDetail) => boolean,
+): Promise<RunDetail> => {
+  for (;;) {
+    const run = await world.trial.api.getRun(runId);
+    if (when(run)) return run;
+    if (run.finishedAt !== null) throw new Error(`the run ended ${run.state} before it could be disturbed`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+};
