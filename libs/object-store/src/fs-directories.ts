@@ -55,5 +55,5 @@ export class FsDirectories {
 }
 
 const maxKnown = 10_000;
-/** Not empty, gone already, a mount point, or not ours to remove: no harm in any. */
-const leftAlone = new Set(['ENOTEMPTY', 'EEXIST', 'ENOENT', 'EBUSY', 'EACCES', 'EPERM', 'EROFS']);
+/** Not empty, gone already, an object, a mount point, or not ours to remove: no harm in any. */
+const leftAlone = new Set(['ENOTEMPTY', 'EEXIST', 'ENOENT', 'ENOTDIR', 'EBUSY', 'EACCES', 'EPERM', 'EROFS']);

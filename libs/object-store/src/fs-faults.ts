@@ -7,14 +7,19 @@ const codes: Readonly<Record<string, FaultCode>> = {
   EACCES: 'POOL_ACCESS_DENIED',
   EPERM: 'POOL_ACCESS_DENIED',
   EROFS: 'POOL_ACCESS_DENIED',
+  EEXIST: 'INPUT_INVALID',
   EISDIR: 'INPUT_INVALID',
   ENOTDIR: 'INPUT_INVALID',
   ENAMETOOLONG: 'INPUT_INVALID',
 };
 
-/** The errno name of a system error, e.g. `ENOENT`; null for anything else. */
+/** The errno name of a system error, e.g. `ENOENT`; null for anything else. Its class is not asked: realms differ. */
 export const errnoOf = (error: unknown): string | null =>
-  error instanceof Error && 'syscall' in error && 'code' in error && typeof error.code === 'string'
+  typeof error === 'object' &&
+  error !== null &&
+  'syscall' in error &&
+  'code' in error &&
+  typeof error.code === 'string'
     ? error.code
     : null;
 

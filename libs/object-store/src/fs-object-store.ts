@@ -116,7 +116,8 @@ export class FsObjectStore implements ObjectStore {
         await unlink(this.#pathOf(key));
         await syncDirectory(this.#pathOf(folder));
       } catch (error) {
-        if (!isAbsent(error)) throw error;
+        // A folder is no object, either.
+        if (!isAbsent(error) && errnoOf(error) !== 'EISDIR') throw error;
         await this.#root.check();
       }
       await this.#directories.prune(folder);

@@ -1,5 +1,6 @@
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
-import { s3Fault, isPassing } from './s3-faults.js';
+import { Fault } from '@casvault/contracts';
+import { failureOf, isPassing, s3Fault } from './s3-faults.js';
 import { type RetryPolicy, withRetry } from './s3-retry.js';
 
 export interface S3Location {
@@ -46,6 +47,19 @@ const clientConfig = (location: S3Location, timeouts: S3Timeouts, ca?: string): 
 
 const makeClient = (location: S3Location, timeouts: S3Timeouts, ca?: string): S3Client => {
   const client = new S3Client(clientConfig(location, timeouts, ca));
+  // Around sending and understanding: what fails here without a refusal by the store is the network, by whatever name.
+  client.middlewareStack.add(
+    (next) => async (args) => {
+      try {
+        return await next(args);
+      } catch (error) {
+        const { status, message } = failureOf(error);
+        if (status !== null && status >= 400) throw error;
+        throw new Fault('POOL_UNREACHABLE', `${location.endpoint}: ${message}`, { cause: error });
+      }
+    },
+    { step: 'deserialize', priority: 'high', name: 'transportFault' },
+  );
   if (isUnsigned(location)) {
     client.middlewareStack.add(
       (next) => (args) => {

@@ -1,3 +1,4 @@
+import { isNativeError } from 'node:util/types';
 import { Fault, type FaultCode } from '@casvault/contracts';
 
 /** What the SDK's errors have in common; its own classes are not used, as stores name errors differently. */
@@ -8,13 +9,13 @@ interface S3Failure {
 }
 
 export const failureOf = (error: unknown): S3Failure => {
-  if (!(error instanceof Error)) return { name: 'Error', message: String(error), status: null };
+  if (!isNativeError(error)) return { name: 'Error', message: String(error), status: null };
   const metadata = (error as { $metadata?: { httpStatusCode?: number } }).$metadata;
   return { name: error.name, message: error.message, status: metadata?.httpStatusCode ?? null };
 };
 
+/** Refusals that may pass. The network's own troubles are faults already when they come here. */
 const passingNames = new Set([
-  'TimeoutError',
   'RequestTimeout',
   'RequestTimeTooSkewed',
   'SlowDown',
@@ -28,15 +29,8 @@ const passingNames = new Set([
 export const isPassing = (error: unknown): boolean => {
   if (Fault.is(error)) return error.kind === 'unavailable';
   const { name, status } = failureOf(error);
-  if (fullStatus(name, status)) return false;
-  return status === null ? isTransport(error) : passingNames.has(name) || status >= 500 || status === 429;
-};
-
-/** Errors of sockets and of cut-off answers; everything else without a status is a mistake of ours. */
-const isTransport = (error: unknown): boolean => {
-  if (!(error instanceof Error)) return false;
-  const code = 'code' in error ? error.code : undefined;
-  return passingNames.has(error.name) || typeof code === 'string';
+  if (status === null || fullStatus(name, status)) return false;
+  return passingNames.has(name) || status >= 500 || status === 429;
 };
 
 const fullStatus = (name: string, status: number | null): boolean =>
@@ -54,7 +48,7 @@ const codeOf = (error: unknown): FaultCode => {
   const { name, status } = failureOf(error);
   if (fullStatus(name, status)) return 'POOL_FULL';
   if (deniedNames.has(name) || status === 401 || status === 403) return 'POOL_ACCESS_DENIED';
-  return status !== null || isTransport(error) ? 'POOL_UNREACHABLE' : 'BUG';
+  return status === null ? 'BUG' : 'POOL_UNREACHABLE';
 };
 
 /** Any error of the SDK as the pool's fault. The store's own words are kept: they hold no secret. */

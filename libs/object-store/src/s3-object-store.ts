@@ -288,7 +288,8 @@ const receive = async (
     return into.subarray(0, at);
   } catch (error) {
     body.destroy();
-    throw error;
+    if (Fault.is(error)) throw error;
+    throw new Fault('POOL_UNREACHABLE', `object ${key}: its bytes stopped coming`, { cause: error });
   }
 };
 
