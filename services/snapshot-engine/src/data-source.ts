@@ -1,0 +1,4 @@
+import { migrations } from './migrations.js';
+import { chainTable, pointTable } from './point.table.js';
+
+export const snapshotEngineDatabase = { tables: [chainTable, pointTable], migrations };

@@ -1,0 +1,32 @@
+import { protectVm, restoreVm, stopItem, transferChanged, type TransferChanged } from '@casvault/contracts';
+import { OnCommand, OnEvent } from '@casvault/messaging';
+import { Controller, Inject } from '@nestjs/common';
+import { type z } from 'zod';
+import { Items } from './items.js';
+
+type Payload<T extends { payload: z.ZodType }> = z.output<T['payload']>;
+
+@Controller()
+export class ItemHandlers {
+  constructor(@Inject(Items) private readonly items: Items) {}
+
+  @OnCommand(protectVm)
+  async protect(request: Payload<typeof protectVm>): Promise<void> {
+    await this.items.protect(request);
+  }
+
+  @OnCommand(restoreVm)
+  async restore(request: Payload<typeof restoreVm>): Promise<void> {
+    await this.items.restore(request);
+  }
+
+  @OnCommand(stopItem)
+  async stop({ itemId }: Payload<typeof stopItem>): Promise<void> {
+    await this.items.stop(itemId);
+  }
+
+  @OnEvent(transferChanged)
+  async transferChanged(change: TransferChanged): Promise<void> {
+    await this.items.transferChanged(change);
+  }
+}

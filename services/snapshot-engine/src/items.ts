@@ -1,0 +1,101 @@
+import {
+  newId,
+  type ChainId,
+  type Clock,
+  type Logger,
+  type PointId,
+  type RunItemId,
+  type TransferChanged,
+  type TransferId,
+} from '@casvault/contracts';
+import { MachineRuntime } from '@casvault/machine';
+import { PostgresMachineStore, type ProjectedStep } from '@casvault/persistence';
+import { type DataSource } from 'typeorm';
+import { type PointStore } from './point-store.js';
+import { performProtection, retryProtection, type ItemWorld } from './protection.effects.js';
+import { protectionMachine, type ProtectionEffect, type ProtectionEvent } from './protection.machine.js';
+import { type ProtectionState, type ProtectVm } from './protection.js';
+import { performRestore, retryRestore } from './restore.effects.js';
+import { restoreMachine, type RestoreEffect, type RestoreEvent } from './restore.machine.js';
+import { type RestoreState, type RestoreVm } from './restore.js';
+
+export interface ItemsOptions {
+  readonly world: ItemWorld;
+  readonly database: DataSource;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** Protections and restores, each under the id of its run item. */
+export class Items {
+  readonly #protections: MachineRuntime<ProtectionState, ProtectionEvent, ProtectionEffect>;
+  readonly #restores: MachineRuntime<RestoreState, RestoreEvent, RestoreEffect>;
+  readonly #points: PointStore;
+
+  constructor({ world, database, clock, logger }: ItemsOptions) {
+    const { points } = world;
+    this.#points = points;
+    const store = new PostgresMachineStore(database, {
+      project: async (tx, step) => {
+        if (step.kind === protectionMachine.kind)
+          await points.project(tx, step as ProjectedStep<ProtectionState>);
+      },
+    });
+    const common = { store, clock, logger };
+    this.#protections = new MachineRuntime({
+      ...common,
+      machine: protectionMachine,
+      perform: performProtection(world),
+      retry: retryProtection,
+    });
+    this.#restores = new MachineRuntime({
+      ...common,
+      machine: restoreMachine,
+      perform: performRestore(world),
+      retry: retryRestore,
+    });
+  }
+
+  start(): void {
+    this.#protections.start();
+    this.#restores.start();
+  }
+  async drain(): Promise<void> {
+    await Promise.all([this.#protections.drain(), this.#restores.drain()]);
+  }
+
+  async protect(request: ProtectVm): Promise<void> {
+    const ids = {
+      pointId: newId<PointId>(),
+      chainId: newId<ChainId>(),
+      transferId: newId<TransferId>(),
+    };
+    await this.#protections.deliver(request.itemId, { type: 'protect', request, ids });
+  }
+
+  async restore(request: RestoreVm): Promise<void> {
+    const transferId = newId<TransferId>();
+    await this.#restores.deliver(request.itemId, { type: 'restore', request, transferId });
+  }
+
+  /** An item that has not come yet is not stopped: whoever wants it stopped says so again. */
+  async stop(itemId: RunItemId): Promise<void> {
+    if (await this.#protections.read(itemId)) await this.#protections.deliver(itemId, { type: 'stop' });
+    else if (await this.#restores.read(itemId)) await this.#restores.deliver(itemId, { type: 'stop' });
+  }
+
+  async transferChanged(change: TransferChanged): Promise<void> {
+    const event = { type: 'transferNews', change } as const;
+    if (change.kind === 'restore') {
+      if (await this.#restores.read(change.ownerId)) await this.#restores.deliver(change.ownerId, event);
+      return;
+    }
+    const itemId = await this.#itemOf(change);
+    if (itemId && (await this.#protections.read(itemId))) await this.#protections.deliver(itemId, event);
+  }
+
+  /** A removal is owned by the point itself. */
+  async #itemOf({ kind, ownerId }: TransferChanged): Promise<RunItemId | null> {
+    return kind === 'removal' ? this.#points.itemOf(ownerId as string as PointId) : ownerId;
+  }
+}

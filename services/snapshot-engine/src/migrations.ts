@@ -1,0 +1,46 @@
+import { type Migration } from '@casvault/persistence';
+
+/** Forward only; never edited once released. */
+export const migrations: readonly Migration[] = [
+  {
+    name: '0001-create-point',
+    sql: `
+      CREATE TABLE chain (
+        id uuid PRIMARY KEY,
+        vm_id uuid NOT NULL,
+        vm_name text NOT NULL,
+        pool_id uuid NOT NULL,
+        created_at timestamptz NOT NULL
+      );
+      CREATE INDEX chain_by_vm ON chain (vm_id, created_at);
+
+      CREATE TABLE point (
+        id uuid PRIMARY KEY,
+        chain_id uuid NOT NULL REFERENCES chain (id),
+        parent_point_id uuid,
+        -- the run item that made it: also the id of its protection machine
+        item_id uuid NOT NULL,
+        kind text NOT NULL,
+        state text NOT NULL,
+        platform_id uuid NOT NULL,
+        vm_id uuid NOT NULL,
+        vm_name text NOT NULL,
+        pool_id uuid NOT NULL,
+        run_id uuid NOT NULL,
+        created_at timestamptz NOT NULL,
+        captured_at timestamptz,
+        available_at timestamptz,
+        method text,
+        disks jsonb NOT NULL,
+        reasons jsonb NOT NULL,
+        fault jsonb,
+        -- what a restore needs to make the VM again
+        hardware jsonb NOT NULL,
+        configuration jsonb NOT NULL
+      );
+      CREATE INDEX point_newest ON point (created_at DESC, id DESC);
+      CREATE INDEX point_by_vm ON point (vm_id, created_at DESC, id DESC);
+      CREATE INDEX point_by_chain ON point (chain_id, created_at DESC, id DESC);
+      CREATE INDEX point_available ON point (vm_id, pool_id, available_at DESC) WHERE state = 'available';`,
+  },
+];

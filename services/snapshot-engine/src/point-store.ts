@@ -1,0 +1,154 @@
+import {
+  Fault,
+  type ChainId,
+  type listChains,
+  type listPoints,
+  type Point,
+  type PointId,
+  type PoolId,
+  type RunItemId,
+  type VmId,
+} from '@casvault/contracts';
+import { pageFrom, readCursor, reading, type ProjectedStep, type Transaction } from '@casvault/persistence';
+import { type DataSource } from 'typeorm';
+import { type z } from 'zod';
+import { chainTable, pointTable, type PointRow } from './point.table.js';
+import { pointOf, type ProtectionState } from './protection.js';
+import { type Parent } from './protection.machine.js';
+import { type RestorablePoint } from './restore.js';
+
+type PageOf<T extends { reply: z.ZodType }> = z.infer<T['reply']>;
+
+const iso = (date: Date | null): string | null => date?.toISOString() ?? null;
+
+const domainOf = ({
+  itemId: _item,
+  hardware: _hardware,
+  configuration: _configuration,
+  ...row
+}: PointRow): Point => ({
+  ...(row as PointRow &
+    Pick<Point, 'id' | 'chainId' | 'parentPointId' | 'platformId' | 'vmId' | 'poolId' | 'runId'>),
+  createdAt: row.createdAt.toISOString(),
+  capturedAt: iso(row.capturedAt),
+  availableAt: iso(row.availableAt),
+});
+
+const dateOf = (instant: string | null): Date | null => (instant === null ? null : new Date(instant));
+
+const rowOf = (point: Point, { request, plan }: ProtectionState): PointRow => ({
+  ...point,
+  itemId: request.itemId,
+  createdAt: new Date(point.createdAt),
+  capturedAt: dateOf(point.capturedAt),
+  availableAt: dateOf(point.availableAt),
+  hardware: plan?.hardware ?? { cpuCount: 1, memoryMiB: 64, nics: [] },
+  configuration: plan?.spec.configuration ?? {},
+});
+
+/** Chains and points as queries see them: written by the protections' steps, in the same transactions. */
+export class PointStore {
+  constructor(private readonly database: DataSource) {}
+
+  /** Writes what the step changed of the point; most steps of a running transfer change nothing of it. */
+  async project(tx: Transaction, { before, after }: ProjectedStep<ProtectionState>): Promise<void> {
+    const point = pointOf(after);
+    if (!point || JSON.stringify(point) === JSON.stringify(before && pointOf(before))) return;
+    if (!before?.plan) await this.#openChain(tx, point);
+    await tx.getRepository(pointTable).upsert(rowOf(point, after), ['id']);
+  }
+
+  async get(id: PointId): Promise<Point> {
+    return domainOf(await this.#row(id));
+  }
+
+  async restorable(id: PointId): Promise<RestorablePoint> {
+    const row = await this.#row(id);
+    return { point: domainOf(row), hardware: row.hardware, configuration: { ...row.configuration } };
+  }
+
+  /** The protection that made the point, or null. */
+  async itemOf(id: PointId): Promise<RunItemId | null> {
+    const row = await reading(this.database, (source) => source.getRepository(pointTable).findOneBy({ id }));
+    return row && (row.itemId as RunItemId);
+  }
+
+  async newestAvailable(vmId: VmId, poolId: PoolId): Promise<Parent | null> {
+    const row = await reading(this.database, (source) =>
+      source.getRepository(pointTable).findOne({
+        where: { vmId, poolId, state: 'available' },
+        order: { availableAt: 'DESC' },
+      }),
+    );
+    return row && { pointId: row.id as PointId, chainId: row.chainId as ChainId };
+  }
+
+  /** Newest first. */
+  async page(request: z.output<typeof listPoints.request>): Promise<PageOf<typeof listPoints>> {
+    const after = readCursor(request.cursor, 2);
+    const rows = await reading(this.database, (source) => {
+      const query = source
+        .getRepository(pointTable)
+        .createQueryBuilder('p')
+        .orderBy({ 'p.createdAt': 'DESC', 'p.id': 'DESC' })
+        .take(request.limit + 1);
+      for (const key of ['vmId', 'chainId', 'state'] as const)
+        if (request[key] !== undefined) query.andWhere(`p.${key} = :${key}`, { [key]: request[key] });
+      if (after) query.andWhere('(p.createdAt, p.id) < (:at, :id)', { at: after[0], id: after[1] });
+      return query.getMany();
+    });
+    return pageFrom(rows, request.limit, (row) => [row.createdAt.toISOString(), row.id], domainOf);
+  }
+
+  /** Oldest first; chains that never got a point worth keeping are left out. */
+  async chains(request: z.output<typeof listChains.request>): Promise<PageOf<typeof listChains>> {
+    const after = readCursor(request.cursor, 2);
+    const rows = await reading(this.database, (source) => {
+      const query = source
+        .getRepository(chainTable)
+        .createQueryBuilder('c')
+        .where("EXISTS (SELECT 1 FROM point p WHERE p.chain_id = c.id AND p.state <> 'failed')")
+        .orderBy({ 'c.createdAt': 'ASC', 'c.id': 'ASC' })
+        .take(request.limit + 1);
+      if (request.vmId !== undefined) query.andWhere('c.vmId = :vmId', { vmId: request.vmId });
+      if (after) query.andWhere('(c.createdAt, c.id) > (:at, :id)', { at: after[0], id: after[1] });
+      return query.getMany();
+    });
+    return pageFrom(
+      rows,
+      request.limit,
+      (row) => [row.createdAt.toISOString(), row.id],
+      (row) => ({
+        ...row,
+        id: row.id as ChainId,
+        vmId: row.vmId as VmId,
+        poolId: row.poolId as PoolId,
+        createdAt: row.createdAt.toISOString(),
+      }),
+    );
+  }
+
+  async countByState(): Promise<{ state: string; count: number }[]> {
+    return reading(this.database, async (source) => {
+      const sql = 'SELECT state, count(*)::int AS count FROM point GROUP BY state';
+      return source.query<{ state: string; count: number }[]>(sql);
+    });
+  }
+
+  async #openChain(tx: Transaction, point: Point): Promise<void> {
+    const { chainId: id, vmId, vmName, poolId, createdAt } = point;
+    await tx
+      .createQueryBuilder()
+      .insert()
+      .into(chainTable)
+      .values({ id, vmId, vmName, poolId, createdAt: new Date(createdAt) })
+      .orIgnore()
+      .execute();
+  }
+
+  async #row(id: PointId): Promise<PointRow> {
+    const row = await reading(this.database, (source) => source.getRepository(pointTable).findOneBy({ id }));
+    if (!row) throw new Fault('NOT_FOUND', `there is no point ${id}`);
+    return row;
+  }
+}

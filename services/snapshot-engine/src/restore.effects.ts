@@ -1,0 +1,76 @@
+import {
+  createRestoreVm,
+  finishRestoreVm,
+  getPoolAccess,
+  itemChanged,
+  removeRestoreVm,
+  startTransfer,
+  stopTransfer,
+} from '@casvault/contracts';
+import { retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
+import { attemptLimits } from './deadlines.js';
+import { type ItemWorld } from './protection.effects.js';
+import { type RestoreVm } from './restore.js';
+import { type RestoreEffect, type RestoreEvent } from './restore.machine.js';
+
+/** The CVM makes, starts or deletes a VM meanwhile; asked again, inventory goes on from what there is. */
+const platformDeadlineMs = 120_000;
+
+const loadPoint = async (
+  { client, points }: ItemWorld,
+  { pointId }: RestoreVm,
+  signal: AbortSignal,
+): Promise<RestoreEvent> => {
+  const source = await points.restorable(pointId);
+  const pool = await client.request(getPoolAccess, { poolId: source.point.poolId }, { signal });
+  return { type: 'pointLoaded', source, pool };
+};
+
+const onPlatform = async (
+  { client }: ItemWorld,
+  effect: Extract<RestoreEffect, { type: 'createVm' | 'finishVm' | 'removeVm' }>,
+  signal: AbortSignal,
+): Promise<RestoreEvent> => {
+  const options = { signal, deadlineMs: platformDeadlineMs };
+  if (effect.type === 'createVm')
+    return { type: 'vmCreated', vm: await client.request(createRestoreVm, effect.request, options) };
+  const { itemId: restoreId, target } = effect.request;
+  const { platformId } = target;
+  if (effect.type === 'finishVm') {
+    const { powerOn } = effect;
+    const { vmId } = await client.request(finishRestoreVm, { restoreId, platformId, powerOn }, options);
+    return { type: 'vmFinished', vmId };
+  }
+  await client.request(removeRestoreVm, { restoreId, platformId }, options);
+  return { type: 'vmRemoved' };
+};
+
+export const performRestore =
+  (world: ItemWorld): Perform<RestoreEvent, RestoreEffect> =>
+  async (effect, { effectId: messageId, signal }) => {
+    switch (effect.type) {
+      case 'loadPoint':
+        return loadPoint(world, effect.request, signal);
+      case 'createVm':
+      case 'finishVm':
+      case 'removeVm':
+        return onPlatform(world, effect, signal);
+      case 'startTransfer':
+        await world.client.send(startTransfer, effect.command, { messageId });
+        return null;
+      case 'stopTransfer':
+        await world.client.send(stopTransfer, { transferId: effect.transferId }, { messageId });
+        return null;
+      case 'itemChanged':
+        await world.client.publish(itemChanged, effect.change, { messageId });
+        return null;
+    }
+  };
+
+const limits: Partial<Record<RestoreEffect['type'], number>> = attemptLimits;
+
+/** What waits for the platform is given up after a while, with the platform's own message. Removing goes on longest. */
+export const retryRestore: RetryPolicy<RestoreEffect> = (effect, failure) => {
+  const limit = limits[effect.type];
+  return limit !== undefined && failure.attempt >= limit ? null : retryUnavailable(effect, failure);
+};
