@@ -1,0 +1,42 @@
+import { Fault } from '@casvault/contracts';
+import { type Host } from '@casvault/service-host';
+import { type DynamicModule } from '@nestjs/common';
+import { type SchedulerConfig } from './config.js';
+import { DefinitionCheck } from './definition-check.js';
+import { JobHandlers } from './job.handlers.js';
+import { JobStore } from './job-store.js';
+import { Jobs } from './jobs.js';
+import { RunBroadcast } from './run-broadcast.js';
+import { RunHandlers } from './run.handlers.js';
+import { RunItemStore } from './run-item-store.js';
+import { observeRuns } from './run-metrics.js';
+import { RunStore } from './run-store.js';
+import { Runs } from './runs.js';
+
+class SchedulerModule {}
+
+/** The only wiring of the service. */
+export const schedulerModule = (host: Host<SchedulerConfig>): DynamicModule => {
+  const { database, client, clock, logger, stopping } = host;
+  if (!database) throw new Fault('BUG', 'scheduler runs with a database');
+  const jobStore = new JobStore(database);
+  const runStore = new RunStore(database);
+  const world = { client, runs: runStore, items: new RunItemStore(database), clock };
+  const broadcast = new RunBroadcast({ client, runs: runStore, clock, logger, stopping });
+  const runs = new Runs({ world, broadcast, database, clock, logger });
+  const check = new DefinitionCheck(client);
+  const jobs = new Jobs({ database, jobs: jobStore, runStore, runs, check, clock });
+  observeRuns(runStore, logger);
+  runs.start();
+  host.onDrain('runs', () => runs.drain());
+  return {
+    module: SchedulerModule,
+    controllers: [JobHandlers, RunHandlers],
+    providers: [
+      { provide: Jobs, useValue: jobs },
+      { provide: JobStore, useValue: jobStore },
+      { provide: RunStore, useValue: runStore },
+      { provide: Runs, useValue: runs },
+    ],
+  };
+};

@@ -1,0 +1,36 @@
+import { createJob, getJob, listJobs, startRun } from '@casvault/contracts';
+import { OnQuery, type MessageContext } from '@casvault/messaging';
+import { Controller, Inject } from '@nestjs/common';
+import { type z } from 'zod';
+import { JobStore } from './job-store.js';
+import { Jobs } from './jobs.js';
+
+type Request<T extends { request: z.ZodType }> = z.output<T['request']>;
+
+@Controller()
+export class JobHandlers {
+  constructor(
+    @Inject(Jobs) private readonly jobs: Jobs,
+    @Inject(JobStore) private readonly store: JobStore,
+  ) {}
+
+  @OnQuery(createJob)
+  async create(request: Request<typeof createJob>, { signal }: MessageContext) {
+    return this.jobs.create(request, signal);
+  }
+
+  @OnQuery(startRun)
+  async start({ jobId, runId }: Request<typeof startRun>, { signal }: MessageContext) {
+    return this.jobs.start(jobId, runId, signal);
+  }
+
+  @OnQuery(listJobs)
+  async list(request: Request<typeof listJobs>) {
+    return this.store.page(request);
+  }
+
+  @OnQuery(getJob)
+  async get({ jobId }: Request<typeof getJob>) {
+    return this.store.get(jobId);
+  }
+}

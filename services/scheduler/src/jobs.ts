@@ -1,0 +1,103 @@
+import {
+  Fault,
+  newId,
+  type Clock,
+  type createJob,
+  type Job,
+  type JobId,
+  type Run,
+  type RunId,
+} from '@casvault/contracts';
+import { inTransaction, isUniqueViolation } from '@casvault/persistence';
+import { type DataSource } from 'typeorm';
+import { type z } from 'zod';
+import { type DefinitionCheck } from './definition-check.js';
+import { type JobStore } from './job-store.js';
+import { type RunStore } from './run-store.js';
+import { type Runs } from './runs.js';
+
+type NewJob = z.output<typeof createJob.request>;
+
+export interface JobsOptions {
+  readonly database: DataSource;
+  readonly jobs: JobStore;
+  readonly runStore: RunStore;
+  readonly runs: Runs;
+  readonly check: DefinitionCheck;
+  readonly clock: Clock;
+}
+
+const isSame = (job: Job, { name, definition, plan }: NewJob): boolean =>
+  JSON.stringify([job.name, sorted(job.definition), sorted(job.plan)]) ===
+  JSON.stringify([name, sorted(definition), sorted(plan)]);
+
+/** Postgres keeps the keys of a jsonb in an order of its own. */
+const sorted = (value: unknown): unknown => {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (value === null || typeof value !== 'object') return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, inner]) => [key, sorted(inner)]),
+  );
+};
+
+/** What users do with jobs. */
+export class Jobs {
+  readonly #o: JobsOptions;
+
+  constructor(options: JobsOptions) {
+    this.#o = options;
+  }
+
+  /** Idempotent by `id`; the same id with other content is ALREADY_EXISTS. */
+  async create(request: NewJob, signal: AbortSignal): Promise<Job> {
+    const existing = await this.#existing(request);
+    if (existing) return existing;
+    const { database, jobs, runStore, check, clock } = this.#o;
+    const items = await check.items(request.definition, signal);
+    const now = clock.now();
+    const runId = request.plan.type === 'immediate' ? newId<RunId>() : null;
+    const job: Job = {
+      ...request,
+      enabled: true,
+      lastRunId: null,
+      lastRunState: null,
+      createdAt: now.toISOString(),
+    };
+    try {
+      await inTransaction(database, async (tx) => {
+        await jobs.insert(tx, job);
+        if (runId) await runStore.insert(tx, runId, job, items, now);
+      });
+    } catch (error) {
+      // The same request, a moment earlier.
+      const earlier = isUniqueViolation(error) ? await this.#existing(request) : null;
+      if (earlier) return earlier;
+      throw error;
+    }
+    if (runId) await this.#o.runs.begin(runId);
+    return jobs.get(job.id);
+  }
+
+  /** Idempotent by `runId`. The VMs are looked up now, wherever they are by now. */
+  async start(jobId: JobId, runId: RunId, signal: AbortSignal): Promise<Run> {
+    const { database, jobs, runStore, runs, check, clock } = this.#o;
+    const job = await jobs.get(jobId);
+    const run = await runStore.find(runId);
+    if (run && run.jobId !== jobId) throw new Fault('ALREADY_EXISTS', `run ${runId} is another job's`);
+    if (!run) {
+      const items = await check.items(job.definition, signal);
+      await inTransaction(database, (tx) => runStore.insert(tx, runId, job, items, clock.now()));
+    }
+    await runs.begin(runId);
+    return runStore.detail(runId);
+  }
+
+  async #existing(request: NewJob): Promise<Job | null> {
+    const job = await this.#o.jobs.find(request.id);
+    if (job && !isSame(job, request))
+      throw new Fault('ALREADY_EXISTS', `job ${request.id} exists with other content`);
+    return job;
+  }
+}

@@ -1,0 +1,64 @@
+import { type Migration } from '@casvault/persistence';
+
+/** Forward only; never edited once released. */
+export const migrations: readonly Migration[] = [
+  {
+    name: '0001-create-job',
+    sql: `
+      CREATE TABLE job (
+        id uuid PRIMARY KEY,
+        name text NOT NULL,
+        definition jsonb NOT NULL,
+        plan jsonb NOT NULL,
+        enabled boolean NOT NULL,
+        last_run_id uuid,
+        last_run_state text,
+        created_at timestamptz NOT NULL
+      );
+      CREATE INDEX job_newest ON job (created_at DESC, id DESC);
+
+      CREATE TABLE run (
+        id uuid PRIMARY KEY,
+        job_id uuid NOT NULL REFERENCES job (id),
+        job_name text NOT NULL,
+        -- as it was when the run was made
+        definition jsonb NOT NULL,
+        state text NOT NULL,
+        item_count integer NOT NULL,
+        created_at timestamptz NOT NULL,
+        started_at timestamptz,
+        finished_at timestamptz
+      );
+      CREATE INDEX run_newest ON run (created_at DESC, id DESC);
+      CREATE INDEX run_by_job ON run (job_id, created_at DESC, id DESC);
+      CREATE INDEX run_queued ON run (created_at) WHERE state = 'queued';
+      -- one run of a job at a time
+      CREATE UNIQUE INDEX run_going ON run (job_id) WHERE state IN ('queued', 'running', 'stopping');
+
+      CREATE TABLE run_item (
+        id uuid PRIMARY KEY,
+        run_id uuid NOT NULL REFERENCES run (id),
+        seq integer NOT NULL,
+        kind text NOT NULL,
+        vm_id uuid,
+        vm_name text NOT NULL,
+        host text,
+        point_id uuid,
+        target jsonb,
+        restored_vm_id uuid,
+        state text NOT NULL,
+        phase text,
+        progress jsonb NOT NULL DEFAULT '[]',
+        reasons jsonb NOT NULL DEFAULT '[]',
+        fault jsonb,
+        done_bytes bigint NOT NULL DEFAULT 0,
+        stored_bytes bigint NOT NULL DEFAULT 0,
+        -- the sender's time of the newest news, and ours
+        told_at timestamptz,
+        heard_at timestamptz,
+        started_at timestamptz,
+        finished_at timestamptz
+      );
+      CREATE UNIQUE INDEX run_item_order ON run_item (run_id, seq);`,
+  },
+];

@@ -1,0 +1,86 @@
+import {
+  type FaultJson,
+  type ItemChanged,
+  type JobDefinition,
+  type JobId,
+  type RunId,
+  type RunItemId,
+} from '@casvault/contracts';
+import { reading } from '@casvault/persistence';
+import { type DataSource } from 'typeorm';
+import { runItemTable, type RunItemRow } from './run-item.table.js';
+import { type ItemEnd } from './run.js';
+import { endOf } from './run-item.js';
+import { runTable } from './run.table.js';
+
+/** An item with what asking for it takes. */
+export interface AskedItem {
+  readonly row: RunItemRow;
+  readonly jobId: JobId;
+  readonly runId: RunId;
+  readonly definition: JobDefinition;
+}
+
+const sum = (change: ItemChanged, key: 'doneBytes' | 'storedBytes'): number =>
+  change.progress.reduce((total, disk) => total + disk[key], 0);
+
+/** Items of runs: what is known of every VM. News that are older than the present ones, or come after the end, change nothing. */
+export class RunItemStore {
+  constructor(private readonly database: DataSource) {}
+
+  async asked(id: RunItemId): Promise<AskedItem> {
+    return reading(this.database, async (source) => {
+      const row = await source.getRepository(runItemTable).findOneByOrFail({ id });
+      const run = await source.getRepository(runTable).findOneByOrFail({ id: row.runId });
+      return {
+        row,
+        jobId: run.jobId as JobId,
+        runId: run.id as RunId,
+        definition: run.definition,
+      };
+    });
+  }
+
+  /** Returns how the item has ended by now, null while it goes on; `undefined` when there is no such item. */
+  async record(change: ItemChanged, now: Date): Promise<ItemEnd | null | undefined> {
+    return reading(this.database, async (source) => {
+      const end = endOf(change.phase);
+      await source.query(
+        `UPDATE run_item SET state = $3, phase = $4, point_id = coalesce($5, point_id), restored_vm_id = $6,
+           progress = $7, reasons = $8, fault = $9, done_bytes = $10, stored_bytes = $11, told_at = $12, heard_at = $13,
+           started_at = coalesce(started_at, $13), finished_at = $14
+         WHERE id = $1 AND run_id = $2 AND state IN ('queued', 'running') AND (told_at IS NULL OR told_at < $12)`,
+        [
+          change.itemId,
+          change.runId,
+          end ?? 'running',
+          change.phase,
+          change.pointId,
+          change.restoredVmId,
+          JSON.stringify(change.progress),
+          JSON.stringify(change.reasons),
+          change.fault && JSON.stringify(change.fault),
+          sum(change, 'doneBytes'),
+          sum(change, 'storedBytes'),
+          change.at,
+          now,
+          end && now,
+        ],
+      );
+      await source.query('UPDATE run_item SET heard_at = $2 WHERE id = $1', [change.itemId, now]);
+      const row = await source.getRepository(runItemTable).findOneBy({ id: change.itemId });
+      return row ? endOf(row.state) : undefined;
+    });
+  }
+
+  /** Ends items of which snapshot-engine never said how they ended. */
+  async end(ids: readonly RunItemId[], end: ItemEnd, fault: FaultJson, now: Date): Promise<void> {
+    await reading(this.database, (source) =>
+      source.query(
+        `UPDATE run_item SET state = $2, phase = $2, fault = $3, finished_at = $4
+         WHERE id = ANY ($1) AND state IN ('queued', 'running')`,
+        [ids, end, JSON.stringify(fault), now],
+      ),
+    );
+  }
+}

@@ -1,0 +1,54 @@
+import { type RunItem } from '@casvault/contracts';
+import { EntitySchema } from 'typeorm';
+import { type RestoreTarget } from './run-item.js';
+
+export interface RunItemRow {
+  id: string;
+  runId: string;
+  seq: number;
+  kind: RunItem['kind'];
+  vmId: string | null;
+  vmName: string;
+  host: string | null;
+  pointId: string | null;
+  target: RestoreTarget | null;
+  restoredVmId: string | null;
+  state: RunItem['state'];
+  phase: RunItem['phase'];
+  progress: RunItem['progress'];
+  reasons: RunItem['reasons'];
+  fault: RunItem['fault'];
+  doneBytes: string;
+  storedBytes: string;
+  toldAt: Date | null;
+  heardAt: Date | null;
+  startedAt: Date | null;
+  finishedAt: Date | null;
+}
+
+export const runItemTable = new EntitySchema<RunItemRow>({
+  name: 'run_item',
+  columns: {
+    id: { type: 'uuid', primary: true },
+    runId: { type: 'uuid', name: 'run_id' },
+    seq: { type: 'integer' },
+    kind: { type: 'text' },
+    vmId: { type: 'uuid', name: 'vm_id', nullable: true },
+    vmName: { type: 'text', name: 'vm_name' },
+    host: { type: 'text', nullable: true },
+    pointId: { type: 'uuid', name: 'point_id', nullable: true },
+    target: { type: 'jsonb', nullable: true },
+    restoredVmId: { type: 'uuid', name: 'restored_vm_id', nullable: true },
+    state: { type: 'text' },
+    phase: { type: 'text', nullable: true },
+    progress: { type: 'jsonb' },
+    reasons: { type: 'jsonb' },
+    fault: { type: 'jsonb', nullable: true },
+    doneBytes: { type: 'bigint', name: 'done_bytes' },
+    storedBytes: { type: 'bigint', name: 'stored_bytes' },
+    toldAt: { type: 'timestamptz', name: 'told_at', nullable: true },
+    heardAt: { type: 'timestamptz', name: 'heard_at', nullable: true },
+    startedAt: { type: 'timestamptz', name: 'started_at', nullable: true },
+    finishedAt: { type: 'timestamptz', name: 'finished_at', nullable: true },
+  },
+});

@@ -1,0 +1,27 @@
+import {
+  type ItemChanged,
+  type PointId,
+  type restoreTargetSchema,
+  type RunItem,
+  type RunItemId,
+  type VmId,
+} from '@casvault/contracts';
+import { type z } from 'zod';
+import { type ItemEnd } from './run.js';
+
+export type RestoreTarget = z.infer<typeof restoreTargetSchema>;
+
+/** An item as it is made with its run: the VM resolved to what inventory or the catalogue say now. */
+export interface NewItem {
+  readonly id: RunItemId;
+  readonly kind: RunItem['kind'];
+  readonly vmId: VmId | null;
+  readonly vmName: string;
+  /** For the limit a host: where the VM is, or where it is restored to. */
+  readonly host: string | null;
+  readonly pointId: PointId | null;
+  readonly target: RestoreTarget | null;
+}
+
+export const endOf = (state: RunItem['state'] | ItemChanged['phase']): ItemEnd | null =>
+  state === 'succeeded' || state === 'failed' || state === 'stopped' ? state : null;

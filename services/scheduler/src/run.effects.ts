@@ -1,0 +1,85 @@
+import {
+  protectVm,
+  restoreVm,
+  runChanged,
+  stopItem,
+  type Clock,
+  type PointId,
+  type RunId,
+  type RunItemId,
+  type VmId,
+} from '@casvault/contracts';
+import { type Perform } from '@casvault/machine';
+import { type MessagingClient } from '@casvault/messaging';
+import { runLimits } from './run.js';
+import { type RunEffect, type RunEvent } from './run.machine.js';
+import { endOf } from './run-item.js';
+import { type AskedItem, type RunItemStore } from './run-item-store.js';
+import { type RunStore } from './run-store.js';
+
+export interface RunWorld {
+  readonly client: MessagingClient;
+  readonly runs: RunStore;
+  readonly items: RunItemStore;
+  readonly clock: Clock;
+}
+
+const send = async ({ client }: RunWorld, item: AskedItem, messageId: string): Promise<void> => {
+  const { row, runId, jobId, definition } = item;
+  const common = {
+    itemId: row.id as RunItemId,
+    runId,
+    jobId,
+    group: definition.group,
+    options: definition.options,
+  };
+  if (definition.kind === 'backup') {
+    const { poolId } = definition;
+    const command = { ...common, vmId: row.vmId as VmId, poolId, pointKind: 'full' as const };
+    return client.send(protectVm, command, { messageId });
+  }
+  if (!row.target) return;
+  return client.send(
+    restoreVm,
+    { ...common, pointId: row.pointId as PointId, target: row.target },
+    { messageId },
+  );
+};
+
+/** Asks, unless it has ended or was heard of lately; says then what the row knows. */
+const ask = async (
+  world: RunWorld,
+  { itemId, isFirst }: Extract<RunEffect, { type: 'ask' }>,
+  messageId: string,
+): Promise<RunEvent | null> => {
+  const item = await world.items.asked(itemId);
+  const { heardAt, state } = item.row;
+  const at = (heardAt ?? new Date(0)).toISOString();
+  const end = endOf(state);
+  if (end) return { type: 'heard', itemId, at, end };
+  const isSilent = !heardAt || world.clock.now().getTime() - heardAt.getTime() >= runLimits.askAgainMs;
+  if (isFirst || isSilent) await send(world, item, messageId);
+  return isSilent ? null : { type: 'heard', itemId, at, end: null };
+};
+
+export const performRun =
+  (world: RunWorld): Perform<RunEvent, RunEffect> =>
+  async (effect, { instanceId, effectId: messageId }) => {
+    switch (effect.type) {
+      case 'ask':
+        return ask(world, effect, messageId);
+      case 'stopItem':
+        await world.client.send(stopItem, { itemId: effect.itemId }, { messageId });
+        return null;
+      case 'endItems':
+        await world.items.end(effect.itemIds, effect.end, effect.fault, world.clock.now());
+        return null;
+      case 'publish':
+        await world.client.publish(runChanged, await world.runs.news(instanceId as RunId), { messageId });
+        return null;
+    }
+  };
+
+/** What was written comes before what is told of it; asking and stopping an item keep their order too. */
+export const runLane = ({ type }: RunEffect): string =>
+  type === 'ask' || type === 'stopItem' ? 'engine' : 'news';

@@ -1,0 +1,29 @@
+import { type JobDefinition, type Run } from '@casvault/contracts';
+import { EntitySchema } from 'typeorm';
+
+export interface RunRow {
+  id: string;
+  jobId: string;
+  jobName: string;
+  definition: JobDefinition;
+  state: Run['state'];
+  itemCount: number;
+  createdAt: Date;
+  startedAt: Date | null;
+  finishedAt: Date | null;
+}
+
+export const runTable = new EntitySchema<RunRow>({
+  name: 'run',
+  columns: {
+    id: { type: 'uuid', primary: true },
+    jobId: { type: 'uuid', name: 'job_id' },
+    jobName: { type: 'text', name: 'job_name' },
+    definition: { type: 'jsonb' },
+    state: { type: 'text' },
+    itemCount: { type: 'integer', name: 'item_count' },
+    createdAt: { type: 'timestamptz', name: 'created_at' },
+    startedAt: { type: 'timestamptz', name: 'started_at', nullable: true },
+    finishedAt: { type: 'timestamptz', name: 'finished_at', nullable: true },
+  },
+});

@@ -1,0 +1,84 @@
+import { type Clock, type ItemChanged, type Logger, type RunId } from '@casvault/contracts';
+import { MachineRuntime } from '@casvault/machine';
+import { PostgresMachineStore, type ProjectedStep } from '@casvault/persistence';
+import { type DataSource } from 'typeorm';
+import { type RunBroadcast } from './run-broadcast.js';
+import { performRun, runLane, type RunWorld } from './run.effects.js';
+import { runMachine, type RunEffect, type RunEvent } from './run.machine.js';
+import { type RunState } from './run.js';
+
+/** Runs whose beginning was lost are looked for so often, and taken when older than this. */
+const reconcileEveryMs = 10_000;
+const reconcileBatch = 100;
+
+export interface RunsOptions {
+  readonly world: RunWorld;
+  readonly broadcast: RunBroadcast;
+  readonly database: DataSource;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** The run machines, and what brings them their events. */
+export class Runs {
+  readonly #o: RunsOptions;
+  readonly #runtime: MachineRuntime<RunState, RunEvent, RunEffect>;
+  readonly #stopping = new AbortController();
+  #reconciling: Promise<void> = Promise.resolve();
+
+  constructor(options: RunsOptions) {
+    this.#o = options;
+    const { world, database, clock, logger } = options;
+    const store = new PostgresMachineStore(database, {
+      project: (tx, step) => world.runs.project(tx, step as ProjectedStep<RunState>),
+    });
+    const perform = performRun(world);
+    this.#runtime = new MachineRuntime({ machine: runMachine, store, perform, lane: runLane, clock, logger });
+  }
+
+  start(): void {
+    this.#runtime.start();
+    this.#reconciling = this.#reconcile(this.#stopping.signal);
+  }
+
+  async drain(): Promise<void> {
+    this.#stopping.abort();
+    await this.#reconciling;
+    await this.#runtime.drain();
+  }
+
+  /** Sets the run in motion; its rows are there. Does nothing the second time. */
+  async begin(runId: RunId): Promise<void> {
+    const beginning = await this.#o.world.runs.beginning(runId);
+    await this.#runtime.deliver(runId, { type: 'begin', ...beginning });
+  }
+
+  /** NOT_FOUND when there is no such run. */
+  async stop(runId: RunId): Promise<void> {
+    if (!(await this.#runtime.read(runId))) await this.begin(runId);
+    await this.#runtime.deliver(runId, { type: 'stop' });
+  }
+
+  /** Progress is written to the item's row; only its end concerns the machine. */
+  async itemChanged(change: ItemChanged): Promise<void> {
+    const { world, broadcast, clock } = this.#o;
+    const end = await world.items.record(change, clock.now());
+    if (end === undefined) return;
+    broadcast.changed(change.runId);
+    const { itemId, at } = change;
+    if (end) await this.#runtime.deliver(change.runId, { type: 'heard', itemId, at, end });
+  }
+
+  async #reconcile(stopping: AbortSignal): Promise<void> {
+    const { world, clock, logger } = this.#o;
+    while (!stopping.aborted) {
+      try {
+        const before = new Date(clock.now().getTime() - reconcileEveryMs);
+        for (const runId of await world.runs.notBegun(before, reconcileBatch)) await this.begin(runId);
+      } catch (error) {
+        logger.warn({ err: error }, 'runs not reconciled, trying again');
+      }
+      await clock.sleep(reconcileEveryMs, stopping);
+    }
+  }
+}
