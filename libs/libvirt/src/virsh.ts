@@ -10,6 +10,8 @@ export interface VirshOptions {
   /** Added to the environment of this process for virsh; LC_ALL=C is set, so that its words are stable. */
   readonly env?: Readonly<Record<string, string>>;
   readonly virshPath?: string;
+  /** Folder for the XML documents that virsh reads; default: the system's. They are removed after each call. */
+  readonly tempDir?: string;
   /** Runs virsh as another user: a session daemon's socket belongs to its own. */
   readonly runAs?: { readonly uid: number; readonly gid: number };
 }
@@ -88,7 +90,7 @@ export async function withXmlFiles<T>(
   documents: readonly string[],
   use: (paths: string[]) => Promise<T>,
 ): Promise<T> {
-  const dir = await mkdtemp(join(tmpdir(), 'casvault-virsh-'));
+  const dir = await mkdtemp(join(options.tempDir ?? tmpdir(), 'casvault-virsh-'));
   try {
     if (options.runAs) await chown(dir, options.runAs.uid, options.runAs.gid);
     const paths: string[] = [];

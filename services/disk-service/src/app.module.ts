@@ -1,4 +1,5 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Clock, Logger } from '@casvault/contracts';
 import { Libvirt } from '@casvault/libvirt';
@@ -8,6 +9,7 @@ import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fa
 import type { Config } from './config.js';
 import { ImageServers } from './host/image-server.js';
 import { LiveCaptures } from './host/live-capture.js';
+import { tempDir } from './host/names.js';
 import { Ports } from './host/ports.js';
 import { bearerToken } from './http/access.guard.js';
 import { HealthController, serviceVersionToken } from './http/health.controller.js';
@@ -45,6 +47,8 @@ interface Service {
 export async function createService(config: Config, logger: Logger): Promise<Service> {
   await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
   await mkdir(config.scratchDir, { recursive: true, mode: 0o711 });
+  await mkdir(tempDir(config), { recursive: true, mode: 0o700 });
+  await removeOld(tempDir(config));
   const parts = assemble(config, logger);
   await parts.store.load(logger);
   await parts.servers.prepare();
@@ -62,12 +66,21 @@ export async function createService(config: Config, logger: Logger): Promise<Ser
   return { app, sweeper: parts.sweeper };
 }
 
+/** Documents of a killed service; its last virsh may still read one that is younger. */
+async function removeOld(dir: string): Promise<void> {
+  for (const name of await readdir(dir)) {
+    const path = join(dir, name);
+    const { mtimeMs } = await stat(path);
+    if (systemClock.now().getTime() - mtimeMs > 60_000) await rm(path, { recursive: true, force: true });
+  }
+}
+
 type Parts = ReturnType<typeof assemble>;
 
 function assemble(config: Config, logger: Logger) {
   const clock = systemClock;
   const metrics = new Metrics();
-  const libvirt = new Libvirt({ uri: config.libvirtUri });
+  const libvirt = new Libvirt({ uri: config.libvirtUri, tempDir: tempDir(config) });
   const live = new LiveCaptures(libvirt, config, config.nbdTlsDir !== null, logger);
   const servers = new ImageServers(config, config.nbdTlsDir);
   const store = new RecordStore(config.stateDir);

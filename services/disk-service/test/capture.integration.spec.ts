@@ -222,7 +222,8 @@ describe('captures', () => {
     const id = newId<OpeningId>();
     await host.client.open(id, requestFor(vm, { checkpoint: 'casvault-ended' }));
     await host.libvirt.jobAbort(vm.uuid);
-    while ((await host.libvirt.backup(vm.uuid)) !== null) await new Promise((resolve) => setTimeout(resolve, 20));
+    while ((await host.libvirt.backup(vm.uuid)) !== null)
+      await new Promise((resolve) => setTimeout(resolve, 20));
     await expect(host.client.get(id)).rejects.toMatchObject({ code: 'CAPTURE_LOST' });
     expect(await host.remains([vm])).toEqual([]);
   });

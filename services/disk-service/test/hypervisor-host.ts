@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { DiskServiceClient } from '@casvault/block-source';
+import { DiskServiceClient, type DiskServiceAccess } from '@casvault/block-source';
 import type { DiskExport } from '@casvault/contracts';
 import { escapeXml, type Libvirt } from '@casvault/libvirt';
 import { startSessionDaemon, type SessionDaemon } from '@casvault/libvirt/testing';
@@ -30,6 +30,8 @@ export class HypervisorHost {
   readonly dir: string;
   readonly libvirt: Libvirt;
   readonly token = randomBytes(24).toString('hex');
+  /** Set: the service is spoken to over TLS. */
+  tls: DiskServiceAccess['tls'];
   readonly #daemon: SessionDaemon;
   readonly #port: number;
   readonly #nbdPorts: string;
@@ -44,11 +46,11 @@ export class HypervisorHost {
   }
 
   /** `nbdPorts`: every suite has its own range, since all share this machine's loopback. */
-  static async start(nbdPorts: string): Promise<HypervisorHost> {
+  static async start(nbdPorts: string, qemuConf: readonly string[] = []): Promise<HypervisorHost> {
     // Short: sockets of QEMU lie below it.
     const dir = await mkdtemp('/var/tmp/casvault-ds-');
     await chmod(dir, 0o755);
-    const daemon = await startSessionDaemon(join(dir, 'd'));
+    const daemon = await startSessionDaemon(join(dir, 'd'), { qemuConf });
     const host = new HypervisorHost(dir, daemon, await freePort(), nbdPorts);
     for (const folder of [host.vms, host.scratch]) {
       await mkdir(folder);
@@ -67,10 +69,14 @@ export class HypervisorHost {
     return join(this.dir, 'state');
   }
   get url(): string {
-    return `http://127.0.0.1:${String(this.#port)}`;
+    return `${this.tls ? 'https' : 'http'}://127.0.0.1:${String(this.#port)}`;
   }
   get client(): DiskServiceClient {
-    return new DiskServiceClient({ url: this.url, token: this.token });
+    return new DiskServiceClient({
+      url: this.url,
+      token: this.token,
+      ...(this.tls ? { tls: this.tls } : {}),
+    });
   }
 
   async stop(): Promise<void> {

@@ -15,26 +15,29 @@ export interface SessionDaemon {
 }
 
 const nobody = { uid: 65534, gid: 65534 };
-const qemuConf = [
+const baseConf = [
   'security_driver = "none"',
   'cgroup_controllers = []',
   'namespaces = []',
   'stdio_handler = "file"',
-  '',
-].join('\n');
+];
 
 /**
  * Starts it. As root it runs as `nobody`, because root's daemon is always the system's one. `dir` must be short (sockets
  * below it have at most 107 characters in their path) and reachable for that user.
  */
-export async function startSessionDaemon(dir: string): Promise<SessionDaemon> {
+export async function startSessionDaemon(
+  dir: string,
+  options: { /** More lines of qemu.conf. */ readonly qemuConf?: readonly string[] } = {},
+): Promise<SessionDaemon> {
   const runAs = process.getuid?.() === 0 ? nobody : undefined;
   const at = (name: string): string => join(dir, name);
   for (const path of [dir, at('run'), at('config'), at('config/libvirt'), at('cache')]) {
     await mkdir(path, { recursive: true });
     if (runAs) await chown(path, runAs.uid, runAs.gid);
   }
-  await writeFile(at('config/libvirt/qemu.conf'), qemuConf);
+  const conf = [...baseConf, ...(options.qemuConf ?? []), ''].join('\n');
+  await writeFile(at('config/libvirt/qemu.conf'), conf);
   const daemon = execa('/usr/sbin/libvirtd', [], {
     env: {
       HOME: dir,

@@ -25,3 +25,6 @@ export const serverName = (id: OpeningId, target: string): string => `${id}-${ta
 export const pidFile = (folders: HostFolders, name: string): string => join(runDir(folders), `${name}.pid`);
 
 export const logFile = (folders: HostFolders, name: string): string => join(runDir(folders), `${name}.log`);
+
+/** Where XML documents for virsh are kept while it reads them. */
+export const tempDir = (folders: HostFolders): string => join(folders.stateDir, 'tmp');

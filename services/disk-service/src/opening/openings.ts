@@ -152,7 +152,7 @@ export class Openings {
   }
 
   async #resumeOpen(record: OpeningRecord, graceMs: number): Promise<void> {
-    if (!(await this.#parts.effects.isAlive(record))) {
+    if (!(await this.#stands(record))) {
       await this.lose(record.openingId, 'the host ended it while the service was away', () => true);
       return;
     }
@@ -177,13 +177,24 @@ export class Openings {
     return toOpening(await this.#renewed(await this.#alive(known), request.leaseSeconds));
   }
 
-  /** The record, if it still stands on the host; else it is lost. */
+  /** The record, unless it is known not to stand any more: then it is lost. */
   async #alive(record: OpeningRecord): Promise<OpeningRecord> {
-    if (record.state === 'open' && (await this.#parts.effects.isAlive(record))) return record;
+    if (record.state === 'open' && (await this.#stands(record))) return record;
     const why =
       record.lostBecause ?? 'the host ended it: the VM stopped, or its backup job or server was ended';
     if (record.state === 'open') await this.#lose(record, why);
     throw lost(record.openingId, why);
+  }
+
+  /** A backup job outlives libvirtd in QEMU: while libvirt does not answer, the opening counts as standing. */
+  async #stands(record: OpeningRecord): Promise<boolean> {
+    try {
+      return await this.#parts.effects.isAlive(record);
+    } catch (error) {
+      if (!Fault.is(error) || error.kind !== 'unavailable') throw error;
+      this.#parts.logger.warn({ openingId: record.openingId, said: error.message }, 'opening not looked at');
+      return true;
+    }
   }
 
   async #renewed(record: OpeningRecord, leaseSeconds: number): Promise<OpeningRecord> {
