@@ -16,6 +16,12 @@ export const eventText = ({ event, data }: StreamEvent): string =>
 export const sendEvents = async (reply: FastifyReply, events: AsyncIterable<StreamEvent>): Promise<void> => {
   const iterator = events[Symbol.asyncIterator]();
   const first = await iterator.next();
+  if (reply.raw.destroyed) {
+    // The reader left meanwhile: nobody would take the events, nor end them.
+    await iterator.return?.();
+    reply.hijack();
+    return;
+  }
   const text = async function* (): AsyncGenerator<string> {
     yield `retry: ${retryMs}\n\n`;
     try {

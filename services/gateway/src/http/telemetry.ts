@@ -52,6 +52,7 @@ const tellTrace = (reply: FastifyReply, span: Span, traceId: string): void => {
   reply.header('traceresponse', `00-${told.traceId}-${told.spanId}-${flags}`);
 };
 
+/** `left`: the client went away before the end of the answer. */
 const logAccess = (
   logger: Logger,
   request: FastifyRequest,
@@ -70,6 +71,7 @@ const logAccess = (
       ...(record?.caller
         ? { userName: record.caller.principal.userName, via: record.caller.principal.via }
         : {}),
+      ...(reply.raw.writableFinished ? {} : { left: true }),
       ...(record?.faultCode ? { code: record.faultCode } : {}),
       traceId: record?.traceId,
     },
@@ -86,18 +88,7 @@ export const addTelemetry = (http: FastifyInstance, logger: Logger): void => {
   const duration = meter.createHistogram('http.server.request.duration', { unit: 's' });
   const active = meter.createUpDownCounter('http.server.active_requests');
 
-  http.addHook('onRequest', (request, reply, done) => {
-    startSpan(request);
-    const record = recordOf(request);
-    if (record !== undefined) tellTrace(reply, record.span, record.traceId);
-    active.add(1, { 'http.request.method': request.method });
-    done();
-  });
-  // The last hook before the route: what the route does runs inside the span.
-  http.addHook('preHandler', (request, _reply, done) => {
-    context.with(recordOf(request)?.context ?? context.active(), done);
-  });
-  http.addHook('onResponse', (request, reply, done) => {
+  const end = (request: FastifyRequest, reply: FastifyReply): void => {
     const record = recordOf(request);
     const durationMs = performance.now() - (record?.begunAt ?? performance.now());
     const attributes = {
@@ -111,6 +102,19 @@ export const addTelemetry = (http: FastifyInstance, logger: Logger): void => {
     if (reply.statusCode >= 500) record?.span.setStatus({ code: SpanStatusCode.ERROR });
     record?.span.end();
     logAccess(logger, request, reply, durationMs);
+  };
+
+  http.addHook('onRequest', (request, reply, done) => {
+    startSpan(request);
+    const record = recordOf(request);
+    if (record !== undefined) tellTrace(reply, record.span, record.traceId);
+    active.add(1, { 'http.request.method': request.method });
+    // Not onResponse: it does not come when the client leaves before the end.
+    reply.raw.once('close', () => end(request, reply));
     done();
+  });
+  // The last hook before the route: what the route does runs inside the span.
+  http.addHook('preHandler', (request, _reply, done) => {
+    context.with(recordOf(request)?.context ?? context.active(), done);
   });
 };
