@@ -1,3 +1,8 @@
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { crc32 } from 'node:zlib';
 import { Fault } from '@casvault/contracts';
 import {
   type CephRgw,
@@ -235,5 +240,42 @@ describe('S3ObjectStore through a faulty network', () => {
       expect(await codeOf(store.put('large', large, { ifAbsent: true }))).toBe('POOL_OBJECT_EXISTS');
       expect(proxy.requests.some((one) => one.includes('partNumber'))).toBe(false);
     });
+  });
+});
+
+describe('S3ObjectStore over TLS', () => {
+  let proxy: S3Proxy;
+  let ca: string;
+  beforeAll(async () => {
+    const [key, cert] = [join(dir.path, 'key.pem'), join(dir.path, 'cert.pem')];
+    const name = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1'];
+    const shape = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1'];
+    await promisify(execFile)('openssl', [...shape, ...name, '-keyout', key, '-out', cert]);
+    ca = await readFile(cert, 'utf8');
+    proxy = await startS3Proxy({ target: rgw.endpoint, tls: { cert: ca, key: await readFile(key, 'utf8') } });
+  });
+  afterAll(() => proxy.stop());
+
+  it('leaves bodies unsigned and gives the store their CRC instead', async () => {
+    const store = new S3ObjectStore(locationOf(proxy.endpoint), { ...options, ca });
+    const body = bytes(100_000, 6);
+    await store.put('object', body, { ifAbsent: true });
+    expect(Buffer.compare(await store.get('object'), body)).toBe(0);
+    const sum = Buffer.alloc(4);
+    sum.writeUInt32BE(crc32(body));
+    expect(proxy.headers[0]).toMatchObject({
+      'x-amz-content-sha256': 'UNSIGNED-PAYLOAD',
+      'x-amz-checksum-crc32': sum.toString('base64'),
+    });
+    const large = bytes(7 * mib, 9);
+    await store.put('large', large);
+    expect(Buffer.compare(await store.get('large'), large)).toBe(0);
+    await store.close();
+  });
+
+  it('talks to no server whose certificate it can not trace', async () => {
+    const store = new S3ObjectStore(locationOf(proxy.endpoint), options);
+    expect(await codeOf(store.put('object', bytes(1, 1)))).toBe('POOL_UNREACHABLE');
+    await store.close();
   });
 });

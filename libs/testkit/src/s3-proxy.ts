@@ -1,4 +1,9 @@
-import http, { type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
+import http, {
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type RequestListener,
+  type ServerResponse,
+} from 'node:http';
 import https from 'node:https';
 import { type AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -33,6 +38,8 @@ export interface S3Proxy {
   readonly endpoint: string;
   /** Requests in the order of their arrival: `PUT /bucket/key`. */
   readonly requests: readonly string[];
+  /** Their headers, in the same order. */
+  readonly headers: readonly IncomingHttpHeaders[];
   /** The first rule that fits a request decides; requests that none fits pass. */
   inject(rule: ProxyRule): void;
   stop(): Promise<void>;
@@ -53,8 +60,10 @@ interface Rule extends ProxyRule {
 export const startS3Proxy = async ({ target, tls }: S3ProxyOptions): Promise<S3Proxy> => {
   const rules: Rule[] = [];
   const requests: string[] = [];
+  const headers: IncomingHttpHeaders[] = [];
   const listener: RequestListener = (request, response) => {
     requests.push(`${request.method} ${request.url}`);
+    headers.push(request.headers);
     void handle(target, take(rules, request)?.fault, request, response).catch(() => {
       response.destroy();
     });
@@ -65,6 +74,7 @@ export const startS3Proxy = async ({ target, tls }: S3ProxyOptions): Promise<S3P
   return {
     endpoint: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
     requests,
+    headers,
     inject: (rule) => {
       rules.push({ ...rule, left: rule.times ?? 1 });
     },
