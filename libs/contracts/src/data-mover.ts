@@ -188,6 +188,8 @@ export const claimTransfer = defineQuery('data-mover', 'claim-transfer', 1, {
       writerId: writerIdSchema,
       /** Openings are named by it: the next attempt takes up the same capture while its lease holds. */
       openingId: openingIdSchema,
+      /** Known once the capture was reported, which comes before its first pack: an opening of another instant is another capture. */
+      capturedAt: instantSchema.nullable().default(null),
       earlierWriters: z.array(transferWriterSchema),
       spec: transferSpecSchema,
     }),
@@ -205,6 +207,11 @@ export const renewTransfer = defineQuery('data-mover', 'renew-transfer', 1, {
     progress: z.array(diskProgressSchema),
   }),
   reply: z.object({ verdict: z.enum(['go on', 'stop']), leaseSeconds: z.number().int() }),
+});
+/** A new attempt under the same claim: its packs need a writer of their own, those so far can be taken over. */
+export const nextWriter = defineQuery('data-mover', 'next-writer', 1, {
+  request: z.object({ transferId: transferIdSchema, epoch: z.number().int() }),
+  reply: z.object({ writerId: writerIdSchema, earlierWriters: z.array(transferWriterSchema) }),
 });
 /**
  * The old capture is gone (its lease ran out, or its host lost it): the attempt goes on with a new opening, and no

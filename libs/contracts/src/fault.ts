@@ -104,7 +104,8 @@ export class Fault extends Error {
   static ofAbort(signal: AbortSignal): Fault {
     const reason: unknown = signal.reason;
     if (Fault.is(reason)) return reason;
-    const timedOut = reason instanceof Error && reason.name === 'TimeoutError';
+    const named = typeof reason === 'object' && reason !== null && 'name' in reason ? reason.name : null;
+    const timedOut = named === 'TimeoutError';
     return timedOut
       ? new Fault('DEADLINE_EXCEEDED', 'the operation ran out of time', { cause: reason })
       : new Fault('STOPPED', 'the operation was stopped', { cause: reason });

@@ -27,6 +27,10 @@ export const reasons = {
     en: 'no map of allocated data: the whole disk is read (R12)',
     'zh-CN': '无法获取有效数据位图：读取整个硬盘 (R12)',
   },
+  BITMAP_UNAVAILABLE: {
+    en: 'no usable dirty bitmap: all data is read and compared with the parent',
+    'zh-CN': '没有可用的脏位图：读取全部数据并与父时间点比较',
+  },
   WORKER_LOST: {
     en: 'the mover was lost; another goes on from its checkpoint',
     'zh-CN': '备份主机失联；由另一台从检查点继续',

@@ -247,7 +247,11 @@ describe('transfer', () => {
 
 type Action =
   | { readonly act: 'claim'; readonly worker: number }
-  | { readonly act: 'renew' | 'finish' | 'replace'; readonly holder: number; readonly pick: number }
+  | {
+      readonly act: 'renew' | 'finish' | 'replace' | 'nextWriter';
+      readonly holder: number;
+      readonly pick: number;
+    }
   | { readonly act: 'stop' | 'wake' | 'start' }
   | { readonly act: 'pass'; readonly ms: number };
 
@@ -256,7 +260,7 @@ const actions: fc.Arbitrary<Action> = fc.oneof(
   {
     weight: 6,
     arbitrary: fc.record({
-      act: fc.constantFrom('renew' as const, 'finish' as const, 'replace' as const, 'renew' as const),
+      act: fc.constantFrom('renew' as const, 'finish' as const, 'replace' as const, 'nextWriter' as const),
       holder: fc.nat(7),
       pick: fc.nat(9),
     }),
@@ -310,7 +314,7 @@ class World {
   }
 
   private report(
-    act: 'renew' | 'finish' | 'replace',
+    act: 'renew' | 'finish' | 'replace' | 'nextWriter',
     holder: { epoch: number; openingId: OpeningId },
     pick: number,
   ) {
@@ -318,6 +322,8 @@ class World {
     const send = () => {
       if (act === 'renew') return this.driver.renew(holder.epoch, (this.bytes += pick));
       if (act === 'finish') return this.driver.finish(holder.epoch, outcomes[pick % 4] ?? succeeded);
+      if (act === 'nextWriter')
+        return this.driver.send({ type: 'nextWriter', epoch: holder.epoch, writerId: newId<WriterId>() });
       return this.driver.send({
         type: 'replaceOpening',
         epoch: holder.epoch,

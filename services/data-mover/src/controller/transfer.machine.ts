@@ -5,6 +5,7 @@ import {
   type OpeningId,
   type ReasonCode,
   type TransferChanged,
+  type TransferId,
   type TransferResult,
   type WriterId,
 } from '@casvault/contracts';
@@ -48,6 +49,7 @@ export type TransferEvent =
       readonly openingId: OpeningId;
       readonly writerId: WriterId;
     }
+  | { readonly type: 'nextWriter'; readonly epoch: number; readonly writerId: WriterId }
   | { readonly type: 'finish'; readonly epoch: number; readonly outcome: FinishOutcome }
   | RuntimeEvent<TransferEffect>;
 
@@ -268,6 +270,11 @@ const replaceOpening = (state: TransferState, event: Event<'replaceOpening'>, no
   return published(replaced, now);
 };
 
+const nextWriter = (state: TransferState, { epoch, writerId }: Event<'nextWriter'>): TransferStep => {
+  const held = heldUnder(state, epoch);
+  return stepOf({ ...state, writers: pastWriters(state), claim: { ...held, writerId } });
+};
+
 const finish = (state: TransferState, event: Event<'finish'>, now: Date): TransferStep => {
   const { outcome, epoch } = event;
   if (state.epoch === epoch && state.state === outcome.state) return stepOf(state);
@@ -321,6 +328,8 @@ const step = (state: TransferState | null, event: TransferEvent, now: Date): Tra
       return renew(state, event, now);
     case 'replaceOpening':
       return replaceOpening(state, event, now);
+    case 'nextWriter':
+      return nextWriter(state, event);
     case 'finish':
       return finish(state, event, now);
     case 'woken':

@@ -1,0 +1,87 @@
+import { createHash } from 'node:crypto';
+import { hostname, networkInterfaces } from 'node:os';
+import { backupHostIdSchema, type BackupHostId } from '@casvault/contracts';
+import { ConfigProblems, databaseShape, readConfig, serviceShape } from '@casvault/service-host';
+import { z } from 'zod';
+
+const roleShape = {
+  CASVAULT_DATA_MOVER_ROLE: z
+    .enum(['controller', 'worker'])
+    .describe('controller: transfers and leases, with a database. worker: moves the data, without one'),
+} as const;
+
+const controllerSchema = z.object({ ...serviceShape, ...databaseShape, ...roleShape });
+export type ControllerConfig = z.output<typeof controllerSchema>;
+
+const workerSchema = z.object({
+  ...serviceShape,
+  ...roleShape,
+  CASVAULT_DATA_MOVER_GROUP: z
+    .string()
+    .min(1)
+    .max(64)
+    .default('default')
+    .describe('Group of backup hosts whose transfers it takes'),
+  CASVAULT_DATA_MOVER_NAME: z
+    .string()
+    .min(1)
+    .max(128)
+    .default(hostname())
+    .describe('Name of the backup host, unique in its group; default: the host name'),
+  CASVAULT_DATA_MOVER_ID: backupHostIdSchema
+    .optional()
+    .describe('Id of the backup host, a UUID; default: made from group and name'),
+  CASVAULT_DATA_MOVER_ADDRESS: z
+    .string()
+    .min(1)
+    .max(253)
+    .optional()
+    .describe('Shown as its address; default: the first that is not loopback'),
+  CASVAULT_DATA_MOVER_TIME_ZONE: z
+    .string()
+    .default(Intl.DateTimeFormat().resolvedOptions().timeZone)
+    .refine(
+      (zone) => Intl.supportedValuesOf('timeZone').includes(zone) || zone === 'UTC',
+      'is no IANA time zone',
+    )
+    .describe('Plans run in it; default: the system’s'),
+  CASVAULT_DATA_MOVER_TRANSFERS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(64)
+    .default(2)
+    .describe('Transfers at the same time'),
+});
+export type WorkerConfig = z.output<typeof workerSchema>;
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Which of the two this process is; throws ConfigProblems. */
+export const roleOf = (env: Environment = process.env): 'controller' | 'worker' => {
+  const role = roleShape.CASVAULT_DATA_MOVER_ROLE.safeParse(env['CASVAULT_DATA_MOVER_ROLE']);
+  if (role.success) return role.data;
+  throw new ConfigProblems(['CASVAULT_DATA_MOVER_ROLE: must be controller or worker']);
+};
+export const controllerConfig = (env: Environment = process.env): ControllerConfig =>
+  readConfig(controllerSchema, env);
+export const workerConfig = (env: Environment = process.env): WorkerConfig => readConfig(workerSchema, env);
+
+/** The same after every start of the same host: a claim that its dead predecessor held is taken over at once. */
+export const workerIdOf = ({
+  CASVAULT_DATA_MOVER_ID: id,
+  CASVAULT_DATA_MOVER_GROUP: group,
+  CASVAULT_DATA_MOVER_NAME: name,
+}: WorkerConfig): BackupHostId => {
+  if (id) return id;
+  const hex = createHash('sha256').update(`casvault-backup-host\0${group}\0${name}`).digest('hex');
+  const variant = ((parseInt(hex.charAt(16), 16) & 0x3) | 0x8).toString(16);
+  return backupHostIdSchema.parse(
+    `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`,
+  );
+};
+
+export const addressOf = ({ CASVAULT_DATA_MOVER_ADDRESS: address }: WorkerConfig): string => {
+  const addresses = Object.values(networkInterfaces()).flat();
+  return address ?? addresses.find((one) => one?.family === 'IPv4' && !one.internal)?.address ?? '127.0.0.1';
+};

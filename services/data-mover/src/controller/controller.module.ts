@@ -1,0 +1,31 @@
+import { Fault } from '@casvault/contracts';
+import { MessagingClient } from '@casvault/messaging';
+import { type Host } from '@casvault/service-host';
+import { type DynamicModule } from '@nestjs/common';
+import { type ControllerConfig } from '../config.js';
+import { TransferMetrics } from './transfer-metrics.js';
+import { TransferStore } from './transfer-store.js';
+import { TransferHandlers, WorkerHandlers } from './transfer.handlers.js';
+import { Transfers } from './transfers.js';
+
+class ControllerModule {}
+
+/** The only wiring of the controller role. */
+export const controllerModule = (host: Host<ControllerConfig>): DynamicModule => {
+  const { database, client, clock, logger } = host;
+  if (!database) throw new Fault('BUG', 'the controller runs with a database');
+  const store = new TransferStore(database);
+  const transfers = new Transfers({ client, database, store, clock, logger });
+  transfers.start();
+  host.onDrain('transfers', () => transfers.drain());
+  return {
+    module: ControllerModule,
+    controllers: [TransferHandlers, WorkerHandlers],
+    providers: [
+      { provide: Transfers, useValue: transfers },
+      { provide: TransferStore, useValue: store },
+      { provide: TransferMetrics, useValue: new TransferMetrics(store, clock, logger) },
+      { provide: MessagingClient, useValue: client },
+    ],
+  };
+};

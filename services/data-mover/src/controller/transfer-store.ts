@@ -1,0 +1,67 @@
+import { type PointId } from '@casvault/contracts';
+import { reading, type ProjectedStep, type Transaction } from '@casvault/persistence';
+import { type DataSource } from 'typeorm';
+import { isTerminal, type TransferState } from './transfer.js';
+import { transferTable } from './transfer.table.js';
+
+export interface TransferCount {
+  readonly state: string;
+  readonly kind: string;
+  readonly group: string;
+  readonly count: number;
+}
+
+const told = (state: TransferState | null): string =>
+  state === null ? '' : `${state.state} ${state.epoch} ${state.claim?.workerId}`;
+
+/** Transfers as queries see them, written with the steps of their machines. */
+export class TransferStore {
+  constructor(private readonly database: DataSource) {}
+
+  /** Progress is not written: it is the machine's. */
+  async project(tx: Transaction, { before, after, now }: ProjectedStep<TransferState>): Promise<void> {
+    if (told(before) === told(after)) return;
+    const { request, state, epoch, claim } = after;
+    const rows = tx.getRepository(transferTable);
+    const changing = {
+      state,
+      epoch,
+      workerId: claim?.workerId ?? null,
+      finishedAt: isTerminal(state) ? now : null,
+    };
+    if (before) {
+      await rows.update({ id: request.transferId }, changing);
+      return;
+    }
+    await rows.insert({
+      ...changing,
+      id: request.transferId,
+      kind: request.spec.kind,
+      ownerId: request.ownerId,
+      group: request.group,
+      pointId: request.spec.pointId,
+      poolId: request.spec.pool.id,
+      createdAt: now,
+    });
+  }
+
+  /** Whether a backup still writes this point, or a restore still reads it. */
+  async isInUse(pointId: PointId): Promise<boolean> {
+    const rows = await reading(this.database, (source) =>
+      source.query<unknown[]>(
+        `SELECT 1 AS one FROM transfer
+         WHERE point_id = $1 AND kind <> 'removal' AND state IN ('queued', 'running') LIMIT 1`,
+        [pointId],
+      ),
+    );
+    return rows.length > 0;
+  }
+
+  async countByState(): Promise<TransferCount[]> {
+    return reading(this.database, (source) =>
+      source.query<TransferCount[]>(
+        'SELECT state, kind, host_group AS "group", count(*)::int AS count FROM transfer GROUP BY 1, 2, 3',
+      ),
+    );
+  }
+}

@@ -1,0 +1,106 @@
+import {
+  claimTransfer,
+  Fault,
+  finishTransfer,
+  getPoolAccess,
+  newId,
+  nextWriter,
+  removePointData,
+  renewTransfer,
+  replaceOpening,
+  startTransfer,
+  stopTransfer,
+  type OpeningId,
+  type TransferId,
+  type WriterId,
+} from '@casvault/contracts';
+import { MessagingClient, OnCommand, OnQuery, type MessageContext } from '@casvault/messaging';
+import { Controller, Inject } from '@nestjs/common';
+import { type z } from 'zod';
+import { TransferMetrics } from './transfer-metrics.js';
+import { TransferStore } from './transfer-store.js';
+import { leaseSeconds, Transfers } from './transfers.js';
+
+type Payload<T extends { payload: z.ZodType }> = z.output<T['payload']>;
+type Request<T extends { request: z.ZodType }> = z.output<T['request']>;
+
+/** What others ask of the data-mover. */
+@Controller()
+export class TransferHandlers {
+  constructor(
+    @Inject(Transfers) private readonly transfers: Transfers,
+    @Inject(TransferStore) private readonly store: TransferStore,
+    @Inject(MessagingClient) private readonly client: MessagingClient,
+  ) {}
+
+  @OnCommand(startTransfer)
+  async start(request: Payload<typeof startTransfer>): Promise<void> {
+    await this.transfers.begin(request);
+  }
+
+  @OnCommand(stopTransfer)
+  async stop({ transferId }: Payload<typeof stopTransfer>): Promise<void> {
+    await this.transfers.deliver(transferId, { type: 'stop' });
+  }
+
+  /** Comes again until nothing uses the point any more. */
+  @OnCommand(removePointData)
+  async remove(
+    { poolId, chainId, pointId, group }: Payload<typeof removePointData>,
+    { signal }: MessageContext,
+  ): Promise<void> {
+    if (await this.store.isInUse(pointId))
+      throw new Fault('DEPENDENCY_UNAVAILABLE', `point ${pointId} is still written or read`);
+    const pool = await this.client.request(getPoolAccess, { poolId }, { signal });
+    const transferId = pointId as string as TransferId;
+    const spec = { kind: 'removal', pointId, chainId, pool } as const;
+    await this.transfers.begin({ transferId, ownerId: pointId, group, spec });
+  }
+}
+
+/** What workers ask. */
+@Controller()
+export class WorkerHandlers {
+  constructor(
+    @Inject(Transfers) private readonly transfers: Transfers,
+    @Inject(TransferMetrics) private readonly metrics: TransferMetrics,
+  ) {}
+
+  @OnQuery(claimTransfer)
+  async claim({ transferId, workerId }: Request<typeof claimTransfer>) {
+    return this.transfers.claim(transferId, workerId);
+  }
+
+  @OnQuery(renewTransfer)
+  async renew({ transferId, ...renewal }: Request<typeof renewTransfer>) {
+    const { stopAsked } = await this.transfers.deliver(transferId, { type: 'renew', ...renewal });
+    return { verdict: stopAsked ? ('stop' as const) : ('go on' as const), leaseSeconds };
+  }
+
+  @OnQuery(nextWriter)
+  async nextWriter({ transferId, epoch }: Request<typeof nextWriter>) {
+    const writerId = newId<WriterId>();
+    const { writers } = await this.transfers.deliver(transferId, { type: 'nextWriter', epoch, writerId });
+    return { writerId, earlierWriters: [...writers] };
+  }
+
+  @OnQuery(replaceOpening)
+  async replaceOpening({ transferId, epoch, lostOpeningId }: Request<typeof replaceOpening>) {
+    const { openingId, claim } = await this.transfers.deliver(transferId, {
+      type: 'replaceOpening',
+      epoch,
+      lostOpeningId,
+      openingId: newId<OpeningId>(),
+      writerId: newId<WriterId>(),
+    });
+    if (!openingId || !claim) throw new Fault('BUG', `transfer ${transferId} is claimed without an opening`);
+    return { openingId, writerId: claim.writerId };
+  }
+
+  @OnQuery(finishTransfer)
+  async finish({ transferId, epoch, outcome }: Request<typeof finishTransfer>) {
+    const state = await this.transfers.deliver(transferId, { type: 'finish', epoch, outcome });
+    this.metrics.finished(state);
+    return {};
+  }
+}

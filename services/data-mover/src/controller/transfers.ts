@@ -1,0 +1,99 @@
+import {
+  newId,
+  transferChanged,
+  type BackupHostId,
+  type claimTransfer,
+  type Clock,
+  type Logger,
+  type OpeningId,
+  type TransferId,
+  type WriterId,
+} from '@casvault/contracts';
+import { MachineRuntime, type Perform } from '@casvault/machine';
+import { WorkQueue, type MessagingClient } from '@casvault/messaging';
+import { PostgresMachineStore, type ProjectedStep } from '@casvault/persistence';
+import { type DataSource } from 'typeorm';
+import { type z } from 'zod';
+import { type TransferStore } from './transfer-store.js';
+import { transferMachine, type TransferEffect, type TransferEvent } from './transfer.machine.js';
+import { transferLimits, type TransferRequest, type TransferState } from './transfer.js';
+
+export interface TransfersOptions {
+  readonly client: MessagingClient;
+  readonly database: DataSource;
+  readonly store: TransferStore;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+type Claimed = z.input<typeof claimTransfer.reply>;
+type Delivered = Exclude<TransferEvent, { type: 'woken' | 'effectFailed' }>;
+
+export const leaseSeconds = transferLimits.leaseMs / 1_000;
+
+/** A lost nudge is rung again by the machine's own timer, so it is not worth a retry. */
+const performTransfer =
+  ({ client, logger }: TransfersOptions): Perform<TransferEvent, TransferEffect> =>
+  async (effect, { effectId: messageId }) => {
+    if (effect.type === 'publish') {
+      await client.publish(transferChanged, effect.change, { messageId });
+      return null;
+    }
+    try {
+      await new WorkQueue(client).publishNudge(effect.group, effect.transferId, messageId);
+    } catch (error) {
+      logger.warn({ err: error, transferId: effect.transferId }, 'nudge not sent');
+    }
+    return null;
+  };
+
+/** The transfer machines, and what brings them their events. */
+export class Transfers {
+  readonly #runtime: MachineRuntime<TransferState, TransferEvent, TransferEffect>;
+
+  constructor(options: TransfersOptions) {
+    const { database, store, clock, logger } = options;
+    const machines = new PostgresMachineStore(database, {
+      project: (tx, step) => store.project(tx, step as ProjectedStep<TransferState>),
+    });
+    const perform = performTransfer(options);
+    this.#runtime = new MachineRuntime({ machine: transferMachine, store: machines, perform, clock, logger });
+  }
+
+  start(): void {
+    this.#runtime.start();
+  }
+  async drain(): Promise<void> {
+    await this.#runtime.drain();
+  }
+
+  async begin(request: TransferRequest): Promise<void> {
+    await this.#runtime.deliver(request.transferId, { type: 'start', request });
+  }
+
+  /** Throws NOT_FOUND for a transfer that is not there, LEASE_LOST for an outdated epoch. */
+  async deliver(transferId: TransferId, event: Delivered): Promise<TransferState> {
+    return this.#runtime.deliver(transferId, event);
+  }
+
+  async claim(transferId: TransferId, workerId: BackupHostId): Promise<Claimed> {
+    const writerId = newId<WriterId>();
+    const state = await this.deliver(transferId, {
+      type: 'claim',
+      workerId,
+      writerId,
+      openingId: newId<OpeningId>(),
+    });
+    if (state.claim?.writerId !== writerId || !state.openingId)
+      return { outcome: 'declined', state: state.state };
+    return {
+      outcome: 'claimed',
+      epoch: state.epoch,
+      leaseSeconds,
+      writerId,
+      openingId: state.openingId,
+      capturedAt: state.capturedAt,
+      earlierWriters: [...state.writers],
+      spec: state.request.spec,
+    };
+  }
+}

@@ -1,0 +1,25 @@
+import { type Migration } from '@casvault/persistence';
+
+/** Forward only; never edited once released. */
+export const migrations: readonly Migration[] = [
+  {
+    name: '0001-create-transfer',
+    sql: `
+      -- what queries and metrics need of a transfer; its machine holds the rest
+      CREATE TABLE transfer (
+        id uuid PRIMARY KEY,
+        kind text NOT NULL,
+        owner_id uuid NOT NULL,
+        host_group text NOT NULL,
+        point_id uuid NOT NULL,
+        pool_id uuid NOT NULL,
+        state text NOT NULL,
+        epoch integer NOT NULL,
+        worker_id uuid,
+        created_at timestamptz NOT NULL,
+        finished_at timestamptz
+      );
+      CREATE INDEX transfer_going ON transfer (state, host_group) WHERE state IN ('queued', 'running');
+      CREATE INDEX transfer_by_point ON transfer (point_id);`,
+  },
+];
