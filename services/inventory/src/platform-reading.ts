@@ -67,8 +67,19 @@ export const readPlatform = async (client: CasClient, options: ReadingOptions): 
   const hosts = await readHosts(client, options);
   const profiles = await client.networkProfiles(options.signal);
   const vms = await readVms(client, options);
-  return { release: facts.release, architecture: facts.architecture, hosts, profiles, vms };
+  const { release, architecture } = facts;
+  return {
+    release,
+    architecture,
+    hosts: hosts.map((host) => ({ ...host, vmCount: countOn(host, vms) })),
+    profiles,
+    vms,
+  };
 };
+
+/** Not every release counts the VMs of a host in its description. */
+const countOn = (host: HostReading, vms: readonly VmReading[]): number =>
+  vms.filter((vm) => vm.hostExternalId === host.externalId).length;
 
 /** Passing and local causes; anything else (refused login, no connection) ends the reading. */
 const isLocal = (error: unknown): boolean =>

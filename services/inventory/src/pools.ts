@@ -23,7 +23,7 @@ export interface PoolUsage {
 
 /** Access to the places where pools lie. Faults: POOL_UNREACHABLE, POOL_ACCESS_DENIED, POOL_FULL and their kin. */
 export interface PoolPlaces {
-  /** Makes the pool's repository, or takes up the one of this very pool that is there. */
+  /** Makes the pool's repository, or takes up the one of the same id that is there. */
   prepare(pool: Pool, signal: AbortSignal): Promise<void>;
   usage(location: PoolLocation, signal: AbortSignal): Promise<PoolUsage>;
 }

@@ -1,11 +1,9 @@
-import { mkdir } from 'node:fs/promises';
+import { access, constants, mkdir, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { Fault, type FaultCode, type Pool, type PoolLocation } from '@casvault/contracts';
+import { createRepository } from '@casvault/data-path';
 import { type ObjectStore, openObjectStore } from '@casvault/object-store';
-import { decodeDescriptor, DESCRIPTOR_KEY, encodeDescriptor } from '@casvault/repository';
 import { type PoolPlaces, type PoolUsage } from './pools.js';
-
-/** Looked for beside the descriptor when a repository is taken up: whether objects can be written at all. */
-const probeKey = 'casvault-write-probe';
 
 const codes: Readonly<Record<string, FaultCode>> = {
   EACCES: 'POOL_ACCESS_DENIED',
@@ -18,31 +16,52 @@ const codes: Readonly<Record<string, FaultCode>> = {
   ENAMETOOLONG: 'INPUT_INVALID',
 };
 
+const directoryFault = (path: string, error: unknown): Fault => {
+  const errno = (error as NodeJS.ErrnoException).code ?? 'unknown';
+  const message = `location.path: ${path} cannot be made or written (${errno})`;
+  return new Fault(codes[errno] ?? 'POOL_UNREACHABLE', message, {
+    details: { field: 'location.path', errno },
+    cause: error,
+  });
+};
+
+/** Step by step, since a recursive mkdir hides the errno of the step that failed. */
 const makeDirectory = async (path: string): Promise<void> => {
   try {
-    await mkdir(path, { recursive: true, mode: 0o750 });
+    await mkdir(path, { mode: 0o750 });
   } catch (error) {
-    const errno = (error as NodeJS.ErrnoException).code ?? 'unknown';
-    const code = codes[errno] ?? 'POOL_UNREACHABLE';
-    throw new Fault(code, `location.path: the directory ${path} cannot be made (${errno})`, {
-      details: { field: 'location.path', errno },
-      cause: error,
-    });
+    const errno = (error as NodeJS.ErrnoException).code;
+    if (errno === 'ENOENT' && dirname(path) !== path) {
+      await makeDirectory(dirname(path));
+      return makeDirectory(path);
+    }
+    const found = await stat(path).catch(() => null);
+    if (found?.isDirectory() !== true) throw directoryFault(path, error);
   }
 };
 
-/** The repositories of pools in their places, through the object store. */
+/** The pool's directory, there and writable. */
+const prepareDirectory = async (path: string): Promise<void> => {
+  await makeDirectory(path);
+  try {
+    await access(path, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw directoryFault(path, error);
+  }
+};
+
+/**
+ * The repositories of pools in their places; a repository has its pool's id. One of another id that is there already is
+ * refused with ALREADY_EXISTS, which names it. Writing its descriptor anew, if absent, shows whether objects can be written.
+ */
 export class RepositoryPlaces implements PoolPlaces {
   /** `open` opens a sealed secret. */
   constructor(private readonly open: (sealed: string) => string) {}
 
   async prepare(pool: Pool, signal: AbortSignal): Promise<void> {
-    if (pool.location.kind === 'fs') await makeDirectory(pool.location.path);
-    await this.with(pool.location, async (store) => {
-      const found = await store.stat(DESCRIPTOR_KEY, { signal });
-      if (found === null && (await create(store, pool, signal))) return;
-      await takeUp(store, signal);
-    });
+    if (pool.location.kind === 'fs') await prepareDirectory(resolve(pool.location.path));
+    const wanted = { repositoryId: pool.id, createdAt: new Date(pool.createdAt), signal };
+    await this.with(pool.location, (store) => createRepository(store, wanted));
   }
 
   async usage(location: PoolLocation, signal: AbortSignal): Promise<PoolUsage> {
@@ -60,34 +79,3 @@ export class RepositoryPlaces implements PoolPlaces {
     }
   }
 }
-
-/** The repository has the pool's id. False: somebody else made one meanwhile. */
-const create = async (store: ObjectStore, pool: Pool, signal: AbortSignal): Promise<boolean> => {
-  const descriptor = encodeDescriptor({
-    format: 'casvault repository',
-    version: 1,
-    repositoryId: pool.id,
-    blockBytes: 65_536,
-    groupBytes: 1_048_576,
-    hash: 'blake3-256',
-    dedupScope: 'chain',
-    encryption: { mode: 'none' },
-    createdAt: pool.createdAt,
-  });
-  try {
-    await store.put(DESCRIPTOR_KEY, descriptor, { ifAbsent: true, signal });
-    return true;
-  } catch (error) {
-    if (Fault.is(error) && error.code === 'POOL_OBJECT_EXISTS') return false;
-    throw error;
-  }
-};
-
-/** A repository that is there already: of a known format, readable with what is given, and writable. */
-const takeUp = async (store: ObjectStore, signal: AbortSignal): Promise<void> => {
-  const descriptor = decodeDescriptor(await store.get(DESCRIPTOR_KEY, { signal }));
-  if (descriptor.encryption.mode !== 'none')
-    throw new Fault('POOL_KEY_WRONG', 'location: the repository there is encrypted, and no key was given');
-  await store.put(probeKey, Buffer.from('written to see that it can be\n'), { signal });
-  await store.delete(probeKey, { signal });
-};
