@@ -60,7 +60,7 @@ export type FinishOutcome =
   | { readonly state: 'released' };
 
 export type TransferEffect =
-  | { readonly type: 'nudge'; readonly group: string; readonly transferId: string }
+  | { readonly type: 'nudge'; readonly group: string; readonly transferId: TransferId }
   | { readonly type: 'publish'; readonly change: TransferChanged };
 
 type Event<T extends TransferEvent['type']> = Extract<TransferEvent, { type: T }>;
