@@ -3,7 +3,7 @@ import { Fault } from '@casvault/contracts';
 /** Stored bytes that are not what they must be. `object` is the key of the object that holds them. */
 export function damaged(object: string, damage: string, cause?: unknown): Fault {
   return new Fault('POOL_OBJECT_DAMAGED', `pool object ${object} is damaged: ${damage}`, {
-    details: { object, damage },
+    details: { key: object, damage },
     ...(cause === undefined ? {} : { cause }),
   });
 }
@@ -11,7 +11,7 @@ export function damaged(object: string, damage: string, cause?: unknown): Fault 
 /** Stored bytes of a version, kind or parameter that this program does not know. */
 export function unsupported(object: string, what: string): Fault {
   return new Fault('POOL_FORMAT_UNSUPPORTED', `pool object ${object} needs a newer program: ${what}`, {
-    details: { object, what },
+    details: { key: object, what },
   });
 }
 

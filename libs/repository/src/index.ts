@@ -97,6 +97,7 @@ export {
   segmentId,
   segmentsOf,
   type MapSegment,
+  type PageRef,
   type PackUse,
 } from './segment.js';
 export { idAt, isZeroId } from './structure.js';

@@ -95,6 +95,8 @@ const pointDiskSchema = z
     format: z.enum(['qcow2', 'raw']),
     sizeBytes: bytesSchema.max(MAX_DISK_BYTES),
     root: hashHexSchema,
+    /** Blocks that are not zero. */
+    usedBlocks: bytesSchema,
     /** One for each 128 GiB; null where all is zero. */
     segments: z.array(segmentRefSchema.nullable()),
     stats: diskStatsSchema,

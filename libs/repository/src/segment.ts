@@ -3,6 +3,7 @@ import { ByteReader, ByteWriter, damaged } from './bytes.js';
 import { type Digest } from './digest.js';
 import { checkFrameLengths, codecOf, frameCodecs, type FrameRef } from './frame.js';
 import {
+  BLOCKS_PER_PAGE,
   FORMAT_VERSION,
   ID_BYTES,
   MAX_PACKS_PER_SEGMENT,
@@ -19,7 +20,7 @@ import { type Suite } from './suite.js';
  * reading its pages.
  *   head 16: 'SEGM', u16 version, u16 pages, u32 packs, u16 writers, u16 reserved
  *   128: bit i of byte i/8 (lowest first) = page i is not zero
- *   pages, 56 each: id 32, u32 pack, u16 ordinal, u16 reserved, u32 offset, u32 stored, u32 plain, u8 codec, 3 reserved
+ *   pages, 56 each: id 32, u32 pack, u16 ordinal, u16 blocks that are not zero, u32 offset, u32 stored, u32 plain, u8 codec, 3 reserved
  *   packs, 8 each: u16 writer, u16 pages with blocks in it, u32 seq | writers, 16 each | checksum 32 over all before
  */
 const magic = Buffer.from('SEGM', 'latin1');
@@ -36,11 +37,16 @@ export interface PackUse {
   readonly pages: number;
 }
 
+/** Where a page is, and how many of its blocks are not zero. */
+export interface PageRef extends FrameRef {
+  readonly blocks: number;
+}
+
 /** A decoded segment: 32 KiB of ids, at most 1024 page frames, and the packs that the pages' blocks lie in. */
 export interface MapSegment {
   /** 1024 x 32 bytes; all zero = the page is zero. */
   readonly ids: Buffer;
-  readonly pages: readonly (FrameRef | null)[];
+  readonly pages: readonly (PageRef | null)[];
   readonly uses: readonly PackUse[];
 }
 
@@ -95,7 +101,7 @@ class UseTable {
 export function encodeSegment(segment: MapSegment, suite: Suite): Buffer {
   const table = new UseTable();
   for (const use of segment.uses) table.add(use.pack, use.pages);
-  const listed: { frame: FrameRef; id: Buffer; pack: number }[] = [];
+  const listed: { frame: PageRef; id: Buffer; pack: number }[] = [];
   const mask = Buffer.alloc(MASK_BYTES);
   segment.pages.forEach((frame, i) => {
     if (frame === null) return;
@@ -112,7 +118,7 @@ export function encodeSegment(segment: MapSegment, suite: Suite): Buffer {
   out.bytes(magic).u16(FORMAT_VERSION).u16(listed.length).u32(packs.length).u16(writers.length).reserved(2);
   out.bytes(mask);
   for (const { frame, id, pack } of listed) {
-    out.bytes(id).u32(pack).u16(frame.frame).reserved(2);
+    out.bytes(id).u32(pack).u16(frame.frame).u16(frame.blocks);
     out.u32(frame.offset).u32(frame.storedLength).u32(frame.plainLength);
     out.u8(frameCodecs[frame.codec]).reserved(3);
   }
@@ -167,13 +173,14 @@ function readEntry(reader: ByteReader, packs: readonly PackUse[], suite: Suite, 
   const id = reader.bytes(ID_BYTES);
   const pack = packs[reader.u32()]?.pack;
   const frame = reader.u16();
-  reader.reserved(2);
+  const blocks = reader.u16();
   const offset = reader.u32();
   const storedLength = reader.u32();
   const plainLength = reader.u32();
   const codec = codecOf(reader.u8(), object);
   reader.reserved(3);
   if (pack === undefined || isZeroId(id)) throw damaged(object, 'a page that lies nowhere');
+  if (blocks < 1 || blocks > BLOCKS_PER_PAGE) throw damaged(object, `a page of ${blocks} blocks`);
   checkFrameLengths('page', { offset, storedLength, plainLength, codec }, suite.keys !== null, object);
-  return { id, frame: { pack, frame, offset, storedLength, plainLength, codec } satisfies FrameRef };
+  return { id, frame: { pack, frame, offset, storedLength, plainLength, codec, blocks } satisfies PageRef };
 }

@@ -11,7 +11,7 @@ import {
 import { type Manifest } from '../manifest.js';
 import { blocksInMask, type PackFrame, type PackTrailer } from '../pack.js';
 import { NO_PLACE, placeOf, type MapPage } from '../page.js';
-import { rootId, type MapSegment } from '../segment.js';
+import { rootId, type MapSegment, type PageRef } from '../segment.js';
 import { type Suite } from '../suite.js';
 import { type FrameMove, type GroupEntry } from '../table.js';
 
@@ -93,10 +93,10 @@ export function segments(suite: Suite): fc.Arbitrary<MapSegment> {
       })
       .map((made) => {
         const ids = Buffer.alloc(PAGES_PER_SEGMENT * ID_BYTES);
-        const list: (FrameRef | null)[] = Array.from({ length: PAGES_PER_SEGMENT }, () => null);
+        const list: (PageRef | null)[] = Array.from({ length: PAGES_PER_SEGMENT }, () => null);
         for (const [number, id, frame] of made.pages) {
           id.copy(ids, number * ID_BYTES);
-          list[number] = frame;
+          list[number] = { ...frame, blocks: 1 + (number % 2048) };
         }
         return { ids, pages: list, uses: made.uses };
       }),
@@ -186,6 +186,7 @@ function disks(suite: Suite) {
         bus: 'virtio',
         format: 'qcow2' as const,
         sizeBytes: made.sizeBytes,
+        usedBlocks: 3,
         root: rootId(
           made.sizeBytes,
           Array.from({ length: count }, () => made.id),

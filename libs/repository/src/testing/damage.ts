@@ -37,7 +37,7 @@ export function decodeOrFault<T>(decode: () => T, object: string): T | null {
     return decode();
   } catch (error) {
     const known = Fault.is(error) && ['POOL_OBJECT_DAMAGED', 'POOL_FORMAT_UNSUPPORTED'].includes(error.code);
-    if (!known || !error.message.includes(object) || error.details['object'] !== object) throw error;
+    if (!known || !error.message.includes(object) || error.details['key'] !== object) throw error;
     return null;
   }
 }

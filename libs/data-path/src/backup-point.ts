@@ -1,0 +1,280 @@
+import { Fault, type DiskProgress, type ReasonCode } from '@casvault/contracts';
+import { openObjectStore, type StoreLocation } from '@casvault/object-store';
+import {
+  encodeManifest,
+  FORMAT_VERSION,
+  packKey,
+  parsePackKey,
+  pointKey,
+  writerPrefix,
+  type Manifest,
+  type PointDisk,
+  type PointFacts,
+  type PointInventory,
+  type RepositoryKey,
+} from '@casvault/repository';
+import { DiskBackup, type BackupDisk } from './backup-disk.js';
+import { type BackupThreadData } from './backup-thread.js';
+import { EarlierPacks } from './earlier-packs.js';
+import { inLanes } from './lanes.js';
+import { MapReader } from './map-reader.js';
+import { MapWriter } from './map-writer.js';
+import { PackSet } from './pack-set.js';
+import { PackWriter } from './pack-writer.js';
+import { findManifest, readManifest } from './points.js';
+import { reportProgress } from './progress.js';
+import { folderOf, openRepository, type Repository } from './repository.js';
+import { TeamMember } from './thread-team.js';
+
+export type Compression =
+  | { readonly mode: 'none' }
+  | { readonly mode: 'fast' }
+  | { readonly mode: 'adjustable'; readonly level: number };
+
+/** Everything that one attempt at one point of one VM needs: plain data. */
+export interface BackupRequest {
+  readonly location: StoreLocation;
+  readonly key: RepositoryKey | null;
+  readonly chainId: string;
+  readonly pointId: string;
+  readonly kind: 'full' | 'incremental';
+  /** Minted for this attempt alone. */
+  readonly writerId: string;
+  /** Attempts at the same capture: their packs are taken over. */
+  readonly earlierWriters: readonly string[];
+  /** A committed point of the chain: what it has is not stored again. Null for the first of a chain. */
+  readonly parentPointId: string | null;
+  readonly createdAt: string;
+  readonly facts: Omit<PointFacts, 'disks' | 'excludedDisks' | 'tools'> & {
+    readonly excludedDisks?: PointFacts['excludedDisks'];
+    readonly tools?: PointFacts['tools'];
+  };
+  readonly disks: readonly BackupDisk[];
+  readonly compression: Compression;
+  readonly disksInParallel: number;
+  /** Threads and connections for each disk under way. */
+  readonly streamsPerDisk: number;
+  /** Longest read request, 64 KiB to 1 MiB (more is taken as 1 MiB). */
+  readonly readBytes: number;
+}
+
+export interface BackupRun {
+  readonly signal: AbortSignal;
+  /** At most twice a second, and at the end. */
+  readonly onProgress?: (progress: DiskProgress[]) => void;
+  readonly onReason?: (target: string, reason: ReasonCode) => void;
+  /** Awaited when all is durable but the manifest: throws to forbid the commit. */
+  readonly beforeCommit?: () => Promise<void>;
+}
+
+export interface BackupResult {
+  readonly manifest: Manifest;
+  readonly disks: readonly (DiskProgress & { readonly sizeBytes: number; readonly mapRoot: string })[];
+  /** True when another attempt had committed this point already: its manifest is the point. */
+  readonly adopted: boolean;
+}
+
+/**
+ * Makes one point: reads the data of all disks, stores what is new, writes the manifest last and only if there is none.
+ * Memory: `disksInParallel x streamsPerDisk` threads (see `backup.worker.ts`, about 45 MiB each) and what `DiskBackup` says for each disk.
+ * Faults: those of the source (NBD_*), of the pool (POOL_*), of `signal` and of `beforeCommit`; POOL_OBJECT_MISSING when the parent is gone.
+ * Whatever happens, no thread, connection or promise is left behind.
+ */
+export async function backupPoint(request: BackupRequest, run: BackupRun): Promise<BackupResult> {
+  const store = openObjectStore(request.location);
+  try {
+    const repository = await openRepository(store, { key: request.key, signal: run.signal });
+    const committed = await findManifest(repository, request, run.signal);
+    if (committed !== null) return await adopt(repository, request, committed, run.signal);
+    return await new PointBackup(request, run, repository).run();
+  } finally {
+    await store.close();
+  }
+}
+
+class PointBackup {
+  readonly #request: BackupRequest;
+  readonly #run: BackupRun;
+  readonly #repository: Repository;
+  readonly #controller = new AbortController();
+  readonly #packs = new PackSet();
+  readonly #threadData: BackupThreadData;
+  readonly #mapWriter: MapWriter;
+
+  constructor(request: BackupRequest, run: BackupRun, repository: Repository) {
+    this.#request = request;
+    this.#run = run;
+    this.#repository = repository;
+    const { descriptor, masterKey, suite, store } = repository;
+    const nextSeq = new SharedArrayBuffer(4);
+    this.#threadData = {
+      location: request.location,
+      repositoryId: descriptor.repositoryId,
+      hash: descriptor.hash,
+      masterKey,
+      folder: folderOf(repository, request.chainId),
+      chainId: descriptor.dedupScope === 'chain' ? request.chainId.toLowerCase() : null,
+      writerId: request.writerId.toLowerCase(),
+      level: levelOf(request.compression),
+      nextSeq,
+    };
+    const numbers = new Int32Array(nextSeq);
+    const { signal } = this.#controller;
+    const nextNumber = (): number => Atomics.add(numbers, 0, 1);
+    const target = { ...this.#threadData, store, suite, nextSeq: nextNumber, signal };
+    this.#mapWriter = new MapWriter(suite, new PackWriter(target));
+  }
+
+  async run(): Promise<BackupResult> {
+    const { signal } = this.#run;
+    const abort = (): void => {
+      this.#controller.abort(Fault.ofAbort(signal));
+    };
+    signal.addEventListener('abort', abort);
+    if (signal.aborted) abort();
+    const teams = this.#teams();
+    try {
+      return await this.#backUp(teams);
+    } catch (error) {
+      this.#controller.abort(Fault.from(error));
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', abort);
+      await this.#mapWriter.abandon();
+      for (const member of teams.flat()) await member.end();
+    }
+  }
+
+  #teams(): TeamMember[][] {
+    const { disks, disksInParallel, streamsPerDisk } = this.#request;
+    return Array.from({ length: Math.max(1, Math.min(disksInParallel, disks.length)) }, () =>
+      Array.from(
+        { length: Math.max(1, streamsPerDisk) },
+        () => new TeamMember(this.#threadData, this.#controller.signal),
+      ),
+    );
+  }
+
+  async #backUp(teams: readonly TeamMember[][]): Promise<BackupResult> {
+    const { disks } = this.#request;
+    const backups = await this.#prepare();
+    const done: PointDisk[] = [];
+    const progress = reportProgress(() => backups.map((disk) => disk.progress), this.#run.onProgress);
+    try {
+      await inLanes(disks, teams, async (_, index, team) => {
+        done[index] = await backups[index]!.run(team);
+      });
+      for (const member of teams.flat()) await member.finish();
+      await this.#mapWriter.finish();
+    } finally {
+      progress.stop();
+    }
+    return this.#commit(
+      done,
+      backups.map((disk) => disk.progress),
+    );
+  }
+
+  async #prepare(): Promise<DiskBackup[]> {
+    const { chainId, parentPointId, earlierWriters, disks, readBytes } = this.#request;
+    const { signal } = this.#controller;
+    const { folder } = this.#threadData;
+    const repository = this.#repository;
+    const parent =
+      parentPointId === null
+        ? null
+        : await readManifest(repository, { chainId, pointId: parentPointId }, signal);
+    const work = {
+      suite: repository.suite,
+      maps: new MapReader(repository, folder, signal),
+      mapWriter: this.#mapWriter,
+      earlier: await EarlierPacks.load(repository, folder, earlierWriters, signal),
+      packs: this.#packs,
+      readBytes,
+      signal,
+      onReason: (target: string, reason: ReasonCode) => this.#run.onReason?.(target, reason),
+      fail: (error: unknown) => {
+        this.#controller.abort(Fault.from(error));
+      },
+    };
+    return disks.map((disk, ordinal) => {
+      const before = parent?.facts.disks.find(({ diskId }) => diskId === disk.diskId) ?? null;
+      return new DiskBackup(disk, ordinal, before, work);
+    });
+  }
+
+  async #commit(disks: PointDisk[], progress: readonly DiskProgress[]): Promise<BackupResult> {
+    const manifest = this.#manifest(disks);
+    const { store, suite } = this.#repository;
+    const bytes = encodeManifest(manifest, suite);
+    await this.#run.beforeCommit?.();
+    const { signal } = this.#controller;
+    const key = pointKey(this.#request.chainId, this.#request.pointId);
+    try {
+      await store.put(key, bytes, { ifAbsent: true, signal });
+    } catch (error) {
+      if (Fault.from(error).code !== 'POOL_OBJECT_EXISTS') throw error;
+      return adopt(
+        this.#repository,
+        this.#request,
+        await readManifest(this.#repository, this.#request, signal),
+        signal,
+      );
+    }
+    return { manifest, disks: resultOf(disks, progress), adopted: false };
+  }
+
+  #manifest(disks: PointDisk[]): Manifest {
+    const { chainId, pointId, parentPointId, kind, createdAt, facts } = this.#request;
+    const inventory: PointInventory = {
+      repositoryId: this.#repository.descriptor.repositoryId,
+      chainId: chainId.toLowerCase(),
+      pointId: pointId.toLowerCase(),
+      parentPointId,
+      kind,
+      createdAt,
+      packs: this.#packs.ranges(),
+    };
+    const { excludedDisks = [], tools = {} } = facts;
+    const format = { 'repository format': String(FORMAT_VERSION), node: process.versions.node, ...tools };
+    return { inventory, facts: { ...facts, excludedDisks, tools: format, disks } };
+  }
+}
+
+const levelOf = (compression: Compression): number | null => {
+  if (compression.mode === 'none') return null;
+  return compression.mode === 'fast' ? 1 : compression.level;
+};
+
+function resultOf(disks: readonly PointDisk[], progress: readonly DiskProgress[]): BackupResult['disks'] {
+  return disks.map((disk, i) => ({ ...progress[i]!, sizeBytes: disk.sizeBytes, mapRoot: disk.root }));
+}
+
+/** The point is committed: what this attempt wrote and the point does not refer to goes. */
+async function adopt(
+  repository: Repository,
+  request: BackupRequest,
+  manifest: Manifest,
+  signal: AbortSignal,
+): Promise<BackupResult> {
+  const folder = folderOf(repository, request.chainId);
+  const referred = new Set<string>();
+  for (const { writerId, seqs } of manifest.inventory.packs) {
+    if (writerId !== request.writerId.toLowerCase()) continue;
+    for (const [first, last] of seqs) {
+      for (let seq = first; seq <= last; seq += 1) referred.add(packKey(folder, { writerId, seq }));
+    }
+  }
+  for await (const { key } of repository.store.list(writerPrefix(folder, request.writerId), { signal })) {
+    if (parsePackKey(key) !== null && !referred.has(key)) await repository.store.delete(key, { signal });
+  }
+  const { disks } = manifest.facts;
+  const progress = disks.map(({ target, stats }) => ({
+    target,
+    totalBytes: stats.dataBytes,
+    doneBytes: stats.readBytes,
+    storedBytes: stats.storedBytes,
+    resumedBytes: stats.resumedBytes,
+  }));
+  return { manifest, disks: resultOf(disks, progress), adopted: true };
+}

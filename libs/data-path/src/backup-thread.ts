@@ -1,0 +1,37 @@
+import { type NbdEndpoint } from '@casvault/block-source';
+import { type StoreLocation } from '@casvault/object-store';
+import { type HashName } from '@casvault/repository';
+import { type SliceJob, type SliceResult } from './slice.js';
+import { Thread } from './thread-calls.js';
+
+/** Plain data that a backup thread is started with. */
+export interface BackupThreadData {
+  readonly location: StoreLocation;
+  readonly repositoryId: string;
+  readonly hash: HashName;
+  readonly masterKey: Uint8Array | null;
+  readonly folder: string;
+  readonly chainId: string | null;
+  readonly writerId: string;
+  readonly level: number | null;
+  /** One Int32: the next sequence number of the writer, over all its threads. */
+  readonly nextSeq: SharedArrayBuffer;
+}
+
+export interface OpenDisk {
+  readonly endpoint: NbdEndpoint;
+  readonly sizeBytes: number;
+  readonly readBytes: number;
+}
+
+export interface BackupCalls {
+  openDisk: [OpenDisk, null];
+  slice: [SliceJob, SliceResult];
+  closeDisk: [null, null];
+  finish: [null, null];
+}
+export type BackupThread = Thread<BackupCalls>;
+
+export function startBackupThread(data: BackupThreadData, signal: AbortSignal): BackupThread {
+  return new Thread<BackupCalls>(new URL('./backup.worker.js', import.meta.url), data, signal);
+}

@@ -1,0 +1,86 @@
+import { workerData } from 'node:worker_threads';
+import { NbdClient } from '@casvault/block-source';
+import { Fault } from '@casvault/contracts';
+import { openObjectStore } from '@casvault/object-store';
+import { openSuite } from '@casvault/repository';
+import { type BackupCalls, type BackupThreadData, type OpenDisk } from './backup-thread.js';
+import { PackWriter } from './pack-writer.js';
+import { SliceReader } from './slice-reader.js';
+import { serveThread } from './thread-calls.js';
+
+/**
+ * A thread of a backup: its own connection to the disk, its own packs. Memory: the isolate, `SliceReader`'s 4 MiB, `PackWriter`'s 18 MiB,
+ * zstd's context and output (about 4 MiB).
+ */
+class BackupThread {
+  readonly #signal: AbortSignal;
+  readonly #writer: PackWriter;
+  readonly #store;
+  readonly #suite;
+  #source: NbdClient | null = null;
+  #reader: SliceReader | null = null;
+
+  constructor(data: BackupThreadData, signal: AbortSignal) {
+    this.#signal = signal;
+    this.#store = openObjectStore(data.location);
+    this.#suite = openSuite(data);
+    const numbers = new Int32Array(data.nextSeq);
+    this.#writer = new PackWriter({
+      ...data,
+      store: this.#store,
+      suite: this.#suite,
+      nextSeq: () => Atomics.add(numbers, 0, 1),
+      signal,
+    });
+  }
+
+  async openDisk({ endpoint, sizeBytes, readBytes }: OpenDisk): Promise<null> {
+    const source = await NbdClient.connect(endpoint, { signal: this.#signal });
+    this.#source = source;
+    if (source.sizeBytes !== sizeBytes) {
+      throw new Fault(
+        'NBD_PROTOCOL',
+        `the disk has ${source.sizeBytes} bytes on one connection, ${sizeBytes} on another`,
+      );
+    }
+    this.#reader = new SliceReader({ source, suite: this.#suite, writer: this.#writer, readBytes });
+    return null;
+  }
+
+  async closeDisk(): Promise<null> {
+    const source = this.#source;
+    this.#source = null;
+    this.#reader = null;
+    await source?.close();
+    return null;
+  }
+
+  reader(): SliceReader {
+    if (this.#reader === null) throw new Fault('BUG', 'a slice before its disk');
+    return this.#reader;
+  }
+
+  async finish(): Promise<null> {
+    await this.#writer.finish();
+    return null;
+  }
+
+  async close(): Promise<void> {
+    this.#source?.destroy();
+    await this.#writer.abandon();
+    await this.#store.close();
+  }
+}
+
+serveThread<BackupCalls>((signal) => {
+  const thread = new BackupThread(workerData as BackupThreadData, signal);
+  return {
+    handlers: {
+      openDisk: (request) => thread.openDisk(request),
+      slice: (job) => thread.reader().read(job),
+      closeDisk: () => thread.closeDisk(),
+      finish: () => thread.finish(),
+    },
+    close: () => thread.close(),
+  };
+});

@@ -1,0 +1,25 @@
+/**
+ * The engines: a point is made, read, checked and removed. They know no service and no framework; clocks, ids and keys are parameters.
+ * Invariants: a manifest is put last and only if there is none; what a restore writes was checked by its id; whatever happens, threads,
+ * connections and promises end with the call. Memory never grows with the disk but by the formulas in the comments.
+ */
+export {
+  backupPoint,
+  type BackupRequest,
+  type BackupResult,
+  type BackupRun,
+  type Compression,
+} from './backup-point.js';
+export { type BackupDisk } from './backup-disk.js';
+export { findManifest, listPoints, readInventory, readManifest } from './points.js';
+export { removePointData } from './remove-point.js';
+export {
+  createRepository,
+  openLocked,
+  openRepository,
+  type LockedRepository,
+  type NewRepository,
+  type Repository,
+} from './repository.js';
+export { restorePoint, type RestoreRequest, type RestoreResult, type RestoreRun } from './restore-point.js';
+export { verifyPoint, type VerifyRequest, type VerifyResult } from './verify-point.js';

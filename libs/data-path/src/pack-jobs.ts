@@ -1,0 +1,89 @@
+import {
+  blockOfPlace,
+  BLOCKS_PER_PAGE,
+  frameOfPlace,
+  ID_BYTES,
+  idAt,
+  NO_PLACE,
+  type FrameRef,
+  type MapPage,
+  type PackRef,
+} from '@casvault/repository';
+import { frameFields, type PackJob } from './restore-thread.js';
+
+interface WantedBlock {
+  readonly block: number;
+  readonly inFrame: number;
+  readonly id: Buffer;
+}
+interface WantedFrame {
+  readonly ref: FrameRef;
+  readonly blocks: WantedBlock[];
+}
+
+/**
+ * Turns pages into what to fetch from each pack, so that every frame is read and unpacked once for all of them. Memory: about 250 bytes a
+ * block, so the number of pages gathered before `take` is the bound: 32 pages (4 GiB of disk) are 16 MiB.
+ */
+export class PackJobs {
+  readonly #packs = new Map<string, { pack: PackRef; frames: Map<number, WantedFrame> }>();
+
+  /** `number` of the page in its disk. */
+  add(number: number, page: MapPage): void {
+    const wanted = page.frames.map((ref) => this.#frame(ref));
+    for (let i = 0; i < BLOCKS_PER_PAGE; i += 1) {
+      const place = page.places[i]!;
+      if (place === NO_PLACE) continue;
+      const id = idAt(page.ids, i);
+      wanted[frameOfPlace(place)]!.blocks.push({
+        block: number * BLOCKS_PER_PAGE + i,
+        inFrame: blockOfPlace(place),
+        id,
+      });
+    }
+  }
+
+  #frame(ref: FrameRef): WantedFrame {
+    const key = `${ref.pack.writerId}/${ref.pack.seq}`;
+    let pack = this.#packs.get(key);
+    if (pack === undefined) this.#packs.set(key, (pack = { pack: ref.pack, frames: new Map() }));
+    let frame = pack.frames.get(ref.offset);
+    if (frame === undefined) pack.frames.set(ref.offset, (frame = { ref, blocks: [] }));
+    return frame;
+  }
+
+  /** The jobs gathered so far, by writer and sequence number; begins anew. */
+  take(): PackJob[] {
+    const packs = [...this.#packs.values()].sort(byPack);
+    this.#packs.clear();
+    return packs.map(({ pack, frames }) => jobOf(pack, [...frames.values()]));
+  }
+}
+
+function byPack(a: { pack: PackRef }, b: { pack: PackRef }): number {
+  if (a.pack.writerId === b.pack.writerId) return a.pack.seq - b.pack.seq;
+  return a.pack.writerId < b.pack.writerId ? -1 : 1;
+}
+
+function jobOf(pack: PackRef, frames: WantedFrame[]): PackJob {
+  frames.sort((a, b) => a.ref.offset - b.ref.offset);
+  const count = frames.reduce((sum, { blocks }) => sum + blocks.length, 0);
+  const job = {
+    pack,
+    frames: new Uint32Array(frames.length * frameFields),
+    blocks: new Float64Array(count * 2),
+    ids: new Uint8Array(count * ID_BYTES),
+  };
+  let row = 0;
+  frames.forEach(({ ref, blocks }, i) => {
+    const codec = ref.codec === 'zstd' ? 1 : 0;
+    const fields = [ref.frame, ref.offset, ref.storedLength, ref.plainLength, codec, blocks.length];
+    job.frames.set(fields, i * frameFields);
+    for (const { block, inFrame, id } of blocks) {
+      job.blocks.set([block, inFrame], row * 2);
+      job.ids.set(id, row * ID_BYTES);
+      row += 1;
+    }
+  });
+  return job;
+}

@@ -1,0 +1,151 @@
+import { Fault } from '@casvault/contracts';
+import { type ObjectStore } from '@casvault/object-store';
+import {
+  codeFrame,
+  EMPTY_TRAILER_BYTES,
+  encodePackEnd,
+  GROUP_BYTES,
+  MAX_FRAMES_PER_PACK,
+  packFrameKey,
+  packKey,
+  SEAL_BYTES,
+  sealFrame,
+  trailerBytesOfFrame,
+  type FrameRef,
+  type PackFrame,
+  type PackRef,
+  type Suite,
+} from '@casvault/repository';
+import { BufferPool, pageAlignedBuffer } from './page-memory.js';
+
+/** Packs of this size: large enough for the seek of a disk and the request of an object store to be small beside them. */
+export const PACK_BYTES = 8 * 1_048_576;
+/** One filling while the other is being put. */
+const packBuffers = 2;
+
+export interface PackTarget {
+  readonly store: ObjectStore;
+  readonly suite: Suite;
+  readonly folder: string;
+  /** Null when all chains share their packs. */
+  readonly chainId: string | null;
+  readonly writerId: string;
+  /** Every number once, over all threads of the writer. */
+  readonly nextSeq: () => number;
+  /** zstd level; null stores plain bytes. */
+  readonly level: number | null;
+  readonly signal: AbortSignal;
+}
+
+type NewFrame = Pick<PackFrame, 'kind' | 'disk' | 'number' | 'mask' | 'ids'>;
+
+interface OpenPack {
+  readonly pack: PackRef;
+  readonly key: Buffer | null;
+  readonly buffer: Buffer;
+  readonly pooled: boolean;
+  readonly frames: PackFrame[];
+  fill: number;
+  trailerBytes: number;
+}
+
+/**
+ * Fills packs and puts them into the store while the next one fills. One `add` at a time. After its first failure it is dead: every later
+ * call throws the same. Memory: 2 x (PACK_BYTES + 1 MiB + 4 KiB), and once more the size of a frame larger than that (a segment).
+ */
+export class PackWriter {
+  readonly #target: PackTarget;
+  readonly #buffers = new BufferPool(packBuffers, () =>
+    pageAlignedBuffer(PACK_BYTES + GROUP_BYTES + SEAL_BYTES + 4096),
+  );
+  readonly #puts = new Set<Promise<void>>();
+  #open: OpenPack | null = null;
+  #failure: unknown = null;
+
+  constructor(target: PackTarget) {
+    this.#target = target;
+  }
+
+  /** Compresses, seals and appends a frame. It is durable only after `finish`. `plain` may be changed when this resolves. */
+  async add(frame: NewFrame, plain: Uint8Array): Promise<FrameRef> {
+    const { suite, level } = this.#target;
+    const coded = codeFrame(plain, level);
+    const storedLength = coded.bytes.length + (suite.keys === null ? 0 : SEAL_BYTES);
+    const pack = await this.#room(storedLength + trailerBytesOfFrame(frame.ids.length / 32));
+    this.#requireAlive();
+    const ref = { pack: pack.pack, frame: pack.frames.length, plainLength: plain.length, codec: coded.codec };
+    const stored = sealFrame(suite, pack.key, frame.kind, ref, coded.bytes);
+    const offset = pack.fill;
+    pack.buffer.set(stored, offset);
+    pack.fill += stored.length;
+    pack.trailerBytes += trailerBytesOfFrame(frame.ids.length / 32);
+    const { plainLength, codec } = ref;
+    const storedHash = suite.checksum(pack.buffer.subarray(offset, pack.fill));
+    pack.frames.push({ ...frame, offset, storedLength, plainLength, codec, storedHash, origin: null });
+    const full = pack.fill + pack.trailerBytes >= PACK_BYTES || pack.frames.length === MAX_FRAMES_PER_PACK;
+    if (full) this.#close(pack);
+    return { ...ref, offset, storedLength };
+  }
+
+  /** Puts what is open and waits for all puts: everything added is durable, or the first failure is thrown. */
+  async finish(): Promise<void> {
+    if (this.#open !== null) this.#close(this.#open);
+    while (this.#puts.size > 0) await Promise.race(this.#puts);
+    this.#requireAlive();
+  }
+
+  /** Waits for puts under way, without throwing: nothing of this writer is left behind. */
+  async abandon(): Promise<void> {
+    this.#failure ??= new Fault('STOPPED', 'the pack writer was abandoned');
+    this.#open = null;
+    while (this.#puts.size > 0) await Promise.race(this.#puts);
+  }
+
+  #requireAlive(): void {
+    if (this.#failure !== null) throw Fault.from(this.#failure);
+  }
+
+  async #room(bytes: number): Promise<OpenPack> {
+    this.#requireAlive();
+    const open = this.#open;
+    if (open !== null) {
+      if (open.fill + open.trailerBytes + bytes <= open.buffer.length) return open;
+      this.#close(open);
+    }
+    const needed = bytes + EMPTY_TRAILER_BYTES;
+    const pooled = needed <= PACK_BYTES + GROUP_BYTES;
+    const buffer = pooled ? await this.#buffers.take() : pageAlignedBuffer(needed + 4096);
+    const { suite, writerId, nextSeq } = this.#target;
+    const pack = { writerId, seq: nextSeq() };
+    const key = packFrameKey(suite, pack);
+    return (this.#open = {
+      pack,
+      key,
+      buffer,
+      pooled,
+      frames: [],
+      fill: 0,
+      trailerBytes: EMPTY_TRAILER_BYTES,
+    });
+  }
+
+  #close(open: OpenPack): void {
+    this.#open = null;
+    const put = this.#put(open)
+      .catch((error: unknown) => {
+        this.#failure ??= error;
+      })
+      .finally(() => {
+        this.#puts.delete(put);
+        if (open.pooled) this.#buffers.give(open.buffer);
+      });
+    this.#puts.add(put);
+  }
+
+  async #put({ pack, buffer, frames, fill }: OpenPack): Promise<void> {
+    const { store, suite, folder, chainId, signal } = this.#target;
+    const end = encodePackEnd({ repositoryId: suite.repositoryId, chainId, pack, frames }, suite.checksum);
+    buffer.set(end, fill);
+    await store.put(packKey(folder, pack), buffer.subarray(0, fill + end.length), { signal });
+  }
+}

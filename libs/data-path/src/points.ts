@@ -1,0 +1,76 @@
+import { Fault } from '@casvault/contracts';
+import {
+  chainPrefix,
+  damaged,
+  decodeInventory,
+  decodeManifest,
+  parsePointKey,
+  pointKey,
+  type Manifest,
+  type PointInventory,
+} from '@casvault/repository';
+import { type LockedRepository, type Repository } from './repository.js';
+
+/** The manifest of a point; null where the point was never committed or is gone. Faults: POOL_OBJECT_DAMAGED. */
+export async function findManifest(
+  repository: Repository,
+  point: { readonly chainId: string; readonly pointId: string },
+  signal: AbortSignal,
+): Promise<Manifest | null> {
+  const key = pointKey(point.chainId, point.pointId);
+  let bytes: Uint8Array;
+  try {
+    bytes = await repository.store.get(key, { signal });
+  } catch (error) {
+    if (Fault.from(error).code === 'POOL_OBJECT_MISSING') return null;
+    throw error;
+  }
+  const manifest = decodeManifest(bytes, repository.suite, key);
+  requireSamePoint(manifest.inventory, key);
+  return manifest;
+}
+
+/** As `findManifest`, but a missing manifest is POOL_OBJECT_MISSING. */
+export async function readManifest(
+  repository: Repository,
+  point: { readonly chainId: string; readonly pointId: string },
+  signal: AbortSignal,
+): Promise<Manifest> {
+  const manifest = await findManifest(repository, point, signal);
+  if (manifest !== null) return manifest;
+  const key = pointKey(point.chainId, point.pointId);
+  throw new Fault('POOL_OBJECT_MISSING', `no point ${point.pointId}: ${key} is not in the pool`, {
+    details: { key },
+  });
+}
+
+/** The part of a manifest that needs no key. */
+export async function readInventory(
+  repository: LockedRepository,
+  key: string,
+  signal: AbortSignal,
+): Promise<PointInventory> {
+  const bytes = await repository.store.get(key, { signal });
+  const inventory = decodeInventory(bytes, repository.checksum, key);
+  requireSamePoint(inventory, key);
+  return inventory;
+}
+
+function requireSamePoint(inventory: PointInventory, key: string): void {
+  const { chainId, pointId } = inventory;
+  if (pointKey(chainId, pointId) !== key)
+    throw damaged(key, `is the manifest of ${pointKey(chainId, pointId)}`);
+}
+
+/** The committed points of one chain, or of all, in the order of their keys. */
+export async function* listPoints(
+  repository: LockedRepository,
+  options: { readonly chainId?: string; readonly signal: AbortSignal },
+): AsyncGenerator<{ chainId: string; pointId: string; key: string }> {
+  const { chainId, signal } = options;
+  const prefix = chainId === undefined ? 'points/' : chainPrefix(chainId);
+  for await (const { key } of repository.store.list(prefix, { signal })) {
+    const point = parsePointKey(key);
+    if (point !== null) yield { ...point, key };
+  }
+}

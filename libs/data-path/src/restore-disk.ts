@@ -1,0 +1,203 @@
+import { NbdClient, type NbdEndpoint } from '@casvault/block-source';
+import { Fault, type DiskProgress } from '@casvault/contracts';
+import {
+  BLOCK_BYTES,
+  BLOCKS_PER_PAGE,
+  idAt,
+  NO_PLACE,
+  PAGE_SPAN_BYTES,
+  PAGES_PER_SEGMENT,
+  SEGMENT_SPAN_BYTES,
+  type MapPage,
+  type PageRef,
+  type PointDisk,
+} from '@casvault/repository';
+import { BoundedQueue } from './bounded-queue.js';
+import { type MapReader } from './map-reader.js';
+import { PackJobs } from './pack-jobs.js';
+import { type PackJob, type ZeroJob } from './restore-thread.js';
+import { type RestoreMember } from './restore-team.js';
+
+/** Pages gathered before their packs are fetched: 4 GiB of disk. */
+const pagesPerWindow = 32;
+/** Map pages read at once. */
+const pageReads = 4;
+const jobsAhead = 4;
+/** Two a thread: one is unpacked while the next is read. */
+const jobsPerThread = 2;
+
+type Job =
+  { readonly kind: 'pack'; readonly job: PackJob } | { readonly kind: 'zero'; readonly job: ZeroJob };
+
+export interface RestoreWork {
+  readonly maps: MapReader;
+  readonly signal: AbortSignal;
+  readonly fail: (error: unknown) => void;
+  /** A pack that cannot be unpacked: true to go on with the others (verification), false to stop. */
+  readonly tolerates: (fault: Fault) => boolean;
+}
+
+/** Where a disk goes; null to check it only. `fresh` targets read as zeros already. */
+export type RestoreTarget = { readonly destination: NbdEndpoint; readonly fresh: boolean } | null;
+
+/**
+ * One disk of a point, written to a target or only checked. Memory: one window of `PackJobs` (16 MiB) and 4 jobs waiting (20 KiB each for full
+ * packs), 4 map pages.
+ */
+export class DiskRestore {
+  readonly progress: DiskProgress;
+  readonly #disk: PointDisk;
+  readonly #target: RestoreTarget;
+  readonly #work: RestoreWork;
+  readonly #queue = new BoundedQueue<Job>(jobsAhead);
+  readonly #jobs = new PackJobs();
+  #pagesGathered = 0;
+  #zero: ZeroJob | null = null;
+
+  constructor(disk: PointDisk, target: RestoreTarget, work: RestoreWork) {
+    this.#disk = disk;
+    this.#target = target;
+    this.#work = work;
+    const totalBytes = Math.min(disk.sizeBytes, disk.usedBlocks * BLOCK_BYTES);
+    this.progress = { target: disk.target, totalBytes, doneBytes: 0, storedBytes: 0, resumedBytes: 0 };
+  }
+
+  async run(team: readonly RestoreMember[]): Promise<void> {
+    const { destination = null } = this.#target ?? {};
+    const members = team.slice(
+      0,
+      destination === null || (await this.#inspect(destination)) ? team.length : 1,
+    );
+    const open = { destination, sizeBytes: this.#disk.sizeBytes };
+    const consumers = members.flatMap((member) =>
+      Array.from({ length: jobsPerThread }, () => this.#guard(this.#consume(member, open))),
+    );
+    await Promise.allSettled([this.#guard(this.#produce()), ...consumers]);
+    if (this.#work.signal.aborted) throw Fault.ofAbort(this.#work.signal);
+    for (const member of members) await member.closeTarget();
+    this.progress.totalBytes = this.progress.doneBytes;
+  }
+
+  /** Whether several connections may write; refuses a target that is too small. */
+  async #inspect(destination: NbdEndpoint): Promise<boolean> {
+    const target = await NbdClient.connect(destination, { signal: this.#work.signal });
+    try {
+      const { sizeBytes, target: name } = this.#disk;
+      if (target.readOnly) throw new Fault('INPUT_INVALID', `the target of ${name} is read-only`);
+      if (target.sizeBytes < sizeBytes) {
+        throw new Fault(
+          'INPUT_INVALID',
+          `the target of ${name} has ${target.sizeBytes} bytes, the disk ${sizeBytes}`,
+        );
+      }
+      return target.canMultiConn;
+    } finally {
+      await target.close();
+    }
+  }
+
+  async #guard(part: Promise<void>): Promise<void> {
+    try {
+      await part;
+    } catch (error) {
+      this.#work.fail(error);
+      this.#queue.fail(error);
+    }
+  }
+
+  async #consume(member: RestoreMember, open: Parameters<RestoreMember['pack']>[0]): Promise<void> {
+    for (let job = await this.#queue.take(); job !== null; job = await this.#queue.take()) {
+      try {
+        if (job.kind === 'zero') await member.zero(open, job.job);
+        else {
+          const done = await member.pack(open, job.job);
+          this.progress.doneBytes += done.doneBytes;
+          this.progress.storedBytes += done.storedBytes;
+        }
+      } catch (error) {
+        if (!this.#work.tolerates(Fault.from(error))) throw error;
+      }
+    }
+  }
+
+  async #produce(): Promise<void> {
+    const { segments, sizeBytes } = this.#disk;
+    for (const [number, ref] of segments.entries()) {
+      const start = number * SEGMENT_SPAN_BYTES;
+      const end = Math.min(sizeBytes, start + SEGMENT_SPAN_BYTES);
+      if (ref === null) await this.#addZero(start, end);
+      else {
+        try {
+          const segment = await this.#work.maps.segment(ref);
+          await this.#pages(number, segment.ids, segment.pages, end);
+        } catch (error) {
+          if (!this.#work.tolerates(Fault.from(error))) throw error;
+        }
+      }
+    }
+    await this.#sendWindow();
+    await this.#sendZero();
+    this.#queue.close();
+  }
+
+  async #pages(segment: number, ids: Buffer, pages: readonly (PageRef | null)[], end: number): Promise<void> {
+    const first = segment * PAGES_PER_SEGMENT;
+    const count = Math.ceil((end - first * PAGE_SPAN_BYTES) / PAGE_SPAN_BYTES);
+    for (let at = 0; at < count; at += pageReads) {
+      const numbers = Array.from({ length: Math.min(pageReads, count - at) }, (_, i) => at + i);
+      const reads: Promise<MapPage | null>[] = [];
+      for (const i of numbers) reads.push(this.#page(idAt(ids, i), pages[i] ?? null));
+      const read = await Promise.all(reads);
+      for (const i of numbers) await this.#addPage(first + i, read[i - at] ?? null);
+    }
+  }
+
+  async #page(id: Buffer, ref: PageRef | null): Promise<MapPage | null> {
+    if (ref === null) return null;
+    try {
+      return await this.#work.maps.page(id, ref);
+    } catch (error) {
+      if (!this.#work.tolerates(Fault.from(error))) throw error;
+      return null;
+    }
+  }
+
+  async #addPage(number: number, page: MapPage | null): Promise<void> {
+    const start = number * PAGE_SPAN_BYTES;
+    const end = Math.min(this.#disk.sizeBytes, start + PAGE_SPAN_BYTES);
+    if (page === null) {
+      await this.#addZero(start, end);
+      return;
+    }
+    this.#jobs.add(number, page);
+    for (let i = 0; i < BLOCKS_PER_PAGE; i += 1) {
+      const at = start + i * BLOCK_BYTES;
+      if (page.places[i] === NO_PLACE && at < end) await this.#addZero(at, Math.min(end, at + BLOCK_BYTES));
+    }
+    this.#pagesGathered += 1;
+    if (this.#pagesGathered === pagesPerWindow) await this.#sendWindow();
+  }
+
+  async #sendWindow(): Promise<void> {
+    this.#pagesGathered = 0;
+    for (const job of this.#jobs.take()) await this.#queue.put({ kind: 'pack', job });
+  }
+
+  /** Zero ranges that touch become one; they matter only where the target may hold something else. */
+  async #addZero(start: number, end: number): Promise<void> {
+    if (this.#target?.fresh !== false) return;
+    const open = this.#zero;
+    if (open !== null && open.offset + open.length === start) {
+      this.#zero = { offset: open.offset, length: open.length + end - start };
+      return;
+    }
+    await this.#sendZero();
+    this.#zero = { offset: start, length: end - start };
+  }
+
+  async #sendZero(): Promise<void> {
+    const job = this.#zero;
+    this.#zero = null;
+    if (job !== null) await this.#queue.put({ kind: 'zero', job });
+  }
+}

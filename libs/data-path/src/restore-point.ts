@@ -1,0 +1,120 @@
+import { type NbdEndpoint } from '@casvault/block-source';
+import { Fault, type DiskProgress } from '@casvault/contracts';
+import { openObjectStore, type StoreLocation } from '@casvault/object-store';
+import { type PointDisk, type RepositoryKey } from '@casvault/repository';
+import { inLanes } from './lanes.js';
+import { MapReader } from './map-reader.js';
+import { readManifest } from './points.js';
+import { reportProgress } from './progress.js';
+import { folderOf, openRepository, type Repository } from './repository.js';
+import { DiskRestore, type RestoreTarget, type RestoreWork } from './restore-disk.js';
+import { RestoreMember } from './restore-team.js';
+
+/** What to restore and where to: plain data. */
+export interface RestoreRequest {
+  readonly location: StoreLocation;
+  readonly key: RepositoryKey | null;
+  readonly chainId: string;
+  readonly pointId: string;
+  readonly disks: readonly {
+    /** The disk as the point names it. */
+    readonly target: string;
+    readonly destination: NbdEndpoint;
+    /** True when all of the destination reads as zeros; otherwise zeros are written too. */
+    readonly fresh: boolean;
+  }[];
+  readonly disksInParallel: number;
+  readonly streamsPerDisk: number;
+}
+
+export interface RestoreRun {
+  readonly signal: AbortSignal;
+  readonly onProgress?: (progress: DiskProgress[]) => void;
+}
+
+export interface RestoreResult {
+  readonly disks: readonly (DiskProgress & { readonly sizeBytes: number; readonly mapRoot: string })[];
+}
+
+/**
+ * Writes disks of a point to their destinations and flushes them. Every block is checked by its id before it is written. Done again it writes
+ * the same: an interrupted restore is simply repeated.
+ * Memory: `disksInParallel x streamsPerDisk` threads (see `restore.worker.ts`, about 60 MiB each) and what `DiskRestore` says for each disk.
+ * Faults: POOL_OBJECT_MISSING and POOL_OBJECT_DAMAGED name the object; INPUT_INVALID for a disk that the point has not, or a target too small.
+ */
+export async function restorePoint(request: RestoreRequest, run: RestoreRun): Promise<RestoreResult> {
+  const store = openObjectStore(request.location);
+  try {
+    const repository = await openRepository(store, { key: request.key, signal: run.signal });
+    const { facts } = await readManifest(repository, request, run.signal);
+    const disks = request.disks.map(({ target, destination, fresh }) => {
+      const disk = facts.disks.find((one) => one.target === target);
+      if (disk === undefined) throw new Fault('INPUT_INVALID', `the point has no disk ${target}`);
+      return { disk, target: { destination, fresh } };
+    });
+    const progress = await readDisks(repository, request, disks, { ...run, tolerates: () => false });
+    return {
+      disks: disks.map(({ disk }, i) => ({ ...progress[i]!, sizeBytes: disk.sizeBytes, mapRoot: disk.root })),
+    };
+  } finally {
+    await store.close();
+  }
+}
+
+/** Reads disks of a point on threads, into their targets or only to check them. Whatever happens, all threads end. */
+export async function readDisks(
+  repository: Repository,
+  request: Pick<RestoreRequest, 'location' | 'chainId' | 'disksInParallel' | 'streamsPerDisk'>,
+  disks: readonly { readonly disk: PointDisk; readonly target: RestoreTarget }[],
+  run: RestoreRun & Pick<RestoreWork, 'tolerates'>,
+): Promise<DiskProgress[]> {
+  const controller = new AbortController();
+  const abort = (): void => {
+    controller.abort(Fault.ofAbort(run.signal));
+  };
+  run.signal.addEventListener('abort', abort);
+  if (run.signal.aborted) abort();
+  const { signal } = controller;
+  const teams = teamsOf(repository, request, disks.length, signal);
+  const work: RestoreWork = {
+    maps: new MapReader(repository, folderOf(repository, request.chainId), signal),
+    signal,
+    fail: (error) => {
+      controller.abort(Fault.from(error));
+    },
+    tolerates: run.tolerates,
+  };
+  const restores = disks.map(({ disk, target }) => new DiskRestore(disk, target, work));
+  const progress = reportProgress(() => restores.map((restore) => restore.progress), run.onProgress);
+  try {
+    await inLanes(restores, teams, (restore, _, team) => restore.run(team));
+    return restores.map((restore) => restore.progress);
+  } catch (error) {
+    work.fail(error);
+    throw error;
+  } finally {
+    progress.stop();
+    run.signal.removeEventListener('abort', abort);
+    for (const member of teams.flat()) await member.end();
+  }
+}
+
+function teamsOf(
+  repository: Repository,
+  request: Pick<RestoreRequest, 'location' | 'chainId' | 'disksInParallel' | 'streamsPerDisk'>,
+  disks: number,
+  signal: AbortSignal,
+): RestoreMember[][] {
+  const { descriptor, masterKey } = repository;
+  const data = {
+    location: request.location,
+    repositoryId: descriptor.repositoryId,
+    hash: descriptor.hash,
+    masterKey,
+    folder: folderOf(repository, request.chainId),
+  };
+  const lanes = Math.max(1, Math.min(request.disksInParallel, disks));
+  return Array.from({ length: lanes }, () =>
+    Array.from({ length: Math.max(1, request.streamsPerDisk) }, () => new RestoreMember(data, signal)),
+  );
+}

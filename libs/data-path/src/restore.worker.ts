@@ -1,0 +1,85 @@
+import { workerData } from 'node:worker_threads';
+import { NbdClient } from '@casvault/block-source';
+import { Fault } from '@casvault/contracts';
+import { openObjectStore } from '@casvault/object-store';
+import { openSuite } from '@casvault/repository';
+import { PackReader } from './pack-reader.js';
+import {
+  type OpenTarget,
+  type PackDone,
+  type PackJob,
+  type RestoreCalls,
+  type RestoreThreadData,
+  type ZeroJob,
+} from './restore-thread.js';
+import { serveThread } from './thread-calls.js';
+
+const zeroes = Buffer.alloc(1_048_576);
+
+/** A thread of a restore: its own connection to the target. Memory: the isolate and `PackReader`'s 29 MiB. */
+class RestoreThread {
+  readonly #signal: AbortSignal;
+  readonly #store;
+  readonly #reader: PackReader;
+  #target: NbdClient | null = null;
+  #sizeBytes = 0;
+
+  constructor(data: RestoreThreadData, signal: AbortSignal) {
+    this.#signal = signal;
+    this.#store = openObjectStore(data.location);
+    this.#reader = new PackReader({
+      store: this.#store,
+      suite: openSuite(data),
+      folder: data.folder,
+      signal,
+    });
+  }
+
+  async openTarget({ destination, sizeBytes }: OpenTarget): Promise<null> {
+    this.#sizeBytes = sizeBytes;
+    if (destination !== null) this.#target = await NbdClient.connect(destination, { signal: this.#signal });
+    return null;
+  }
+
+  pack(job: PackJob): Promise<PackDone> {
+    return this.#reader.unpack(job, this.#sizeBytes, this.#target);
+  }
+
+  async zero({ offset, length }: ZeroJob): Promise<null> {
+    const target = this.#target;
+    if (target === null) throw new Fault('BUG', 'zeroes for no target');
+    if (target.canWriteZeroes) await target.writeZeroes(offset, length);
+    else {
+      for (let at = 0; at < length; at += zeroes.length) {
+        await target.write(offset + at, zeroes.subarray(0, Math.min(zeroes.length, length - at)));
+      }
+    }
+    return null;
+  }
+
+  async closeTarget(): Promise<null> {
+    const target = this.#target;
+    this.#target = null;
+    await target?.flush();
+    await target?.close();
+    return null;
+  }
+
+  async close(): Promise<void> {
+    this.#target?.destroy();
+    await this.#store.close();
+  }
+}
+
+serveThread<RestoreCalls>((signal) => {
+  const thread = new RestoreThread(workerData as RestoreThreadData, signal);
+  return {
+    handlers: {
+      openTarget: (request) => thread.openTarget(request),
+      pack: (job) => thread.pack(job),
+      zero: (job) => thread.zero(job),
+      closeTarget: () => thread.closeTarget(),
+    },
+    close: () => thread.close(),
+  };
+});

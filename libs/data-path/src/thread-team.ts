@@ -1,0 +1,47 @@
+import {
+  startBackupThread,
+  type BackupThread,
+  type BackupThreadData,
+  type OpenDisk,
+} from './backup-thread.js';
+import { type SliceJob, type SliceResult } from './slice.js';
+
+/** One place for a thread in a team: the thread starts with its first slice, and connects to a disk with the first one of it. */
+export class TeamMember {
+  readonly #data: BackupThreadData;
+  readonly #signal: AbortSignal;
+  #thread: BackupThread | null = null;
+  #opened: Promise<unknown> | null = null;
+
+  constructor(data: BackupThreadData, signal: AbortSignal) {
+    this.#data = data;
+    this.#signal = signal;
+  }
+
+  async slice(disk: OpenDisk, job: SliceJob): Promise<SliceResult> {
+    this.#thread ??= startBackupThread(this.#data, this.#signal);
+    this.#opened ??= this.#thread.call('openDisk', disk);
+    await this.#opened;
+    return this.#thread.call('slice', job, transfersOf(job));
+  }
+
+  async closeDisk(): Promise<void> {
+    const opened = this.#opened;
+    this.#opened = null;
+    if (opened !== null) await this.#thread?.call('closeDisk', null);
+  }
+
+  /** All packs of the thread are durable. */
+  async finish(): Promise<void> {
+    await this.#thread?.call('finish', null);
+  }
+
+  async end(): Promise<void> {
+    await this.#thread?.end();
+    this.#thread = null;
+  }
+}
+
+function transfersOf(job: SliceJob): ArrayBuffer[] {
+  return job.parentIds === null ? [] : [job.parentIds.buffer as ArrayBuffer];
+}
