@@ -86,6 +86,13 @@ export class HypervisorHost {
     await rm(this.dir, { recursive: true, force: true });
   }
 
+  async killLibvirt(): Promise<void> {
+    await this.#daemon.kill();
+  }
+  async reviveLibvirt(): Promise<void> {
+    await this.#daemon.revive();
+  }
+
   /** Starts the service; resolves when it answers. */
   async startService(settings: Record<string, string> = {}): Promise<void> {
     const prefixed = Object.entries(settings).map(([key, value]) => [`CASVAULT_DISK_SERVICE_${key}`, value]);

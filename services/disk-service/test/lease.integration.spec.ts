@@ -89,6 +89,19 @@ describe('leases, and the death of the service', () => {
     expect(await host.remains([vm, stopped])).toEqual([]);
   });
 
+  test('a restart of libvirt ends no capture, and leases can be renewed without it', async () => {
+    const id = newId<OpeningId>();
+    const opening = await host.client.open(id, capture(vm, 60));
+    await host.killLibvirt();
+    await expect(host.client.health()).rejects.toMatchObject({ code: 'DEPENDENCY_UNAVAILABLE' });
+    expect((await host.client.renew(id, 120)).leaseUntil > opening.leaseUntil).toBe(true);
+    expect(await host.readExport(opening.disks[0]!)).toHaveLength(16 * mib);
+    await expect(host.client.close(id)).rejects.toMatchObject({ code: 'DEPENDENCY_UNAVAILABLE' });
+    await host.reviveLibvirt();
+    expect(await host.remainsAfter([vm, stopped], 20_000)).toEqual([]);
+    await host.client.close(id);
+  });
+
   // Every command that changes the host, by the count of them in one opening and its closing.
   const changes = { live: 3, offline: 2, write: 1 } as const;
   const kinds = {

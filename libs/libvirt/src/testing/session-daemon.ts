@@ -10,6 +10,10 @@ export interface SessionDaemon {
   readonly uri: string;
   /** Who the daemon and its QEMU processes are: disks must be theirs. Undefined: the user of this process. */
   readonly runAs: { readonly uid: number; readonly gid: number } | undefined;
+  /** Kills the daemon alone; its VMs run on. */
+  kill(): Promise<void>;
+  /** Starts it again after `kill`. */
+  revive(): Promise<void>;
   /** Powers off all domains and ends the daemon. */
   stop(): Promise<void>;
 }
@@ -38,30 +42,40 @@ export async function startSessionDaemon(
   }
   const conf = [...baseConf, ...(options.qemuConf ?? []), ''].join('\n');
   await writeFile(at('config/libvirt/qemu.conf'), conf);
-  const daemon = execa('/usr/sbin/libvirtd', [], {
-    env: {
-      HOME: dir,
-      XDG_RUNTIME_DIR: at('run'),
-      XDG_CONFIG_HOME: at('config'),
-      XDG_CACHE_HOME: at('cache'),
-    },
-    ...(runAs ?? {}),
-    reject: false,
-    stdio: 'ignore',
-  });
+  const launch = () =>
+    execa('/usr/sbin/libvirtd', [], {
+      env: {
+        HOME: dir,
+        XDG_RUNTIME_DIR: at('run'),
+        XDG_CONFIG_HOME: at('config'),
+        XDG_CACHE_HOME: at('cache'),
+      },
+      ...(runAs ?? {}),
+      reject: false,
+      stdio: 'ignore',
+    });
+  let daemon = launch();
   const uri = `qemu:///session?socket=${at('run/libvirt/libvirt-sock')}`;
   const libvirt = new Libvirt({ uri });
   await untilReady(libvirt);
+  const kill = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
+    daemon.kill(signal);
+    await daemon;
+  };
   return {
     libvirt,
     uri,
     runAs,
+    kill: () => kill('SIGKILL'),
+    revive: async () => {
+      daemon = launch();
+      await untilReady(libvirt);
+    },
     stop: async () => {
       for (const domain of await libvirt.domains()) {
         if (domain.state !== 'shut-off') await libvirt.destroy(domain.uuid);
       }
-      daemon.kill('SIGTERM');
-      await daemon;
+      await kill('SIGTERM');
     },
   };
 }

@@ -1,0 +1,83 @@
+import { Fault } from '@casvault/contracts';
+import { NotFoundException } from '@nestjs/common';
+import { z } from 'zod';
+import { Metrics } from '../metrics.js';
+import { statusOf, toFault, toProblem } from './problem.js';
+import { traceIdOf } from './request-trace.js';
+
+describe('faults over HTTP', () => {
+  test.each([
+    ['DISK_SERVICE_UNAUTHORISED', 401],
+    ['VM_NOT_FOUND', 404],
+    ['NOT_FOUND', 404],
+    ['CONFLICT', 409],
+    ['CAPTURE_REFUSED', 409],
+    ['LIBVIRT_FAILED', 409],
+    ['CAPTURE_LOST', 410],
+    ['DEPENDENCY_UNAVAILABLE', 503],
+    ['BUG', 500],
+  ] as const)('%s is %d', (code, status) => {
+    expect(statusOf(new Fault(code, 'x'))).toBe(status);
+  });
+
+  test('a detail never replaces a member of the problem', () => {
+    const fault = new Fault('CONFLICT', 'why', { details: { status: 200, vmUuid: 'u' } });
+    expect(toProblem(fault, '/v1/x', 'trace')).toEqual({
+      type: 'urn:casvault:problem:CONFLICT',
+      title: 'Conflict',
+      status: 409,
+      code: 'CONFLICT',
+      detail: 'why',
+      instance: '/v1/x',
+      traceId: 'trace',
+      vmUuid: 'u',
+      details: { status: 200, vmUuid: 'u' },
+    });
+  });
+
+  test('what others throw becomes a fault of ours', () => {
+    const parsed = z.object({ a: z.number() }).safeParse({ a: 'x' });
+    expect(toFault(parsed.error)).toMatchObject({
+      code: 'INPUT_INVALID',
+      message: expect.stringMatching(/^a: /) as string,
+    });
+    expect(toFault(new NotFoundException('no route'))).toMatchObject({ code: 'NOT_FOUND' });
+    expect(toFault(Object.assign(new Error('too large'), { statusCode: 413 }))).toMatchObject({
+      code: 'INPUT_INVALID',
+    });
+    expect(toFault(new TypeError('oops'))).toMatchObject({ code: 'BUG' });
+  });
+});
+
+test('a trace id is taken from a well-formed traceparent alone', () => {
+  const id = '0af7651916cd43dd8448eb211c80319c';
+  expect(traceIdOf(`00-${id}-b7ad6b7169203331-01`)).toBe(id);
+  for (const header of [undefined, '', id, `00-${'0'.repeat(32)}-b7ad6b7169203331-01`, [id]]) {
+    expect(traceIdOf(header)).toBeNull();
+  }
+});
+
+test('metrics are told family by family', () => {
+  const metrics = new Metrics();
+  metrics.opened('live');
+  metrics.opened('live');
+  metrics.closed('lost');
+  metrics.request('GET', '/v1/health', 200, 0.5);
+  expect(metrics.render({ openings: 3, scratchFreeBytes: 7 })).toBe(
+    [
+      '# TYPE casvault_disk_service_openings gauge',
+      'casvault_disk_service_openings 3',
+      '# TYPE casvault_disk_service_scratch_free_bytes gauge',
+      'casvault_disk_service_scratch_free_bytes 7',
+      '# TYPE casvault_disk_service_http_request_seconds_total counter',
+      'casvault_disk_service_http_request_seconds_total{method="GET",route="/v1/health",status="200"} 0.5',
+      '# TYPE casvault_disk_service_http_requests_total counter',
+      'casvault_disk_service_http_requests_total{method="GET",route="/v1/health",status="200"} 1',
+      '# TYPE casvault_disk_service_openings_ended_total counter',
+      'casvault_disk_service_openings_ended_total{how="lost"} 1',
+      '# TYPE casvault_disk_service_openings_opened_total counter',
+      'casvault_disk_service_openings_opened_total{method="live"} 2',
+      '',
+    ].join('\n'),
+  );
+});
