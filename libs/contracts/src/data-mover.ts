@@ -58,7 +58,7 @@ export const backupSpecSchema = z.object({
   pool: poolSchema,
   vm: z.object({
     vmId: vmIdSchema,
-    uuid: z.uuid(),
+    uuid: z.guid(),
     name: z.string(),
     platformName: z.string(),
     platformVersion: z.string(),

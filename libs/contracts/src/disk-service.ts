@@ -32,7 +32,7 @@ export const captureDiskRequestSchema = z.object({
 export const openRequestSchema = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('capture'),
-    vm: z.object({ uuid: z.uuid(), name: z.string().min(1) }),
+    vm: z.object({ uuid: z.guid(), name: z.string().min(1) }),
     disks: z.array(captureDiskRequestSchema).min(1).max(64),
     /** Name of the checkpoint to make at the captured instant; absent: none is made. */
     checkpoint: z

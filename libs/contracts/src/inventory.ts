@@ -104,7 +104,8 @@ export const vmSchema = z.object({
   id: vmIdSchema,
   platformId: platformIdSchema,
   externalId: z.string(),
-  uuid: z.uuid(),
+  /** As the platform has it: not every one is of a version that RFC 9562 knows. */
+  uuid: z.guid(),
   name: z.string(),
   title: z.string(),
   hostId: hostIdSchema,
@@ -252,7 +253,7 @@ export const createRestoreVm = defineQuery('inventory', 'create-restore-vm', 1, 
   }),
   reply: z.object({
     externalId: z.string(),
-    uuid: z.uuid(),
+    uuid: z.guid(),
     diskService: diskServiceEndpointSchema,
     disks: z.array(
       z.object({
