@@ -73,7 +73,7 @@ module.exports = {
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.base.json' },
     doNotFollow: { path: 'node_modules' },
-    exclude: { path: ['(^|/)dist/.*\\.spec\\.', '\\.d\\.ts\\.map$'] },
+    exclude: { path: ['(^|/)dist/.*\\.spec\\.', '\\.d\\.ts\\.map$', '^tools/layers/fixtures/'] },
     enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'types', 'default'] },
   },
 };

@@ -4,7 +4,6 @@ const base = {
   testEnvironment: 'node',
   transform: {},
   modulePathIgnorePatterns: ['<rootDir>/.var/', '<rootDir>/.nx/'],
-  watchman: false,
 };
 const spec = (suffix) => [
   `<rootDir>/libs/*/dist/**/*${suffix}`,
@@ -13,6 +12,7 @@ const spec = (suffix) => [
 ];
 
 export default {
+  watchman: false,
   testTimeout: 120_000,
   projects: [
     {
