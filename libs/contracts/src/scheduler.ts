@@ -140,9 +140,10 @@ export const listRuns = defineQuery('scheduler', 'list-runs', 1, {
   request: pageRequestSchema.extend({ jobId: jobIdSchema.optional() }),
   reply: pageOf(runSchema),
 });
+/** With the first 1000 items; `itemCount` says how many there are. */
 export const getRun = defineQuery('scheduler', 'get-run', 1, {
   request: z.object({ runId: runIdSchema }),
   reply: runDetailSchema,
 });
-/** The run or one of its items changed; the gateway streams it to browsers. */
+/** The run or one of its items changed; the gateway streams it to browsers. Of its items at most 200: those that run, then those that changed last. */
 export const runChanged = defineEvent('scheduler', 'run-changed', 1, { payload: runDetailSchema });
