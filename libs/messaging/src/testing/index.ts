@@ -1,0 +1,1 @@
+export { ScriptedService, type Script } from './scripted-service.js';

@@ -1,0 +1,71 @@
+import 'reflect-metadata';
+import { Controller, type INestMicroservice } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { type Command, type Event, type Logger, type Query } from '@casvault/contracts';
+import { type z } from 'zod';
+import { OnCommand, OnEvent, OnQuery } from '../handlers.js';
+import { MessagingClient } from '../messaging-client.js';
+import { NatsTransport } from '../nats-transport.js';
+
+type Handle<P extends z.ZodType, R = void> = (payload: z.output<P>) => Promise<R> | R;
+
+/** Says what a played service does with each contract. */
+export interface Script {
+  query<Req extends z.ZodType, Rep extends z.ZodType>(
+    contract: Query<Req, Rep>,
+    answer: Handle<Req, z.input<Rep>>,
+  ): void;
+  command<P extends z.ZodType>(contract: Command<P>, handle: Handle<P>): void;
+  event<P extends z.ZodType>(contract: Event<P>, handle: Handle<P>): void;
+}
+
+type AnyHandle = (payload: never) => unknown;
+type Decorate = (target: object, key: string, descriptor: PropertyDescriptor) => void;
+
+const handlersOf = (write: (script: Script) => void): new () => object => {
+  class Handlers {}
+  let count = 0;
+  const add = (decorate: Decorate, handle: AnyHandle): void => {
+    const key = `handle${++count}`;
+    const value = async (payload: never): Promise<unknown> => handle(payload);
+    Object.defineProperty(Handlers.prototype, key, { value, configurable: true, writable: true });
+    decorate(Handlers.prototype, key, { value });
+  };
+  write({
+    query: (contract, answer) => add(OnQuery(contract), answer),
+    command: (contract, handle) => add(OnCommand(contract), handle),
+    event: (contract, handle) => add(OnEvent(contract), handle),
+  });
+  Controller()(Handlers);
+  return Handlers;
+};
+
+/** A service played by a test, over the real transport: the other side of the one that is tested. */
+export class ScriptedService {
+  readonly #app: INestMicroservice;
+  /** To send and ask in this service's name. */
+  readonly client: MessagingClient;
+
+  private constructor(app: INestMicroservice, client: MessagingClient) {
+    this.#app = app;
+    this.client = client;
+  }
+
+  static async start(
+    options: { readonly url: string; readonly service: string; readonly logger: Logger },
+    write: (script: Script) => void,
+  ): Promise<ScriptedService> {
+    const client = await MessagingClient.connect(options);
+    class ScriptedModule {}
+    const module = { module: ScriptedModule, controllers: [handlersOf(write)] };
+    const strategy = new NatsTransport(client, { graceMs: 1_000 });
+    const app = await NestFactory.createMicroservice(module, { strategy, logger: false });
+    await app.listen();
+    return new ScriptedService(app, client);
+  }
+
+  async stop(): Promise<void> {
+    await this.#app.close();
+    await this.client.close();
+  }
+}
