@@ -299,6 +299,14 @@ describe('refusals and lists', () => {
     expect(await client.vmByName('we')).toBeNull();
   });
 
+  it('a template is no VM, yet its name is taken', async () => {
+    const template = { id: 1, name: 'golden', uuid: 'abc', status: '0' };
+    await start({ 'GET /vm/vmList': () => json({ domain: template }) });
+    expect(await client.vms()).toEqual([]);
+    expect(await client.vmByUuid('ABC')).toBeNull();
+    expect(await client.vmByName('golden')).toMatchObject({ powerState: 'template' });
+  });
+
   it('sends a new VM as XML where XML is spoken', async () => {
     await start(
       { 'POST /vm/add': () => ({ headers: { 'content-type': 'application/xml' }, body: '' }) },

@@ -183,7 +183,7 @@ export class CasClient {
     return all.filter((vm) => vm.powerState !== 'template');
   }
 
-  /** The VM of exactly this name. */
+  /** The VM or template of exactly this name. */
   async vmByName(name: string, signal?: AbortSignal): Promise<CasVmRow | null> {
     // The CVM matches a part of the name.
     const page = (offset: number) => this.vmPage({ domainName: name, offset, limit: pageSize }, signal);
@@ -191,9 +191,10 @@ export class CasClient {
     return found.find((vm) => vm.name === name) ?? null;
   }
 
+  /** Null also for what has become a template. */
   async vmByUuid(uuid: string, signal?: AbortSignal): Promise<CasVmRow | null> {
     const found = await this.vmPage({ uuid, offset: 0, limit: pageSize }, signal);
-    return found.find((vm) => vm.uuid === uuid.toLowerCase()) ?? null;
+    return found.find((vm) => vm.uuid === uuid.toLowerCase() && vm.powerState !== 'template') ?? null;
   }
 
   /** Disks and NICs as one shape, and the reply itself. Throws VM_NOT_FOUND. */

@@ -18,6 +18,26 @@ describe('keyset pages', () => {
     expect(items).toEqual(['a', 'b']);
     expect(readCursor(nextCursor ?? undefined)).toEqual(['b', 'id-b']);
   });
+  it('ends before its items outgrow a message, and loses none', () => {
+    const large = Array.from({ length: 5 }, (_, index) => ({ id: `${index}`, body: 'x'.repeat(300_000) }));
+    const first = pageFrom(
+      large,
+      5,
+      (row) => [row.id, row.id],
+      (row) => row,
+    );
+    expect(first.items.map((item) => item.id)).toEqual(['0', '1']);
+    expect(readCursor(first.nextCursor ?? undefined)).toEqual(['1', '1']);
+    const huge = [{ id: 'a', body: 'x'.repeat(900_000) }];
+    expect(
+      pageFrom(
+        huge,
+        5,
+        (row) => [row.id, row.id],
+        (row) => row,
+      ),
+    ).toEqual({ items: huge, nextCursor: null });
+  });
   it('keeps any character of a name', () => {
     const odd = [
       { name: '主机 "x"', id: '1' },

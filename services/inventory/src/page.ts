@@ -19,15 +19,28 @@ export const readCursor = (cursor: string | undefined): Keyset | null => {
 
 const cursorOf = (keyset: Keyset): string => Buffer.from(JSON.stringify(keyset)).toString('base64url');
 
-/** A page out of `limit + 1` rows: the one too many only tells that there is more. */
+/** A reply fits into one message of NATS (1 MiB) with room for its frame. */
+const maxPageBytes = 768 * 1024;
+
+/**
+ * A page out of `limit + 1` rows: the one too many only tells that there is more. It ends earlier where its items would
+ * not fit into one message, yet never before the first.
+ */
 export const pageFrom = <Row, Item>(
   rows: readonly Row[],
   limit: number,
   keysetOf: (row: Row) => Keyset,
   itemOf: (row: Row) => Item,
 ): { items: Item[]; nextCursor: string | null } => {
-  const kept = rows.slice(0, limit);
-  const last = kept.at(-1);
-  const nextCursor = rows.length > limit && last !== undefined ? cursorOf(keysetOf(last)) : null;
-  return { items: kept.map(itemOf), nextCursor };
+  const items: Item[] = [];
+  let bytes = 0;
+  for (const row of rows.slice(0, limit)) {
+    const item = itemOf(row);
+    bytes += Buffer.byteLength(JSON.stringify(item));
+    if (bytes > maxPageBytes && items.length > 0) break;
+    items.push(item);
+  }
+  const last = rows[items.length - 1];
+  const nextCursor = rows.length > items.length && last !== undefined ? cursorOf(keysetOf(last)) : null;
+  return { items, nextCursor };
 };

@@ -25,6 +25,7 @@ const MiB = 1024 * 1024;
 const deadlineMs = 60_000;
 let lab: Lab;
 let inventory: RunningInventory;
+let httpPort: number;
 
 beforeAll(async () => {
   const { path } = await tempDir('inventory');
@@ -38,7 +39,8 @@ beforeAll(async () => {
       vm('web-02', 2, [{ sizeBytes: 8 * MiB }]),
     ] as Parameters<typeof startLab>[0]['vms'] & object,
   });
-  inventory = await startInventory({ CASVAULT_SYNC_SECONDS: '3600' });
+  httpPort = await freePort();
+  inventory = await startInventory({ CASVAULT_SYNC_SECONDS: '3600', CASVAULT_HTTP_PORT: String(httpPort) });
 });
 afterAll(async () => {
   await inventory.stop();
@@ -346,6 +348,16 @@ describe('by itself', () => {
       const platform = await inventory.client.request(getPlatform, { platformId: id });
       return platform.lastSyncAt !== null;
     });
+  });
+});
+
+describe('H4: metrics', () => {
+  it('count platforms and VMs, and time synchronisations', async () => {
+    await registered('lab');
+    const metrics = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`)).text();
+    expect(metrics).toMatch(/^casvault_platforms\{.*state="online".*\} 1/m);
+    expect(metrics).toMatch(/^casvault_vms(\{.*\})? 3/m);
+    expect(metrics).toMatch(/^casvault_platform_sync_seconds_count\{.*outcome="succeeded".*\} \d+/m);
   });
 });
 
