@@ -27,6 +27,8 @@ import { Sweeper } from './opening/sweeper.js';
 const resumeGraceMs = 30_000;
 /** Longest request: 64 disks with paths of 4 KiB. */
 const bodyLimitBytes = 1 << 19;
+/** For a request to come in whole; its answer may take longer. */
+const requestTimeoutMs = 30_000;
 
 const systemClock: Clock = {
   now: () => new Date(),
@@ -45,8 +47,9 @@ interface Service {
 
 /** Builds the service, takes up what an earlier process left, and returns it ready to listen. */
 export async function createService(config: Config, logger: Logger): Promise<Service> {
-  await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
+  // First, since it sets the mode of the folders above both: QEMU's user must get to the scratch files.
   await mkdir(config.scratchDir, { recursive: true, mode: 0o711 });
+  await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
   await mkdir(tempDir(config), { recursive: true, mode: 0o700 });
   await removeOld(tempDir(config));
   const parts = assemble(config, logger);
@@ -58,7 +61,11 @@ export async function createService(config: Config, logger: Logger): Promise<Ser
   });
   const app = await NestFactory.create<NestFastifyApplication>(
     await moduleOf(config, parts),
-    new FastifyAdapter({ bodyLimit: bodyLimitBytes, https: httpsOptions(config) } as object),
+    new FastifyAdapter({
+      bodyLimit: bodyLimitBytes,
+      requestTimeout: requestTimeoutMs,
+      https: httpsOptions(config),
+    } as object),
     { logger: false, abortOnError: false },
   );
   app.useGlobalFilters(new ProblemFilter());

@@ -95,7 +95,10 @@ export class HypervisorHost {
 
   /** Starts the service; resolves when it answers. */
   async startService(settings: Record<string, string> = {}): Promise<void> {
-    const prefixed = Object.entries(settings).map(([key, value]) => [`CASVAULT_DISK_SERVICE_${key}`, value]);
+    const prefixed = Object.entries(settings).map(([key, value]) => [
+      key.startsWith('OTEL_') ? key : `CASVAULT_DISK_SERVICE_${key}`,
+      value,
+    ]);
     const child = spawn(process.execPath, [main], {
       stdio: ['ignore', 'ignore', 'inherit'],
       env: {
@@ -296,7 +299,7 @@ esac
 n=$(($(cat ${dir}/count) + 1))
 echo $n > ${dir}/count
 [ $n = ${String(nth)} ] || exec ${real} "$@"
-${when === 'after' ? `${real} "$@"; kill -9 $PPID; touch ${dir}/sprung` : `kill -9 $PPID; touch ${dir}/sprung; sleep 2; exec ${real} "$@"`}
+${when === 'after' ? `${real} "$@"; kill -9 $PPID; touch ${dir}/sprung` : `kill -9 $PPID; touch ${dir}/sprung; sleep 1; exec ${real} "$@"`}
 `;
 
 const imageOptions = (disk: DiskExport): string =>

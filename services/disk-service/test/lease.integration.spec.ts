@@ -127,8 +127,8 @@ describe('leases, and the death of the service', () => {
       await calls;
       await host.disarm();
       await host.startService();
-      // A command that was on its way arrives two seconds late.
-      if (when === 'before') await delay(2_500);
+      // A command that was on its way arrives a second late.
+      if (when === 'before') await delay(1_500);
       expect(await host.remainsAfter([vm, stopped], 20_000)).toEqual([]);
     },
   );

@@ -74,6 +74,17 @@ export class OpeningEffects {
     this.#ports.release(record.openingId);
   }
 
+  /**
+   * Removes what a step of a killed service made after `remove` had run. Its checkpoint goes with its job alone: by now
+   * another opening may have made one of the same name.
+   */
+  async removeLate(record: OpeningRecord): Promise<void> {
+    const vm = vmOf(record.request);
+    const isLate =
+      record.method !== 'live' || (vm !== null && (await this.#live.isRunning(record.openingId, vm.uuid)));
+    if (isLate) await this.remove(record);
+  }
+
   /** Counts the ports of a record found at start as taken. */
   claim(record: OpeningRecord): void {
     for (const disk of record.disks) this.#ports.claim(record.openingId, disk.port);

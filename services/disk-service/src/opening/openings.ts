@@ -130,7 +130,7 @@ export class Openings {
       if (record.state === 'opening') await this.#finish({ ...record, interrupted: true });
       else if (record.state === 'closing') await this.#finish(record);
       else if (this.#isOver(record)) await this.#parts.store.remove(id);
-      else if (record.state === 'closed') await this.#parts.effects.remove(record);
+      else if (record.state === 'closed') await this.#parts.effects.removeLate(record);
     });
   }
 
@@ -228,7 +228,7 @@ export class Openings {
   async #planAndMake(id: OpeningId, request: OpenRequest, address: string): Promise<Opening> {
     const { store, effects, planner, logger, metrics } = this.#parts;
     const remnant = store.get(id);
-    if (remnant) await effects.remove(remnant);
+    if (remnant) await effects.removeLate(remnant);
     const others = store.all().filter(isHeld);
     const plan = await planner.plan(request, others, AbortSignal.timeout(planTimeoutMs));
     const planned = this.#record(id, request, address, plan);
