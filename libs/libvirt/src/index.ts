@@ -9,9 +9,8 @@
  */
 export { Libvirt } from './libvirt.js';
 export type { BackupDescription, Checkpoint } from './libvirt.js';
-export { parseDomain, parseDomainStates } from './domain.js';
 export type { Domain, DomainDisk, DomainState, DomainSummary } from './domain.js';
-export { backupXml, checkpointXml, parseBackup } from './backup-xml.js';
+export { backupXml, checkpointXml } from './backup-xml.js';
 export type { BackupDisk, BackupPlan, BackupTls } from './backup-xml.js';
 export { escapeXml } from './xml.js';
 export type { CallOptions, VirshOptions } from './virsh.js';

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { Fault } from '@casvault/contracts';
 import { z } from 'zod';
 
+const executable = 'qemu-img';
 const maxOutputBytes = 4 * 1024 * 1024;
 
 /** What `qemu-img info` tells of one layer; unknown fields are dropped. */
@@ -64,7 +65,7 @@ async function qemuImg(
 ): Promise<{ printed: string } | { failed: string }> {
   return await new Promise((resolve) => {
     const options = { signal, timeout: 60_000, maxBuffer: maxOutputBytes };
-    execFile('qemu-img', args, options, (error, stdout, stderr) => {
+    execFile(executable, args, options, (error, stdout, stderr) => {
       resolve(error ? { failed: stderr.trim() === '' ? error.message : stderr.trim() } : { printed: stdout });
     });
   });
