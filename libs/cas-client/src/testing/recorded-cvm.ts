@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type AddressInfo } from 'node:net';
 import { text as readText } from 'node:stream/consumers';
 
@@ -56,13 +55,9 @@ const isAuthorised = (
 const realm = 'VMC RESTful Web Services';
 
 /** An HTTP server that asks for digest authentication and answers with the given bytes: the wire, not a CAS. */
-export const startRecordedCvm = async (options: {
-  routes: Record<string, Route>;
-  password?: string;
-  tls?: { key: string; cert: string };
-}): Promise<RecordedCvm> => {
+export const startRecordedCvm = async (options: { routes: Record<string, Route> }): Promise<RecordedCvm> => {
   const nonces = new Map<string, number>();
-  const account = { userName: 'admin', password: options.password ?? 'right' };
+  const account = { userName: 'admin', password: 'right' };
   const cvm = { requests: [] as RecordedRequest[], challenges: 0 };
   const answer = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
     const uri = incoming.url ?? '';
@@ -89,8 +84,7 @@ export const startRecordedCvm = async (options: {
     outgoing.end(reply.body ?? '');
   };
   const listener = (incoming: IncomingMessage, outgoing: ServerResponse) => void answer(incoming, outgoing);
-  const server: Server =
-    options.tls === undefined ? createServer(listener) : createTlsServer(options.tls, listener);
+  const server = createServer(listener);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return Object.assign(cvm, {
     port: (server.address() as AddressInfo).port,
