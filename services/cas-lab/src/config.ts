@@ -5,9 +5,7 @@ import { releases, type Release } from './platform/release.js';
 import { vmPlanSchema, type VmPlan } from './platform/vm-plan.js';
 
 const MiB = 1_048_576;
-const diskServiceMain = fileURLToPath(
-  new URL('../../../disk-service/dist/src/main.js', import.meta.url),
-);
+const diskServiceMain = fileURLToPath(new URL('../../../disk-service/dist/src/main.js', import.meta.url));
 
 /** One machine under load: a system disk, and a data disk beside it. */
 const demoVms: VmPlan[] = [
@@ -47,7 +45,7 @@ const environmentSchema = z.object({
   CASVAULT_LAB_DISK_SERVICE: z.enum(['auto', 'on', 'off']).default('auto'),
   CASVAULT_LAB_DISK_SERVICE_MAIN: z.string().default(diskServiceMain),
   CASVAULT_LAB_DISK_SERVICE_PORT: z.coerce.number().int().min(1).max(65535).default(8192),
-  CASVAULT_LAB_DISK_SERVICE_TOKEN: z.string().min(8).optional(),
+  CASVAULT_LAB_DISK_SERVICE_TOKEN: z.string().min(32, 'must have at least 32 characters').optional(),
   CASVAULT_LAB_UID: z.coerce.number().int().min(1).default(65534),
   CASVAULT_LAB_GID: z.coerce.number().int().min(1).default(65534),
   CASVAULT_LAB_GUEST_CACHE: z.string().startsWith('/').default('/var/tmp/cas-lab-guest'),
@@ -65,7 +63,11 @@ export interface LabConfig {
   /** Null: made at the first start and kept. */
   readonly password: string | null;
   readonly release: Release;
-  readonly diskService: { readonly main: string; readonly port: number; readonly token: string | null } | null;
+  readonly diskService: {
+    readonly main: string;
+    readonly port: number;
+    readonly token: string | null;
+  } | null;
   /** Who the hosts' daemons run as when the lab is started by root: root's libvirt is always the system's. */
   readonly runAs: { readonly uid: number; readonly gid: number };
   readonly guestCache: string;

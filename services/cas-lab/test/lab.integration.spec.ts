@@ -34,7 +34,9 @@ async function processesOf(lab: Lab): Promise<string[]> {
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
     const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
     const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
-    const isOurs = lab.hosts.some((host) => line.includes(host.root) || environment.includes(`HOME=${host.root}`));
+    const isOurs = lab.hosts.some(
+      (host) => line.includes(host.root) || environment.includes(`HOME=${host.root}`),
+    );
     if (isOurs && Number(pid) !== process.pid) found.push(line.replaceAll('\0', ' ').slice(0, 120));
   }
   return found;
@@ -126,8 +128,12 @@ describe('the lab', () => {
       };
       expect(storagePool.map((pool) => pool.name)).toEqual(['defaultpool', 'isopool']);
       expect(storagePool[0]?.totalSize).toBeGreaterThan(storagePool[0]?.freeSize ?? 0);
-      expect(await cas.json('/host/id/2/vswitch')).toMatchObject({ vSwitch: { name: 'vswitch0', hostId: 2 } });
-      expect(await cas.json('/profile')).toMatchObject({ portProfile: [{ id: 1, name: 'Default' }, { id: 2 }] });
+      expect(await cas.json('/host/id/2/vswitch')).toMatchObject({
+        vSwitch: { name: 'vswitch0', hostId: 2 },
+      });
+      expect(await cas.json('/profile')).toMatchObject({
+        portProfile: [{ id: 1, name: 'Default' }, { id: 2 }],
+      });
       const { domain } = (await cas.json('/vm/vmList?offset=0&limit=100')) as {
         domain: { name: string; status: number; vmStatus: string }[];
       };
@@ -148,7 +154,12 @@ describe('the lab', () => {
       const flat = (await cas.json(`/vm/${String(id)}`)) as { storage: Record<string, unknown>[] };
       expect(flat.storage[0]).toMatchObject({ device: 'vda', diskDevice: 'disk', format: 'Read-Write' });
       const detail = (await cas.json(`/vm/detail/${String(id)}`)) as { storage: Record<string, unknown>[] };
-      expect(detail.storage[0]).toMatchObject({ device: 'disk', deviceName: 'vda', format: 'qcow2', size: 128 });
+      expect(detail.storage[0]).toMatchObject({
+        device: 'disk',
+        deviceName: 'vda',
+        format: 'qcow2',
+        size: 128,
+      });
     });
 
     it('refuses with 409, a number, and words in GBK', async () => {
@@ -170,7 +181,10 @@ describe('the lab', () => {
       await lab.admin.configure({ latencyMs: 0 });
       await lab.admin.failAsBusy(1);
       const failed = await cas.task('/vm/start/102', { method: 'PUT', body: {} });
-      expect(failed).toMatchObject({ result: '1', failMsg: expect.stringContaining('正在处理其它事务') as string });
+      expect(failed).toMatchObject({
+        result: '1',
+        failMsg: expect.stringContaining('正在处理其它事务') as string,
+      });
       await lab.admin.listen(false);
       await expect(cas.call('/host')).rejects.toThrow('ECONNREFUSED');
       await lab.admin.listen(true);
@@ -228,7 +242,9 @@ describe('the lab', () => {
       expect(await act('stop')).toMatchObject({ result: '0' });
       expect(await state()).toBe('shutOff');
       await act('start');
-      expect(await cas.task(`/vm/deleteVm?id=${id}&type=1`, { method: 'DELETE' })).toMatchObject({ result: '1' });
+      expect(await cas.task(`/vm/deleteVm?id=${id}&type=1`, { method: 'DELETE' })).toMatchObject({
+        result: '1',
+      });
       await act('powerOff');
       expect(await state()).toBe('shutOff');
     });
@@ -247,7 +263,9 @@ describe('the lab', () => {
       const path = join(lab.hosts[1]?.vms ?? '', 'defaultpool/extra');
       const storage = { device: 'disk', path, format: 'qcow2', targetBus: 'virtio' };
       await cas.task('/vm/addDevice', { method: 'PUT', body: { id, storage } });
-      expect(await cas.json(`/vm/detail/${id}`)).toMatchObject({ storage: [{}, { deviceName: 'vdb', path }, {}] });
+      expect(await cas.json(`/vm/detail/${id}`)).toMatchObject({
+        storage: [{}, { deviceName: 'vdb', path }, {}],
+      });
       const remove = () => cas.call('/storage/volume/delete/2/defaultpool/extra', { method: 'DELETE' });
       expect((await remove()).status).toBe(409);
       await cas.task('/vm/delDevice', { method: 'PUT', body: { id, storage: { deviceName: 'vdb' } } });
@@ -262,7 +280,9 @@ describe('the lab', () => {
     });
 
     it('are deleted with their disks', async () => {
-      expect(await cas.task(`/vm/deleteVm?id=${id}&type=1`, { method: 'DELETE' })).toMatchObject({ result: '0' });
+      expect(await cas.task(`/vm/deleteVm?id=${id}&type=1`, { method: 'DELETE' })).toMatchObject({
+        result: '0',
+      });
       expect((await cas.call(`/vm/${id}`)).status).toBe(409);
       expect(await lab.admin.leftovers(2)).toEqual(emptyLeftovers);
     });
@@ -278,7 +298,10 @@ describe('the lab', () => {
     await lab.admin.workload(id);
     const body = { vmId: id, name: 's1', snapshotTitle: '第一个', desc: '' };
     expect(await cas.task('/vm/snapshot', { method: 'POST', body })).toMatchObject({ result: '0' });
-    await cas.task('/vm/snapshot', { method: 'POST', body: { ...body, name: 's2', snapshotTitle: '第二个' } });
+    await cas.task('/vm/snapshot', {
+      method: 'POST',
+      body: { ...body, name: 's2', snapshotTitle: '第二个' },
+    });
     expect(await cas.json(`/vm/snapshot/${String(id)}`)).toMatchObject({
       snapshot: { name: 's1', snapshotTitle: '第一个', isCurr: 0, snapshots: { name: 's2', isCurr: 1 } },
     });
@@ -297,13 +320,15 @@ describe('the lab', () => {
       const host = lab.hosts[0];
       const openingId = randomUUID();
       const url = `http://${host?.address ?? ''}:${String(lab.diskService?.port)}/v1/openings/${openingId}`;
-      const headers = {
-        authorization: `Bearer ${lab.diskService?.token ?? ''}`,
-        'content-type': 'application/json',
-      };
+      const headers = { authorization: `Bearer ${lab.diskService?.token ?? ''}` };
       const disks = vm.disks.map(({ target, path }) => ({ target, path }));
       const body = { kind: 'capture', vm: { uuid: vm.uuid, name: vm.name }, disks, leaseSeconds: 60 };
-      const reply = await fetch(url, { method: 'PUT', headers, body: JSON.stringify(body) });
+      const reply = await fetch(url, {
+        method: 'PUT',
+        headers: { ...headers, 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      });
+      expect(reply.status).toBe(201);
       const opening = (await reply.json()) as { disks: { host: string; port: number; exportName: string }[] };
       const files = [join(dir.path, 'a.raw'), join(dir.path, 'b.raw')];
       for (const [index, disk] of opening.disks.entries()) {
@@ -311,7 +336,7 @@ describe('the lab', () => {
         await run('qemu-img', ['convert', '-O', 'raw', source, files[index] ?? '']);
         await sleep(300);
       }
-      await fetch(url, { method: 'DELETE', headers });
+      expect((await fetch(url, { method: 'DELETE', headers })).status).toBe(204);
       return await inspectWitnessFiles(files[0] ?? '', files[1] ?? '');
     };
 

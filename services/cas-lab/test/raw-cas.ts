@@ -38,17 +38,20 @@ export class RawCas {
         ...(authorization === undefined ? {} : { authorization }),
         ...(cookie === undefined ? {} : { cookie }),
       };
-      const sent = request({ host: this.address, port: this.port, method, path, headers, agent: false }, (reply) => {
-        const parts: Buffer[] = [];
-        reply.on('data', (part: Buffer) => parts.push(part));
-        reply.on('end', () =>
-          resolve({
-            status: reply.statusCode ?? 0,
-            headers: reply.headers,
-            text: Buffer.concat(parts).toString(),
-          }),
-        );
-      });
+      const sent = request(
+        { host: this.address, port: this.port, method, path, headers, agent: false },
+        (reply) => {
+          const parts: Buffer[] = [];
+          reply.on('data', (part: Buffer) => parts.push(part));
+          reply.on('end', () =>
+            resolve({
+              status: reply.statusCode ?? 0,
+              headers: reply.headers,
+              text: Buffer.concat(parts).toString(),
+            }),
+          );
+        },
+      );
       sent.on('error', reject);
       sent.end(text);
     });

@@ -70,7 +70,8 @@ function addSwitches(server: FastifyInstance, platform: Platform, cvm: CvmListen
       .parse(request.body);
     const { storagePools } = platform.state;
     const pool = storagePools.find((one) => one.hostId === wanted.hostId && one.name === wanted.name);
-    if (!pool) throw new Fault('NOT_FOUND', `no storage pool ${wanted.name} on host ${String(wanted.hostId)}`);
+    if (!pool)
+      throw new Fault('NOT_FOUND', `no storage pool ${wanted.name} on host ${String(wanted.hostId)}`);
     pool.quotaBytes = wanted.quotaBytes;
     await platform.file.save();
     return pool;

@@ -30,7 +30,8 @@ export async function findLeftovers(host: LabHost, machines: Machines): Promise<
   const used = new Set<string>();
   for (const vm of own) {
     if ((await host.libvirt.backup(vm.uuid)) !== null) found.jobs.push(vm.name);
-    for (const name of await host.libvirt.checkpointNames(vm.uuid)) found.checkpoints.push(`${vm.name}/${name}`);
+    for (const name of await host.libvirt.checkpointNames(vm.uuid))
+      found.checkpoints.push(`${vm.name}/${name}`);
     const isOff = (await machines.powerState(vm)) === 'shutOff';
     for (const disk of (await machines.facts(vm)).disks) {
       used.add(disk.path);

@@ -117,12 +117,7 @@ const wantsXml = (request: FastifyRequest): boolean => {
   return accept.includes('xml') && !accept.includes('json');
 };
 
-function send(
-  settings: Settings,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  given: Answer,
-): FastifyReply {
+function send(settings: Settings, request: FastifyRequest, reply: FastifyReply, given: Answer): FastifyReply {
   if ('status' in given) return reply.code(given.status).send();
   if (request.method === 'GET' && settings.wrongShape) return sendWrong(settings.wrongShape, reply);
   return wantsXml(request)

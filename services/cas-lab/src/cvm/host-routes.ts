@@ -51,7 +51,14 @@ async function hostDetail(platform: Platform, host: LabHost): Promise<Fields> {
     memorySize: Math.floor(totalmem() / MiB),
     diskSize: Math.floor(totalBytes / MiB),
     status: (await isNormal(host)) ? 1 : 0,
-    pNIC: [{ name: 'eth0', macAddr: `0c:da:41:ff:00:${String(host.id).padStart(2, '0')}`, status: 1, description: '' }],
+    pNIC: [
+      {
+        name: 'eth0',
+        macAddr: `0c:da:41:ff:00:${String(host.id).padStart(2, '0')}`,
+        status: 1,
+        description: '',
+      },
+    ],
   };
 }
 
@@ -103,9 +110,7 @@ const hostMonitor = async (host: LabHost): Promise<Fields> => {
 /** Host pools, clusters and hosts. */
 export const hostRoutes: Route[] = [
   get('/hostpool/all', () =>
-    list('hostPool', [
-      { ...hostPool, childNum: 1, operatorGroupId: 1, operatorGroupCode: 'ROOT' },
-    ]),
+    list('hostPool', [{ ...hostPool, childNum: 1, operatorGroupId: 1, operatorGroupCode: 'ROOT' }]),
   ),
   get('/hostpool/:id/allChildNode', ({ params, platform }) => {
     if (idOf(params['id']) !== hostPool.id) {

@@ -68,7 +68,8 @@ export const networkRoutes: Route[] = [
   ),
   post('/vswitch', async ({ body, platform }) => {
     const name = asText(body['name']) ?? '';
-    if (!/^[A-Za-z0-9_-]{1,15}$/.test(name)) throw new CasError(casErrorCodes.unknown, '虚拟交换机名称不合法。');
+    if (!/^[A-Za-z0-9_-]{1,15}$/.test(name))
+      throw new CasError(casErrorCodes.unknown, '虚拟交换机名称不合法。');
     platform.state.switches.push({
       id: platform.file.nextId(),
       hostId: hostById(platform, asText(body['hostId'])).id,

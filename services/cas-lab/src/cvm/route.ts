@@ -13,9 +13,7 @@ export interface CasCall {
 
 /** A document with its root element, or nothing (204), or a status of its own. */
 export type Answer =
-  | { readonly root: string; readonly fields: Fields }
-  | { readonly status: 204 }
-  | { readonly status: 404 };
+  { readonly root: string; readonly fields: Fields } | { readonly status: 204 } | { readonly status: 404 };
 
 export interface Route {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
@@ -40,8 +38,7 @@ export const list = (key: string, rows: readonly Fields[]): Answer => ({
 export const task = (fields: Fields): Answer => ({ root: 'taskMsg', fields });
 export const done: Answer = { status: 204 };
 /** Some calls say in the body whether they went well, at status 200. */
-export const verdict = (errorCode: number, message: string): Answer =>
-  one('result', { errorCode, message });
+export const verdict = (errorCode: number, message: string): Answer => one('result', { errorCode, message });
 
 /** `offset` counts rows; the page's size is `limit`, or `pageSize` for volumes. Without them: everything. */
 export function page<T>(rows: readonly T[], query: Readonly<Record<string, string>>): T[] {

@@ -111,7 +111,8 @@ export async function addVolume(
   pool: StoragePoolRecord,
   volume: { name: string; sizeMiB: number; format: ImageFormat },
 ): Promise<string> {
-  if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/.test(volume.name)) throw refuse(`存储卷名称 ${volume.name} 不合法。`);
+  if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/.test(volume.name))
+    throw refuse(`存储卷名称 ${volume.name} 不合法。`);
   if (!(volume.sizeMiB > 0)) throw refuse('存储卷容量不合法。');
   if (!pool.active) throw refuse(`存储池 ${pool.name} 未启动。`);
   const { free } = await capacityOf(platform, pool);

@@ -1,6 +1,12 @@
 import { stat } from 'node:fs/promises';
 import { imageInfo, type ImageFormat } from '../host/disk-images.js';
-import { cacheTypes, diskBuses, type CacheType, type DiskBus, type DomainDiskSpec } from '../host/domain-xml.js';
+import {
+  cacheTypes,
+  diskBuses,
+  type CacheType,
+  type DiskBus,
+  type DomainDiskSpec,
+} from '../host/domain-xml.js';
 import { freeTarget, type MachineSpec } from '../platform/machines.js';
 import { CasError, casErrorCodes } from '../rest/cas-error.js';
 import { asList, asNumber, asText, type RequestBody } from '../rest/request-body.js';
@@ -105,10 +111,12 @@ export async function makeDisk(
   return { target, path, format: wanted, bus, cache };
 }
 
-const formatText = (row: RequestBody): string | undefined => asText(row['driveType']) ?? asText(row['format']);
+const formatText = (row: RequestBody): string | undefined =>
+  asText(row['driveType']) ?? asText(row['format']);
 
 async function takeFile(platform: Platform, hostId: number, path: string, format: string | undefined) {
-  if (!poolOf(platform, hostId, path) || path.includes('/../')) throw refuse(`文件 ${path} 不在任何存储池中。`);
+  if (!poolOf(platform, hostId, path) || path.includes('/../'))
+    throw refuse(`文件 ${path} 不在任何存储池中。`);
   const info = await imageInfo(path).catch(() => null);
   if (info === null) throw refuse(`文件 ${path} 不存在。`);
   for (const vm of platform.machines.all.filter((one) => one.hostId === hostId)) {

@@ -66,7 +66,8 @@ function addVm({ body, platform }: CasCall) {
         return { targetId: (await platform.machines.create({ ...machine.spec, disks })).id };
       } catch (error) {
         for (const [index, disk] of disks.entries()) {
-          if (asText(machine.storage[index]?.['storeFile']) === undefined) await rm(disk.path, { force: true });
+          if (asText(machine.storage[index]?.['storeFile']) === undefined)
+            await rm(disk.path, { force: true });
         }
         throw error;
       }
@@ -199,9 +200,7 @@ export const vmRoutes: Route[] = [
   get('/vm/:id', async (call) => one('domain', await vmFlat(call.platform, vmById(call)))),
   get('/vm/uuid/:uuid', async (call) => one('domain', await vmFlat(call.platform, vmByUuid(call)))),
   get('/vm/detail/:id', async (call) => one('domain', await vmDetail(call.platform, vmById(call)))),
-  get('/vm/detail/uuid/:uuid', async (call) =>
-    one('domain', await vmDetail(call.platform, vmByUuid(call))),
-  ),
+  get('/vm/detail/uuid/:uuid', async (call) => one('domain', await vmDetail(call.platform, vmByUuid(call)))),
   get('/vm/basicInfo/:name', async (call) => one('domain', await vmRow(call.platform, vmByName(call)))),
   get('/vm/:id/status', async (call) => one('domain', await vmRow(call.platform, vmById(call)))),
   get('/vm/:id/storage', async (call) => {

@@ -19,10 +19,7 @@ export const statusNumbers: Readonly<Record<PowerState, number>> = {
 const wholeMiB = (bytes: number): number => Math.round(bytes / MiB);
 
 /** Rows of the lists of machines. libvirt is asked twice a host, and once a machine for its description. */
-export async function vmRows(
-  platform: Platform,
-  wanted: (vm: VmRecord) => boolean,
-): Promise<Fields[]> {
+export async function vmRows(platform: Platform, wanted: (vm: VmRecord) => boolean): Promise<Fields[]> {
   const rows: Fields[] = [];
   for (const host of platform.hosts.values()) {
     const own = platform.machines.all.filter((vm) => vm.hostId === host.id && wanted(vm));

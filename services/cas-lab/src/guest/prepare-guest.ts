@@ -68,7 +68,14 @@ async function sourceKey(): Promise<string> {
 /** Packages of kernel and modules behind the distribution's name for the newest one, with the name itself. */
 async function kernelPackageNames(signal?: AbortSignal): Promise<string[]> {
   for (const name of kernelPackages) {
-    const args = ['depends', '--recurse', '--no-recommends', '--no-suggests', '--no-conflicts', '--no-breaks'];
+    const args = [
+      'depends',
+      '--recurse',
+      '--no-recommends',
+      '--no-suggests',
+      '--no-conflicts',
+      '--no-breaks',
+    ];
     const listed = await runCommand(
       'apt-cache',
       [...args, '--no-replaces', '--no-enhances', '--no-pre-depends', name],

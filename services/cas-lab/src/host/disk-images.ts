@@ -19,7 +19,9 @@ const imageInfoSchema = z.object({
   snapshots: z.array(z.object({ name: z.string() })).default([]),
   'format-specific': z
     .object({
-      data: z.object({ bitmaps: z.array(z.object({ name: z.string() })).default([]) }).default({ bitmaps: [] }),
+      data: z
+        .object({ bitmaps: z.array(z.object({ name: z.string() })).default([]) })
+        .default({ bitmaps: [] }),
     })
     .default({ data: { bitmaps: [] } }),
 });
@@ -100,7 +102,7 @@ async function fill(file: FileHandle, sizeBytes: number, dataBytes: number, seed
   const random = xorshift(seed);
   const stretch = Math.max(1, Math.floor(sizeBytes / dataBytes));
   let written = 0;
-  for (let at = 0; at < sizeBytes && written < dataBytes; ) {
+  for (let at = 0; at < sizeBytes && written < dataBytes;) {
     const extent = (1 + (random() % 16)) * MiB;
     for (let used = 0; used < extent && at < sizeBytes && written < dataBytes; used += MiB) {
       const length = Math.min(MiB, sizeBytes - at, dataBytes - written);

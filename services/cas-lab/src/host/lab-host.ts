@@ -82,7 +82,7 @@ export class LabHost {
     await this.#untilLibvirtAnswers(30_000);
     if (this.#options.diskService) {
       this.#diskService = await this.#diskServiceDaemon(this.#options.diskService);
-      await this.#diskService.start();
+      await this.startDiskService();
     }
   }
 
@@ -111,8 +111,22 @@ export class LabHost {
     await this.#diskService?.kill(comeBack);
   }
 
+  /** Starts it if it is down, and waits until it answers. Throws DEPENDENCY_UNAVAILABLE with the path of its log. */
   async startDiskService(): Promise<void> {
     await this.#diskService?.start();
+    const url = `http://${this.address}:${String(this.diskServicePort)}/v1/health`;
+    for (let waited = 0; this.#diskService; waited += 100) {
+      const answers = await fetch(url, { signal: AbortSignal.timeout(2_000) }).then(
+        (reply) => reply.ok,
+        () => false,
+      );
+      if (answers) return;
+      if (waited >= 20_000) {
+        const log = join(this.folders.root, 'disk-service.log');
+        throw new Fault('DEPENDENCY_UNAVAILABLE', `the disk service at ${url} does not answer; see ${log}`);
+      }
+      await sleep(100);
+    }
   }
 
   get diskService(): { port: number; running: boolean; restarts: number } | null {
@@ -135,9 +149,13 @@ export class LabHost {
       } catch (cause) {
         if (waited >= timeoutMs) {
           const log = join(this.folders.root, 'libvirtd.log');
-          throw new Fault('DEPENDENCY_UNAVAILABLE', `libvirt of host ${this.name} does not answer; see ${log}`, {
-            cause,
-          });
+          throw new Fault(
+            'DEPENDENCY_UNAVAILABLE',
+            `libvirt of host ${this.name} does not answer; see ${log}`,
+            {
+              cause,
+            },
+          );
         }
         await sleep(100);
       }

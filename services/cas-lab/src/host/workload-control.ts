@@ -87,7 +87,10 @@ export class WorkloadControl {
       if (latest && done(latest)) return latest;
       await sleep(50);
     }
-    throw new Fault('DEADLINE_EXCEEDED', `the guest did not answer on ${this.#path} in ${String(timeoutMs)} ms`);
+    throw new Fault(
+      'DEADLINE_EXCEEDED',
+      `the guest did not answer on ${this.#path} in ${String(timeoutMs)} ms`,
+    );
   }
 
   #open(): void {

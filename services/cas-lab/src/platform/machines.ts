@@ -64,12 +64,7 @@ export class Machines {
   readonly #clock: () => Date;
   readonly #controls = new Map<number, WorkloadControl>();
 
-  constructor(
-    hosts: ReadonlyMap<number, LabHost>,
-    file: StateFile,
-    guest: GuestImage,
-    clock: () => Date,
-  ) {
+  constructor(hosts: ReadonlyMap<number, LabHost>, file: StateFile, guest: GuestImage, clock: () => Date) {
     this.#hosts = hosts;
     this.#file = file;
     this.#guest = guest;
@@ -172,9 +167,7 @@ export class Machines {
       createdAt: this.#clock().toISOString(),
       osVersion: spec.osVersion,
       system: spec.system,
-      ports: Object.fromEntries(
-        nics.map(({ mac, switchId, profileId }) => [mac, { switchId, profileId }]),
-      ),
+      ports: Object.fromEntries(nics.map(({ mac, switchId, profileId }) => [mac, { switchId, profileId }])),
       snapshots: [],
     };
     await host.libvirt.define(

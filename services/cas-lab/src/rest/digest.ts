@@ -66,8 +66,7 @@ export function isRightAnswer(
   if (answer.realm !== realm || answer.uri !== request.url) return false;
   const secret = md5(`${answer.username}:${realm}:${password}`);
   const what = md5(`${request.method}:${answer.uri}`);
-  const between =
-    answer.qop === undefined ? [] : [answer.nc ?? '', answer.cnonce ?? '', answer.qop];
+  const between = answer.qop === undefined ? [] : [answer.nc ?? '', answer.cnonce ?? '', answer.qop];
   const wanted = Buffer.from(md5([secret, answer.nonce, ...between, what].join(':')));
   const given = Buffer.from(answer.response);
   return given.length === wanted.length && timingSafeEqual(given, wanted);

@@ -13,7 +13,19 @@ export async function makeTlsFiles(
   const key = join(dir, 'cvm.key');
   const cert = join(dir, 'cvm.crt');
   const names = ['-subj', '/CN=cas-lab', '-addext', `subjectAltName=IP:${address}`];
-  const make = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '3650', '-keyout', key, '-out', cert];
+  const make = [
+    'req',
+    '-x509',
+    '-newkey',
+    'rsa:2048',
+    '-nodes',
+    '-days',
+    '3650',
+    '-keyout',
+    key,
+    '-out',
+    cert,
+  ];
   try {
     await readFile(cert).catch(() => runCommand('openssl', [...make, ...names]));
     return { key: await readFile(key), cert: await readFile(cert) };
