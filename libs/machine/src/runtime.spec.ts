@@ -286,8 +286,8 @@ describe('crashes between any two steps', () => {
           const mortal = new Proxy(faulty, {
             get: (target, name): unknown => {
               const method = Reflect.get(target, name) as (...args: unknown[]) => Promise<unknown>;
-              return (...args: unknown[]) =>
-                dead ? new Promise<never>(() => undefined) : method.apply(target, args);
+              return (...args: unknown[]): Promise<unknown> =>
+                dead ? new Promise(() => undefined) : Promise.resolve(method.apply(target, args));
             },
           });
           return { runtime: make(mortal), die: () => (dead = true) };

@@ -52,13 +52,18 @@ export class DurableConsumer {
   /** Takes nothing new, waits up to `graceMs` for handlers, then aborts them; their messages come again. */
   async drain(graceMs: number): Promise<void> {
     this.#stopping.abort();
-    await this.#loop;
-    const idle = this.#limiter.whenIdle();
+    const idle = this.#idle();
     const timer = new AbortController();
     await Promise.race([idle, sleep(graceMs, undefined, { signal: timer.signal }).catch(() => undefined)]);
     timer.abort();
     this.#abandon.abort();
     await idle;
+  }
+
+  /** The loop may itself be waiting for a handler. */
+  async #idle(): Promise<void> {
+    await this.#loop;
+    await this.#limiter.whenIdle();
   }
 
   async #run(): Promise<void> {

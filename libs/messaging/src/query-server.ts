@@ -39,7 +39,7 @@ export class QueryServer {
   }
 
   async drain(graceMs: number): Promise<void> {
-    for (const subscription of this.#subscriptions) await subscription.drain();
+    for (const subscription of this.#subscriptions) if (!subscription.isClosed()) await subscription.drain();
     const idle = this.#limiter.whenIdle();
     const timer = new AbortController();
     await Promise.race([idle, sleep(graceMs, undefined, { signal: timer.signal }).catch(() => undefined)]);

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort, tempDir } from './place.js';
@@ -12,6 +13,8 @@ export interface NatsServer extends AsyncDisposable {
   kill(): Promise<void>;
   /** Starts it again on the same port with the same data. */
   start(): Promise<void>;
+  /** Kills it and takes its data away. */
+  lose(): Promise<void>;
 }
 
 const root = fileURLToPath(new URL('../../../../', import.meta.url));
@@ -24,11 +27,15 @@ export const natsServerPath = (): string => {
 };
 
 /** A real nats-server with JetStream on loopback; data in `dir`, or in a fresh directory that goes with it. */
-export const startNats = async (options: { dir?: string } = {}): Promise<NatsServer> => {
+export const startNats = async (
+  options: { dir?: string; auth?: { user: string; password: string } } = {},
+): Promise<NatsServer> => {
   const temp = options.dir === undefined ? await tempDir('nats') : null;
   const dir = options.dir ?? temp?.path ?? '';
   const port = await freePort();
+  const { auth } = options;
   const args = ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', dir];
+  if (auth) args.push('--user', auth.user, '--pass', auth.password);
   let server: RunningProcess;
   const start = async () => {
     server = new RunningProcess(natsServerPath(), args);
@@ -36,10 +43,14 @@ export const startNats = async (options: { dir?: string } = {}): Promise<NatsSer
   };
   await start();
   return {
-    url: `nats://127.0.0.1:${port}`,
+    url: `nats://${auth ? `${encodeURIComponent(auth.user)}:${encodeURIComponent(auth.password)}@` : ''}127.0.0.1:${port}`,
     start,
     stop: async () => void (await server.stop()),
     kill: () => server.kill9(),
+    lose: async () => {
+      await server.kill9();
+      await rm(join(dir, 'jetstream'), { recursive: true, force: true });
+    },
     [Symbol.asyncDispose]: async () => {
       await server.stop(2_000);
       await temp?.remove();

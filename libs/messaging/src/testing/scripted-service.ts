@@ -7,16 +7,16 @@ import { OnCommand, OnEvent, OnQuery } from '../handlers.js';
 import { MessagingClient } from '../messaging-client.js';
 import { NatsTransport } from '../nats-transport.js';
 
-type Handle<P extends z.ZodType, R = void> = (payload: z.output<P>) => Promise<R> | R;
+type Handle<P, R = void> = (payload: P) => Promise<R> | R;
 
 /** Says what a played service does with each contract. */
 export interface Script {
-  query<Req extends z.ZodType, Rep extends z.ZodType>(
+  readonly query: <Req extends z.ZodType, Rep extends z.ZodType>(
     contract: Query<Req, Rep>,
-    answer: Handle<Req, z.input<Rep>>,
-  ): void;
-  command<P extends z.ZodType>(contract: Command<P>, handle: Handle<P>): void;
-  event<P extends z.ZodType>(contract: Event<P>, handle: Handle<P>): void;
+    answer: Handle<z.output<NoInfer<Req>>, z.input<NoInfer<Rep>>>,
+  ) => void;
+  readonly command: <P extends z.ZodType>(contract: Command<P>, handle: Handle<z.output<NoInfer<P>>>) => void;
+  readonly event: <P extends z.ZodType>(contract: Event<P>, handle: Handle<z.output<NoInfer<P>>>) => void;
 }
 
 type AnyHandle = (payload: never) => unknown;
