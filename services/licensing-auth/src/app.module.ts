@@ -1,0 +1,38 @@
+import { writeFile } from 'node:fs/promises';
+import { Fault } from '@casvault/contracts';
+import { type Host } from '@casvault/service-host';
+import { type DynamicModule } from '@nestjs/common';
+import { AccessHandlers, CLOCK } from './access.handlers.js';
+import { Access } from './access.js';
+import { type LicensingAuthConfig } from './config.js';
+import { TokenStore } from './token-store.js';
+import { UserStore } from './user-store.js';
+
+class LicensingAuthModule {}
+
+/** Tells the first administrator's password once: in the file that the configuration names, or on standard output. */
+const announcer = (file: string | undefined) => async (userName: string, password: string) => {
+  if (file === undefined)
+    process.stdout.write(`\nFirst administrator: ${userName}   password: ${password}\n\n`);
+  else await writeFile(file, `${password}\n`, { mode: 0o600, flush: true });
+};
+
+/** The only wiring of the service. */
+export const licensingAuthModule = async (host: Host<LicensingAuthConfig>): Promise<DynamicModule> => {
+  const { database, clock, logger, sealer, config } = host;
+  if (!database) throw new Fault('BUG', 'licensing-auth runs with a database');
+  const users = new UserStore(database);
+  const tokens = new TokenStore(database);
+  const sessionMs = config.CASVAULT_SESSION_MINUTES * 60_000;
+  const access = new Access({ users, tokens, sealer, clock, logger, sessionMs });
+  await access.bootstrap(announcer(config.CASVAULT_BOOTSTRAP_PASSWORD_FILE));
+  return {
+    module: LicensingAuthModule,
+    controllers: [AccessHandlers],
+    providers: [
+      { provide: Access, useValue: access },
+      { provide: TokenStore, useValue: tokens },
+      { provide: CLOCK, useValue: clock },
+    ],
+  };
+};

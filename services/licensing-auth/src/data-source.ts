@@ -1,0 +1,5 @@
+import { migrations } from './migrations.js';
+import { apiTokenTable, sessionTable } from './token.table.js';
+import { userTable } from './user.table.js';
+
+export const licensingAuthDatabase = { tables: [userTable, sessionTable, apiTokenTable], migrations };
