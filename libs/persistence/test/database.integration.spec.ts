@@ -1,0 +1,189 @@
+import { randomBytes } from 'node:crypto';
+import { defineEvent } from '@casvault/contracts';
+import { startPostgres, testClock, TestLogger, until, type PostgresServer } from '@casvault/testkit';
+import pg from 'pg';
+import { type DataSource } from 'typeorm';
+import { z } from 'zod';
+import {
+  firstTime,
+  inTransaction,
+  isUniqueViolation,
+  openDatabase,
+  OutboxRelay,
+  provisionSchema,
+  publishWith,
+  type Migration,
+  type OutgoingMessage,
+} from '../src/index.js';
+
+const happened = defineEvent('inventory', 'happened', 1, { payload: z.object({ n: z.number() }) });
+const table: Migration = {
+  name: '0001-thing',
+  sql: 'CREATE TABLE thing (id int PRIMARY KEY, n int NOT NULL DEFAULT 0)',
+};
+
+describe('a schema of its own', () => {
+  let server: PostgresServer;
+  const rolePrefix = `t${randomBytes(4).toString('hex')}`;
+  const sources: DataSource[] = [];
+  const logger = new TestLogger();
+  const url = (service: string, password?: string) =>
+    provisionSchema(server.adminUrl, service, { rolePrefix, ...(password ? { password } : {}) });
+  const open = async (service: string, databaseUrl: string, migrations: Migration[] = []) => {
+    const source = await openDatabase({
+      url: databaseUrl,
+      schema: service.replaceAll('-', '_'),
+      tables: [],
+      migrations,
+      logger,
+    });
+    sources.push(source);
+    return source;
+  };
+
+  beforeAll(async () => {
+    server = await startPostgres();
+  });
+  afterEach(async () => {
+    for (const source of sources.splice(0)) await source.destroy();
+  });
+  afterAll(() => server[Symbol.asyncDispose]());
+
+  it('is provisioned again without loss, and keeps a given password', async () => {
+    const first = await url('again', 'kept-password');
+    await (await open('again', first, [table])).query('INSERT INTO thing VALUES (1)');
+    const second = await url('again', 'kept-password');
+    expect(second).toBe(first);
+    expect(await (await open('again', second, [table])).query('SELECT id FROM thing')).toEqual([{ id: 1 }]);
+  });
+
+  it('is closed to every other service', async () => {
+    const one = await open('one', await url('one'), [table]);
+    const two = await open('two-services', await url('two-services'));
+    await one.query('INSERT INTO thing VALUES (1)');
+    await expect(two.query('SELECT * FROM one.thing')).rejects.toThrow(/permission denied/);
+    await expect(two.query('CREATE TABLE one.mine (id int)')).rejects.toThrow(/permission denied/);
+    await expect(two.query('CREATE TABLE public.mine (id int)')).rejects.toThrow(/permission denied/);
+    await expect(two.query('CREATE SCHEMA mine')).rejects.toThrow(/permission denied/);
+    await expect(two.query('CREATE ROLE mine')).rejects.toThrow(/permission denied/);
+  });
+
+  it('is migrated once by replicas that start together', async () => {
+    const databaseUrl = await url('together');
+    const opened = await Promise.all([1, 2, 3, 4].flatMap(() => [open('together', databaseUrl, [table])]));
+    const rows: unknown = await opened[0]?.query('SELECT name FROM migration ORDER BY name');
+    expect(rows).toEqual([{ name: '0000-01-machine' }, { name: '0000-02-messages' }, { name: '0001-thing' }]);
+  });
+
+  it('refuses an older build, and a migration that was edited', async () => {
+    const databaseUrl = await url('newer');
+    await open('newer', databaseUrl, [table]);
+    await expect(open('newer', databaseUrl, [])).rejects.toMatchObject({
+      code: 'CONFLICT',
+      message: expect.stringContaining('0001-thing') as string,
+    });
+    const edited = { ...table, sql: `${table.sql}; SELECT 1` };
+    await expect(open('newer', databaseUrl, [edited])).rejects.toMatchObject({ code: 'CONFLICT' });
+  });
+
+  it('stays as it was when a migration fails', async () => {
+    const databaseUrl = await url('broken');
+    const broken = { name: '0002-broken', sql: 'CREATE TABLE half (id int); SELECT no_such_function()' };
+    await expect(open('broken', databaseUrl, [table, broken])).rejects.toThrow(/no_such_function/);
+    const source = await open('broken', databaseUrl, [table]);
+    expect(await source.query("SELECT to_regclass('half') AS half")).toEqual([{ half: null }]);
+  });
+
+  it('refuses a wrong password at once', async () => {
+    const wrong = new URL(await url('secret'));
+    if (server.own) {
+      // The embedded server trusts loopback: a role that doesn't exist is refused in the same way.
+      wrong.username = 'nobody_at_all';
+    }
+    wrong.password = 'wrong';
+    await expect(open('secret', wrong.href)).rejects.toThrow(/does not exist|password/);
+  });
+
+  it('runs a transaction again after a deadlock', async () => {
+    const source = await open('deadlock', await url('deadlock'), [table]);
+    await source.query('INSERT INTO thing VALUES (1), (2)');
+    let tries = 0;
+    const cross = (first: number, second: number) =>
+      inTransaction(source, async (tx) => {
+        tries += 1;
+        await tx.query('UPDATE thing SET n = n + 1 WHERE id = $1', [first]);
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        await tx.query('UPDATE thing SET n = n + 1 WHERE id = $1', [second]);
+      });
+    await Promise.all([cross(1, 2), cross(2, 1)]);
+    expect(tries).toBeGreaterThan(2);
+    expect(await source.query('SELECT n FROM thing ORDER BY id')).toEqual([{ n: 2 }, { n: 2 }]);
+  });
+
+  it('tells a unique violation apart', async () => {
+    const source = await open('unique', await url('unique'), [table]);
+    const insert = () => inTransaction(source, (tx) => tx.query('INSERT INTO thing VALUES (1)'));
+    await insert();
+    const error: unknown = await insert().catch((caught: unknown) => caught);
+    expect(isUniqueViolation(error, 'thing_pkey')).toBe(true);
+    expect(isUniqueViolation(error, 'other')).toBe(false);
+  });
+
+  it('handles a message once, with its effect or not at all', async () => {
+    const source = await open('once', await url('once'), [table]);
+    const handle = (fail: boolean) =>
+      inTransaction(source, async (tx) => {
+        if (!(await firstTime(tx, 'x', 'm1'))) return false;
+        await tx.query('INSERT INTO thing VALUES (1)');
+        if (fail) throw new Error('crash');
+        return true;
+      });
+    await expect(handle(true)).rejects.toThrow('crash');
+    expect(await handle(false)).toBe(true);
+    expect(await handle(false)).toBe(false);
+  });
+
+  it('publishes what committed, in order, and nothing else, while the broker fails at times', async () => {
+    const databaseUrl = await url('outbox');
+    const [one, two] = [await open('outbox', databaseUrl), await open('outbox', databaseUrl)];
+    const put = (n: number, fail = false) =>
+      inTransaction(one, async (tx) => {
+        await publishWith(tx, happened, { n }, `m${n}`);
+        if (fail) throw new Error('rolled back');
+      });
+    for (let n = 0; n < 150; n++) await put(n);
+    await expect(put(999, true)).rejects.toThrow('rolled back');
+    await put(3);
+    const got: OutgoingMessage[] = [];
+    let calls = 0;
+    const publish = async (message: OutgoingMessage) => {
+      calls += 1;
+      if (calls === 20) throw new Error('the broker is away');
+      got.push(message);
+    };
+    const relays = [one, two].map(
+      (database) => new OutboxRelay({ database, publish, clock: testClock, logger }),
+    );
+    for (const relay of relays) relay.start();
+    await until(async () => {
+      const [row] = await one.query<{ left: string }[]>('SELECT count(*) AS left FROM outbox');
+      return row?.left === '0';
+    });
+    for (const relay of relays) await relay.drain();
+    const first = [...new Map(got.map((message) => [message.messageId, message.payload])).values()];
+    expect(first).toEqual(Array.from({ length: 150 }, (_, n) => ({ n })));
+    expect(got[0]).toMatchObject({ subject: 'evt.inventory.happened.v1', messageId: 'm0' });
+  });
+
+  it('needs no right to more than itself: the role owns nothing else', async () => {
+    await url('owner');
+    const client = new pg.Client({ connectionString: server.adminUrl });
+    await client.connect();
+    const { rows } = await client.query<{ nspname: string }>(
+      'SELECT nspname FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner WHERE r.rolname = $1',
+      [`${rolePrefix}_owner`],
+    );
+    await client.end();
+    expect(rows).toEqual([{ nspname: 'owner' }]);
+  });
+});
