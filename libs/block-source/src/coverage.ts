@@ -3,37 +3,38 @@
  * memory is 2 numbers per gap: 1 in the usual case, at most length / 2 where every other byte came alone.
  */
 export class Coverage {
-  readonly #ends: { start: number; end: number }[] = [];
+  readonly #pieces: { start: number; end: number }[] = [];
 
   /** Marks `[start, end)`; false when any of it was marked before. */
   add(start: number, end: number): boolean {
     const at = this.#firstEndingAfter(start);
-    const next = this.#ends[at];
+    const next = this.#pieces[at];
     if (next !== undefined && next.start < end) return false;
-    const previous = this.#ends[at - 1];
+    const previous = this.#pieces[at - 1];
     const joinsPrevious = previous?.end === start;
     const joinsNext = next?.start === end;
     if (joinsPrevious && joinsNext) {
       previous.end = next.end;
-      this.#ends.splice(at, 1);
+      this.#pieces.splice(at, 1);
     } else if (joinsPrevious) previous.end = end;
     else if (joinsNext) next.start = start;
-    else this.#ends.splice(at, 0, { start, end });
+    else this.#pieces.splice(at, 0, { start, end });
     return true;
   }
 
   /** Whether every byte of `[start, end)` has come. */
   covers(start: number, end: number): boolean {
-    const [only] = this.#ends;
-    return start === end || (only !== undefined && only.start <= start && only.end >= end);
+    if (start === end) return true;
+    const piece = this.#pieces[this.#firstEndingAfter(start)];
+    return piece !== undefined && piece.start <= start && piece.end >= end;
   }
 
   #firstEndingAfter(position: number): number {
     let low = 0;
-    let high = this.#ends.length;
+    let high = this.#pieces.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((this.#ends[middle]?.end ?? 0) > position) high = middle;
+      if ((this.#pieces[middle]?.end ?? 0) > position) high = middle;
       else low = middle + 1;
     }
     return low;

@@ -91,7 +91,7 @@ export class NbdClient implements DiskReader, DiskWriter {
       ready(client, (fault) => {
         client.#end(fault);
       });
-      return yield* receiveReplies(pending, terms);
+      return yield* receiveReplies(pending, terms, () => void client.close());
     });
   }
 
@@ -144,12 +144,13 @@ export class NbdClient implements DiskReader, DiskWriter {
 
   /** Says goodbye (NBD_CMD_DISC) and waits up to a second for the server to hang up. What is outstanding then is rejected. */
   async close(): Promise<void> {
+    this.#ended ??= closedHere();
     const goodbye = { command: command.disconnect, flags: 0, cookie: 0, offset: 0, length: 0 };
     await this.#link.finish(encodeRequest(goodbye));
   }
 
   /** Drops the connection at once; what is outstanding is rejected with `fault`, NBD_DISCONNECTED by default. */
-  destroy(fault: Fault = new Fault('NBD_DISCONNECTED', 'the NBD connection was closed here')): void {
+  destroy(fault: Fault = closedHere()): void {
     this.#link.end(fault);
   }
 
@@ -207,7 +208,7 @@ export class NbdClient implements DiskReader, DiskWriter {
   }
 
   #end(fault: Fault): void {
-    this.#ended = fault;
+    this.#ended ??= fault;
     const outstanding = [...this.#pending.values()];
     this.#pending.clear();
     for (const request of outstanding) request.settle(fault);
@@ -253,6 +254,8 @@ export const listNbdExports = async (endpoint: NbdEndpoint, signal?: AbortSignal
   await link.finish(encodeOption(option.abort));
   return names;
 };
+
+const closedHere = (): Fault => new Fault('NBD_DISCONNECTED', 'the NBD connection was closed here');
 
 const plain = (what: string, offset: number, length: number, settle: Settle): PendingRequest => ({
   kind: 'plain',

@@ -1,3 +1,4 @@
+import { isNativeError } from 'node:util/types';
 import { Fault, type FaultDetails } from '@casvault/contracts';
 import { errnoName } from './nbd-wire.js';
 
@@ -15,7 +16,7 @@ export const ioFault = (what: string, errno: number, offset: number, text: strin
 
 /** The transport ended. */
 export const disconnectedFault = (peer: string, cause?: unknown): Fault => {
-  const why = cause instanceof Error ? `: ${cause.message}` : '';
+  const why = isNativeError(cause) ? `: ${cause.message}` : '';
   return new Fault('NBD_DISCONNECTED', `NBD connection to ${peer} was lost${why}`, { cause });
 };
 

@@ -10,6 +10,7 @@ import {
   maxDescriptors,
   maxStringBytes,
   readOffset,
+  shutdownErrno,
   simpleReplyMagic,
   structuredReplyMagic,
 } from './nbd-wire.js';
@@ -65,10 +66,14 @@ export const pendingRead = (
 /** Longest error chunk: error, message with its length, offset. Unknown error chunks may be somewhat longer. */
 const maxErrorBytes = 4 + 2 + maxStringBytes + 8 + 64;
 
-/** Parses replies for ever; takes a request out of the table and settles it when its reply is complete. */
+/**
+ * Parses replies for ever; takes a request out of the table and settles it when its reply is complete. `shuttingDown` is
+ * called when the server says so: the client must leave then.
+ */
 export function* receiveReplies(
   pending: PendingTable,
   terms: { readonly structured: boolean; readonly contexts: ReadonlyMap<number, string> },
+  shuttingDown: () => void,
 ): Incoming<never> {
   const head = Buffer.alloc(20);
   const place = Buffer.alloc(12);
@@ -83,7 +88,7 @@ export function* receiveReplies(
     if (request === undefined) throw protocolFault('reply to a request that is not outstanding');
     if (magic === simpleReplyMagic) {
       yield* simpleReply(request, head.readUInt32BE(4), terms.structured);
-      complete(pending, cookie, request);
+      complete(pending, cookie, request, shuttingDown);
       continue;
     }
     if (!terms.structured) throw protocolFault('structured reply, which was not agreed');
@@ -91,14 +96,20 @@ export function* receiveReplies(
     const final = (head.readUInt16BE(4) & chunkFlagDone) !== 0;
     const shape = { type: head.readUInt16BE(6), length: head.readUInt32BE(16), final };
     yield* structuredChunk(request, shape, place, terms.contexts);
-    if (final) complete(pending, cookie, request);
+    if (final) complete(pending, cookie, request, shuttingDown);
   }
 }
 
-function complete(pending: PendingTable, cookie: number, request: PendingRequest): void {
+function complete(
+  pending: PendingTable,
+  cookie: number,
+  request: PendingRequest,
+  shuttingDown: () => void,
+): void {
   if (request.fault === null) checkComplete(request);
   pending.delete(cookie);
   request.settle(request.fault);
+  if (request.fault?.details['errno'] === shutdownErrno) shuttingDown();
 }
 
 function checkComplete(request: PendingRequest): void {
@@ -178,6 +189,9 @@ function* statusChunk(
   if (!contexts.has(contextId)) throw protocolFault('block status of a context that was not agreed');
   if (contextId !== request.contextId) return;
   if (request.descriptors !== null) throw protocolFault('two block status chunks of one context');
+  for (let at = 4; at < length; at += 8) {
+    if (payload.readUInt32BE(at) === 0) throw protocolFault('extent of no length');
+  }
   request.descriptors = payload.subarray(4);
 }
 

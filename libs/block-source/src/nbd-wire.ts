@@ -80,7 +80,7 @@ const errnoNames: Readonly<Record<number, string>> = {
 };
 /** A value outside the document's list counts as EINVAL there; its number is kept here for the reader. */
 export const errnoName = (errno: number): string => errnoNames[errno] ?? `EINVAL (${errno})`;
-export const shutdownErrno = 108;
+export const shutdownErrno = 'ESHUTDOWN';
 
 export interface RequestHeader {
   readonly command: Command;
