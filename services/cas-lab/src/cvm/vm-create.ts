@@ -94,7 +94,8 @@ export async function makeDisk(
   taken: readonly string[],
 ): Promise<DomainDiskSpec> {
   const bus = oneOf<DiskBus>(diskBuses, asText(row['targetBus']), 'virtio');
-  const cache = oneOf<CacheType>(cacheTypes, asText(row['cacheType']), 'directsync');
+  const wished = oneOf<CacheType>(cacheTypes, asText(row['cacheType']), 'directsync');
+  const cache = platform.machines.host(machine.hostId).cacheMode(wished);
   const wanted: ImageFormat = formatText(row) === 'raw' ? 'raw' : 'qcow2';
   const file = asText(row['storeFile']) ?? asText(row['path']);
   const target = freeTarget(bus, taken);

@@ -35,12 +35,13 @@ const modules = [
  * Throws DEPENDENCY_UNAVAILABLE when no kernel package can be had.
  */
 export async function prepareGuest(cacheDir: string, signal?: AbortSignal): Promise<GuestImage> {
-  const key = await sourceKey();
-  const ready = join(cacheDir, `guest-${key}`);
+  const ready = join(cacheDir, `guest-${await sourceKey()}`);
   const image = { kernel: join(ready, 'vmlinuz'), initrd: join(ready, 'initrd.gz') };
-  if ((await readdir(ready).catch(() => [])).length === 2) return image;
+  const isThere = async (): Promise<boolean> => (await readdir(ready).catch(() => [])).length === 2;
+  if (await isThere()) return image;
 
   await mkdir(cacheDir, { recursive: true });
+  await chmod(cacheDir, 0o755);
   const work = await mkdtemp(join(cacheDir, 'making-'));
   try {
     const tree = await unpackPackages(work, signal);
@@ -48,10 +49,12 @@ export async function prepareGuest(cacheDir: string, signal?: AbortSignal): Prom
     await mkdir(made);
     await copyFile(await findKernel(tree), join(made, 'vmlinuz'));
     await writeFile(join(made, 'initrd.gz'), await makeInitrd(tree, work, signal));
-    await chmod(join(made, 'vmlinuz'), 0o644);
+    for (const name of await readdir(made)) await chmod(join(made, name), 0o644);
     await chmod(made, 0o755);
-    await rm(ready, { recursive: true, force: true });
-    await rename(made, ready);
+    // Another lab may have made it meanwhile: both are the same.
+    await rename(made, ready).catch(async (error: unknown) => {
+      if (!(await isThere())) throw error;
+    });
   } finally {
     await rm(work, { recursive: true, force: true });
   }
@@ -65,49 +68,58 @@ async function sourceKey(): Promise<string> {
   return hash.digest('hex').slice(0, 12);
 }
 
-/** Packages of kernel and modules behind the distribution's name for the newest one, with the name itself. */
-async function kernelPackageNames(signal?: AbortSignal): Promise<string[]> {
-  for (const name of kernelPackages) {
-    const args = [
-      'depends',
-      '--recurse',
-      '--no-recommends',
-      '--no-suggests',
-      '--no-conflicts',
-      '--no-breaks',
-    ];
-    const listed = await runCommand(
-      'apt-cache',
-      [...args, '--no-replaces', '--no-enhances', '--no-pre-depends', name],
-      {
-        signal,
-      },
-    ).catch(() => '');
-    const found = new Set(
-      listed.match(/^linux-(?:image|modules)-\d[^\s:]*/gm)?.filter((one) => !one.includes('unsigned')),
-    );
-    if (found.size > 0) return [...found];
-  }
-  throw new Fault(
-    'DEPENDENCY_UNAVAILABLE',
-    `no kernel package for the lab's guests among ${kernelPackages.join(', ')}: run apt-get update`,
+const dependsArgs = ['recommends', 'suggests', 'conflicts', 'breaks', 'replaces', 'enhances', 'pre-depends'];
+
+/** Packages of kernel and modules behind the distribution's name for the newest one; none when it is not known. */
+async function packagesBehind(name: string, signal?: AbortSignal): Promise<string[]> {
+  const without = dependsArgs.map((kind) => `--no-${kind}`);
+  const listed = await runCommand('apt-cache', ['depends', '--recurse', ...without, name], { signal }).catch(
+    () => '',
   );
+  const found = listed.match(/^linux-(?:image|modules)-\d[^\s:]*/gm) ?? [];
+  return [...new Set(found.filter((one) => !one.includes('unsigned')))];
 }
 
-/** Downloads what the guest is made of and unpacks it into one tree. */
+async function kernelPackageNames(signal?: AbortSignal): Promise<string[]> {
+  for (const name of kernelPackages) {
+    const found = await packagesBehind(name, signal);
+    if (found.length > 0) return found;
+  }
+  return [];
+}
+
+async function download(work: string, names: readonly string[], signal?: AbortSignal): Promise<void> {
+  const options = ['-q', '-o', 'APT::Sandbox::User=root'];
+  await runCommand('apt-get', ['download', ...options, ...names], { cwd: work, signal, timeoutMs: 300_000 });
+}
+
+/** Downloads what the guest is made of and unpacks it into one tree. Fresh machines often have no package lists yet. */
 async function unpackPackages(work: string, signal?: AbortSignal): Promise<string> {
   const tree = join(work, 'tree');
   await mkdir(tree);
-  const names = [...(await kernelPackageNames(signal)), 'busybox-static', 'tcc'];
-  await runCommand('apt-get', ['download', '-q', '-o', 'APT::Sandbox::User=root', ...names], {
-    cwd: work,
-    signal,
-    timeoutMs: 300_000,
-  });
+  try {
+    await downloadAll(work, signal);
+  } catch {
+    await runCommand('apt-get', ['update', '-qq'], { signal, timeoutMs: 300_000 });
+    await downloadAll(work, signal);
+  }
   for (const file of (await readdir(work)).filter((name) => name.endsWith('.deb'))) {
     await runCommand('dpkg', ['-x', join(work, file), tree], { signal });
   }
   return tree;
+}
+
+async function downloadAll(work: string, signal?: AbortSignal): Promise<void> {
+  const kernel = await kernelPackageNames(signal);
+  if (kernel.length === 0) {
+    throw new Fault(
+      'DEPENDENCY_UNAVAILABLE',
+      `no kernel package for the lab's guests: apt knows none of ${kernelPackages.join(', ')}`,
+    );
+  }
+  await download(work, [...kernel, 'busybox-static'], signal);
+  // Where there is no tcc, the machine's own compiler serves.
+  await download(work, ['tcc'], signal).catch(() => undefined);
 }
 
 async function findKernel(tree: string): Promise<string> {
@@ -126,15 +138,18 @@ async function modulesDir(tree: string): Promise<string> {
   throw new Fault('DEPENDENCY_UNAVAILABLE', 'the kernel packages hold no lib/modules');
 }
 
+/** One static program without libraries: the small compiler of the package tcc makes it, else the machine's cc. */
 async function compileWorkload(tree: string, work: string, signal?: AbortSignal): Promise<Buffer> {
   const out = join(work, 'workload');
   const inputs = [join(sources, 'start.S'), join(sources, 'workload.c')];
   const library = join(tree, 'usr/lib/x86_64-linux-gnu/tcc');
-  await runCommand(
-    join(tree, 'usr/bin/tcc'),
-    [`-B${library}`, '-static', '-nostdlib', '-o', out, ...inputs],
-    { signal },
-  );
+  const common = ['-static', '-nostdlib', '-o', out, ...inputs];
+  try {
+    await runCommand(join(tree, 'usr/bin/tcc'), [`-B${library}`, ...common], { signal });
+  } catch {
+    const freestanding = ['-O1', '-ffreestanding', '-fno-stack-protector', '-fno-pie', '-no-pie'];
+    await runCommand('cc', [...freestanding, '-Wa,--noexecstack', ...common], { signal });
+  }
   return await readFile(out);
 }
 

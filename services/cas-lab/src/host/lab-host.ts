@@ -1,10 +1,11 @@
-import { readdir, readFile, statfs, writeFile } from 'node:fs/promises';
+import { constants, open, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '@casvault/contracts';
 import { Libvirt } from '@casvault/libvirt';
 import { Daemon, endProcess } from '../process/daemon.js';
 import { systemPath, type LabUser } from '../process/run-command.js';
+import { type CacheType } from './domain-xml.js';
 import { isReachable, makeHostFolders, type HostFolders } from './host-folders.js';
 
 export interface DiskServicePlan {
@@ -48,6 +49,7 @@ export class LabHost {
   readonly #options: LabHostOptions;
   readonly #libvirtd: Daemon;
   #diskService: Daemon | undefined;
+  #directIo = true;
 
   constructor(options: LabHostOptions) {
     const { folders } = options;
@@ -78,6 +80,7 @@ export class LabHost {
   async start(): Promise<void> {
     await makeHostFolders(this.folders, this.user);
     await writeFile(join(this.folders.config, 'libvirt/qemu.conf'), qemuConf);
+    this.#directIo = await knowsDirectIo(this.folders.vms);
     await this.#libvirtd.start();
     await this.#untilLibvirtAnswers(30_000);
     if (this.#options.diskService) {
@@ -135,6 +138,13 @@ export class LabHost {
     return { port: plan.port, running: this.#diskService.running, restarts: this.#diskService.restarts };
   }
 
+  /** The wished cache mode, or the nearest that the file system below the storage can do: some know no O_DIRECT. */
+  cacheMode(wished: CacheType): CacheType {
+    if (this.#directIo) return wished;
+    if (wished === 'directsync') return 'writethrough';
+    return wished === 'none' ? 'writeback' : wished;
+  }
+
   /** Bytes of the file system below the host's storage. */
   async capacity(path = this.folders.vms): Promise<{ totalBytes: number; freeBytes: number }> {
     const { bsize, blocks, bavail } = await statfs(path);
@@ -186,6 +196,18 @@ export class LabHost {
       pidFile: join(folders.root, 'disk-service.pid'),
       restartAfterMs: 1_000,
     });
+  }
+}
+
+async function knowsDirectIo(dir: string): Promise<boolean> {
+  const path = join(dir, '.direct-io');
+  try {
+    await (await open(path, constants.O_CREAT | constants.O_RDWR | constants.O_DIRECT)).close();
+    return true;
+  } catch {
+    return false;
+  } finally {
+    await rm(path, { force: true });
   }
 }
 

@@ -116,7 +116,7 @@ export class Machines {
         disk.bus,
         disks.map((one) => one.target),
       );
-      disks.push({ target, path, format: disk.format, bus: disk.bus, cache: disk.cache });
+      disks.push({ target, path, format: disk.format, bus: disk.bus, cache: host.cacheMode(disk.cache) });
     }
     const vm = await this.create({
       name: plan.name,
