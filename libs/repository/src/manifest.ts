@@ -110,7 +110,7 @@ const factsSchema = z.object({
   method: z.enum(['live', 'offline']),
   vm: z.object({
     vmId: z.uuid(),
-    uuid: z.uuid(),
+    uuid: z.guid(),
     name: z.string(),
     platformName: z.string(),
     platformVersion: z.string(),
