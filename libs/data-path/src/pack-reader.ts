@@ -4,7 +4,9 @@ import {
   BLOCK_BYTES,
   blocksIn,
   damaged,
+  GROUP_BYTES,
   ID_BYTES,
+  openDecompress,
   openFrame,
   packFrameKey,
   packKey,
@@ -22,7 +24,8 @@ const readBufferBytes = PACK_BYTES + 2 * 1_048_576;
 const readBuffers = 2;
 /** Frames that are not wanted and lie between others are read along up to this size: cheaper than another request. */
 const gapBytes = 512 * 1024;
-const writesInFlight = 8;
+/** Unpacked frames, each held until its blocks are written. */
+const plainBuffers = 9;
 const diskPage = 4096;
 
 /** Where unpacked bytes go. */
@@ -47,7 +50,7 @@ interface Stretch {
 /**
  * Fetches frames of packs, unpacks each once, checks every block by its id and hands runs of them on. Jobs are worked on in the order of their
  * calls; the next stretch is read meanwhile. A failed job does not harm the others.
- * Memory: 2 buffers of 10 MiB, 8 + 1 frames of 1 MiB.
+ * Memory: 2 buffers of 10 MiB, 9 frames of 1 MiB.
  */
 export class PackReader {
   readonly #store: ObjectStore;
@@ -55,7 +58,8 @@ export class PackReader {
   readonly #folder: string;
   readonly #signal: AbortSignal;
   readonly #buffers = new BufferPool(readBuffers, () => pageAlignedBuffer(readBufferBytes));
-  readonly #writes = new Set<Promise<void>>();
+  readonly #plains = new BufferPool(plainBuffers, () => Buffer.allocUnsafeSlow(GROUP_BYTES + 64));
+  readonly #decompress = openDecompress();
   #reading: Promise<unknown> = Promise.resolve();
   #unpacking: Promise<unknown> = Promise.resolve();
 
@@ -120,16 +124,18 @@ export class PackReader {
     sink: BlockSink | null,
   ): Promise<void> {
     for (const frame of stretch.frames) {
-      const { ref } = frame;
-      const at = ref.offset - stretch.offset;
-      const stored = buffer.subarray(at, at + ref.storedLength);
-      const opened = openFrame(this.#suite, state.packKey, 'data', ref, stored, state.key);
-      // Bytes of a frame without compression are a view of the read buffer, which is given back before they are written.
-      const plain = opened.buffer === buffer.buffer && sink !== null ? Buffer.from(opened) : opened;
-      state.storedBytes += ref.storedLength;
-      for (const run of runsOf(state, frame, plain, this.#suite)) {
-        state.doneBytes += run.bytes.length;
-        if (sink !== null) await this.#write(state, sink, run);
+      const into = await this.#plains.take();
+      const at = frame.ref.offset - stretch.offset;
+      const writes: Promise<void>[] = [];
+      try {
+        const plain = this.#open(state, frame.ref, buffer.subarray(at, at + frame.ref.storedLength), into);
+        state.storedBytes += frame.ref.storedLength;
+        for (const { offset, bytes } of runsOf(state, frame, plain, this.#suite)) {
+          state.doneBytes += bytes.length;
+          if (sink !== null) writes.push(sink.write(offset, bytes));
+        }
+      } finally {
+        state.writes.add(this.#settle(state, writes, into));
       }
       // Let replies and an abort have their turn.
       await new Promise(setImmediate);
@@ -138,19 +144,32 @@ export class PackReader {
     }
   }
 
-  async #write(state: JobState, sink: BlockSink, { offset, bytes }: Run): Promise<void> {
-    while (this.#writes.size >= writesInFlight) await Promise.race(this.#writes);
-    const write = sink
-      .write(offset, bytes)
-      .catch((error: unknown) => {
-        state.fail(error);
-      })
-      .finally(() => {
-        this.#writes.delete(write);
-        state.writes.delete(write);
-      });
-    this.#writes.add(write);
-    state.writes.add(write);
+  /** The plain bytes, in `into`: what the read buffer holds is gone before it is written. */
+  #open(state: JobState, ref: FrameRef, stored: Buffer, into: Buffer): Uint8Array {
+    const plain = openFrame(
+      this.#suite,
+      state.packKey,
+      'data',
+      ref,
+      stored,
+      state.key,
+      (coded, length, what, object) => {
+        const room = into.subarray(0, length + 1);
+        if (this.#decompress(coded, room) !== length)
+          throw damaged(object, `${what} does not decompress to ${length} bytes`);
+        return room.subarray(0, length);
+      },
+    );
+    if (plain.buffer === into.buffer) return plain;
+    into.set(plain);
+    return into.subarray(0, plain.length);
+  }
+
+  async #settle(state: JobState, writes: Promise<void>[], into: Buffer): Promise<void> {
+    for (const settled of await Promise.allSettled(writes)) {
+      if (settled.status === 'rejected') state.fail(settled.reason);
+    }
+    this.#plains.give(into);
   }
 }
 

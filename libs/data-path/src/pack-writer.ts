@@ -1,16 +1,18 @@
 import { Fault } from '@casvault/contracts';
 import { type ObjectStore } from '@casvault/object-store';
 import {
-  codeFrame,
+  codedBound,
   EMPTY_TRAILER_BYTES,
   encodePackEnd,
   GROUP_BYTES,
   MAX_FRAMES_PER_PACK,
+  openCodeFrame,
   packFrameKey,
   packKey,
   SEAL_BYTES,
   sealFrame,
   trailerBytesOfFrame,
+  type CodeFrame,
   type FrameRef,
   type PackFrame,
   type PackRef,
@@ -20,6 +22,8 @@ import { BufferPool, pageAlignedBuffer } from './page-memory.js';
 
 /** Packs of this size: large enough for the seek of a disk and the request of an object store to be small beside them. */
 export const PACK_BYTES = 8 * 1_048_576;
+/** The last frame of a pack may begin just below the mark. */
+const packBufferBytes = PACK_BYTES + codedBound(GROUP_BYTES) + 4096;
 /** One filling while the other is being put. */
 const packBuffers = 2;
 
@@ -51,33 +55,33 @@ interface OpenPack {
 
 /**
  * Fills packs and puts them into the store while the next one fills. One `add` at a time. After its first failure it is dead: every later
- * call throws the same. Memory: 2 x (PACK_BYTES + 1 MiB + 4 KiB), and once more the size of a frame larger than that (a segment).
+ * call throws the same. Memory: 2 buffers of 9 MiB, 1 MiB when encrypted, and for a frame larger than a buffer (a segment) its size once more.
  */
 export class PackWriter {
   readonly #target: PackTarget;
-  readonly #buffers = new BufferPool(packBuffers, () =>
-    pageAlignedBuffer(PACK_BYTES + GROUP_BYTES + SEAL_BYTES + 4096),
-  );
+  readonly #code: CodeFrame;
+  readonly #buffers = new BufferPool(packBuffers, () => pageAlignedBuffer(packBufferBytes));
+  /** Coded bytes on their way to be sealed. */
+  #scratch: Buffer = Buffer.alloc(0);
   readonly #puts = new Set<Promise<void>>();
   #open: OpenPack | null = null;
   #failure: unknown = null;
 
   constructor(target: PackTarget) {
     this.#target = target;
+    this.#code = openCodeFrame(target.level);
   }
 
   /** Compresses, seals and appends a frame. It is durable only after `finish`. `plain` may be changed when this resolves. */
   async add(frame: NewFrame, plain: Uint8Array): Promise<FrameRef> {
-    const { suite, level } = this.#target;
-    const coded = codeFrame(plain, level);
-    const storedLength = coded.bytes.length + (suite.keys === null ? 0 : SEAL_BYTES);
-    const pack = await this.#room(storedLength + trailerBytesOfFrame(frame.ids.length / 32));
+    const { suite } = this.#target;
+    const pack = await this.#room(
+      codedBound(plain.length) + SEAL_BYTES + trailerBytesOfFrame(frame.ids.length / 32),
+    );
     this.#requireAlive();
-    const ref = { pack: pack.pack, frame: pack.frames.length, plainLength: plain.length, codec: coded.codec };
-    const stored = sealFrame(suite, pack.key, frame.kind, ref, coded.bytes);
     const offset = pack.fill;
-    pack.buffer.set(stored, offset);
-    pack.fill += stored.length;
+    const { ref, storedLength } = this.#append(pack, frame.kind, plain);
+    pack.fill += storedLength;
     pack.trailerBytes += trailerBytesOfFrame(frame.ids.length / 32);
     const { plainLength, codec } = ref;
     const storedHash = suite.checksum(pack.buffer.subarray(offset, pack.fill));
@@ -85,6 +89,28 @@ export class PackWriter {
     const full = pack.fill + pack.trailerBytes >= PACK_BYTES || pack.frames.length === MAX_FRAMES_PER_PACK;
     if (full) this.#close(pack);
     return { ...ref, offset, storedLength };
+  }
+
+  /** Without encryption the compressor writes straight into the pack. */
+  #append(pack: OpenPack, kind: PackFrame['kind'], plain: Uint8Array) {
+    const refOf = (codec: PackFrame['codec']) => ({
+      pack: pack.pack,
+      frame: pack.frames.length,
+      plainLength: plain.length,
+      codec,
+    });
+    if (pack.key === null) {
+      const { codec, length } = this.#code(plain, pack.buffer, pack.fill);
+      return { ref: refOf(codec), storedLength: length };
+    }
+    const bound = codedBound(plain.length);
+    if (this.#scratch.length < bound)
+      this.#scratch = Buffer.allocUnsafeSlow(Math.max(bound, codedBound(GROUP_BYTES)));
+    const { codec, length } = this.#code(plain, this.#scratch, 0);
+    const ref = refOf(codec);
+    const sealed = sealFrame(this.#target.suite, pack.key, kind, ref, this.#scratch.subarray(0, length));
+    pack.buffer.set(sealed, pack.fill);
+    return { ref, storedLength: sealed.length };
   }
 
   /** Puts what is open and waits for all puts: everything added is durable, or the first failure is thrown. */
@@ -113,7 +139,7 @@ export class PackWriter {
       this.#close(open);
     }
     const needed = bytes + EMPTY_TRAILER_BYTES;
-    const pooled = needed <= PACK_BYTES + GROUP_BYTES;
+    const pooled = needed <= packBufferBytes;
     const buffer = pooled ? await this.#buffers.take() : pageAlignedBuffer(needed + 4096);
     const { suite, writerId, nextSeq } = this.#target;
     const pack = { writerId, seq: nextSeq() };

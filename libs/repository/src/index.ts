@@ -16,13 +16,15 @@ export {
 } from './descriptor.js';
 export {
   blocksIn,
-  codeFrame,
+  codedBound,
+  openCodeFrame,
   openFrame,
   sealFrame,
-  type CodedFrame,
+  type CodeFrame,
   type FrameCodec,
   type FrameKind,
   type FrameRef,
+  type Unpack,
 } from './frame.js';
 export {
   BLOCK_BYTES,
@@ -112,3 +114,4 @@ export {
   type FrameMove,
   type GroupEntry,
 } from './table.js';
+export { openDecompress, type Decompress } from './zstd.js';
