@@ -98,6 +98,8 @@ export const removalSpecSchema = z.object({
   pointId: pointIdSchema,
   chainId: chainIdSchema,
   pool: poolSchema,
+  /** Those of all attempts at the point: packs that its manifest does not name, or for want of a manifest, are found by them. */
+  writers: z.array(writerIdSchema).max(1_024).optional(),
 });
 export type RemovalSpec = z.infer<typeof removalSpecSchema>;
 

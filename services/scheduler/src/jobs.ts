@@ -13,6 +13,7 @@ import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
 import { type DefinitionCheck } from './definition-check.js';
 import { type JobStore } from './job-store.js';
+import { type NewItem } from './run-item.js';
 import { type RunStore } from './run-store.js';
 import { type Runs } from './runs.js';
 
@@ -82,16 +83,32 @@ export class Jobs {
 
   /** Idempotent by `runId`. The VMs are looked up now, wherever they are by now. */
   async start(jobId: JobId, runId: RunId, signal: AbortSignal): Promise<Run> {
-    const { database, jobs, runStore, runs, check, clock } = this.#o;
+    const { jobs, runStore, runs, check } = this.#o;
     const job = await jobs.get(jobId);
-    const run = await runStore.find(runId);
-    if (run && run.jobId !== jobId) throw new Fault('ALREADY_EXISTS', `run ${runId} is another job's`);
-    if (!run) {
+    if (!(await this.#hasRun(job, runId))) {
       const items = await check.items(job.definition, signal);
-      await inTransaction(database, (tx) => runStore.insert(tx, runId, job, items, clock.now()));
+      await this.#insertRun(job, runId, items);
     }
     await runs.begin(runId);
     return runStore.detail(runId);
+  }
+
+  async #hasRun(job: Job, runId: RunId): Promise<boolean> {
+    const run = await this.#o.runStore.find(runId);
+    if (run && run.jobId !== job.id) throw new Fault('ALREADY_EXISTS', `run ${runId} is another job's`);
+    return run !== null;
+  }
+
+  async #insertRun(job: Job, runId: RunId, items: readonly NewItem[]): Promise<void> {
+    const { database, runStore, clock } = this.#o;
+    try {
+      await inTransaction(database, (tx) => runStore.insert(tx, runId, job, items, clock.now()));
+    } catch (error) {
+      if (!isUniqueViolation(error)) throw error;
+      // The same request, or another run of the job, a moment earlier.
+      if (!(await this.#hasRun(job, runId)))
+        throw new Fault('CONFLICT', `another run of job '${job.name}' has just begun`);
+    }
   }
 
   async #existing(request: NewJob): Promise<Job | null> {

@@ -1,4 +1,4 @@
-import { type PointId } from '@casvault/contracts';
+import { type PointId, type TransferId } from '@casvault/contracts';
 import { reading, type ProjectedStep, type Transaction } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { isTerminal, type TransferState } from './transfer.js';
@@ -55,6 +55,16 @@ export class TransferStore {
       ),
     );
     return rows.length > 0;
+  }
+
+  /** Backups that wrote, or may have written, this point. */
+  async backupsOf(pointId: PointId): Promise<TransferId[]> {
+    const rows = await reading(this.database, (source) =>
+      source.query<{ id: TransferId }[]>("SELECT id FROM transfer WHERE point_id = $1 AND kind = 'backup'", [
+        pointId,
+      ]),
+    );
+    return rows.map(({ id }) => id);
   }
 
   async countByState(): Promise<TransferCount[]> {

@@ -53,7 +53,8 @@ export class TransferHandlers {
       throw new Fault('DEPENDENCY_UNAVAILABLE', `point ${pointId} is still written or read`);
     const pool = await this.client.request(getPoolAccess, { poolId }, { signal });
     const transferId = pointId as string as TransferId;
-    const spec = { kind: 'removal', pointId, chainId, pool } as const;
+    const writers = await this.transfers.writersOf(pointId);
+    const spec = { kind: 'removal' as const, pointId, chainId, pool, writers };
     await this.transfers.begin({ transferId, ownerId: pointId, group, spec });
   }
 }

@@ -30,7 +30,7 @@ const request: TransferRequest = {
   transferId: newId<TransferId>(),
   ownerId: newId(),
   group: 'default',
-  spec: { kind: 'removal', pointId: newId<PointId>(), chainId: newId<ChainId>(), pool },
+  spec: { kind: 'removal', pointId: newId<PointId>(), chainId: newId<ChainId>(), pool, writers: [] },
 };
 const result = { disks: [], capturedAt: null, method: 'write', reasons: [] } as const;
 const succeeded: FinishOutcome = { state: 'succeeded', result: { ...result, disks: [], reasons: [] } };
@@ -114,6 +114,7 @@ describe('transfer', () => {
     expect(driver.present.capturedAt).toBe('2026-01-01T00:00:04.000Z');
     driver.finish(epoch, succeeded);
     expect(driver.present.state).toBe('succeeded');
+    expect(driver.present.writers).toHaveLength(1);
     expect(driver.published.map(({ state }) => state)).toEqual(['queued', 'running', 'running', 'succeeded']);
   });
 

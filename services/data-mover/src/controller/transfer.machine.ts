@@ -136,7 +136,7 @@ const ended = (
   state: TransferState,
   outcome: Partial<TransferState> & { state: TransferStateName },
   now: Date,
-): TransferStep => published({ ...state, claim: null, ...outcome }, now);
+): TransferStep => published({ ...state, writers: pastWriters(state), claim: null, ...outcome }, now);
 
 const failed = (state: TransferState, fault: Fault, now: Date): TransferStep =>
   ended(state, { state: 'failed', fault: fault.toJSON() }, now);

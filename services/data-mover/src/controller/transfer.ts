@@ -27,8 +27,8 @@ export const transferLimits = {
   fruitlessClaims: 5,
   /** New captures for lost ones: failed when the last is lost too. */
   recaptures: 3,
-  /** Earlier attempts whose packs may be taken over, newest first; older ones' packs are read again. */
-  keptWriters: 64,
+  /** Attempts that are remembered: their packs may be taken over, and are removed with a failed point. */
+  keptWriters: 256,
 } as const;
 
 export type TransferStateName = TransferChanged['state'];
@@ -63,7 +63,7 @@ export interface TransferState {
   readonly claim: TransferClaim | null;
   /** Names the capture; null until the first claim. */
   readonly openingId: OpeningId | null;
-  /** Of earlier attempts, oldest first. */
+  /** Of earlier attempts, oldest first; of all attempts once it has ended. */
   readonly writers: readonly TransferWriter[];
   readonly stopAsked: boolean;
   /** Set when the controller itself ends the transfer: it ends as failed with this. */

@@ -6,6 +6,7 @@ import {
   type Clock,
   type Logger,
   type OpeningId,
+  type PointId,
   type TransferId,
   type WriterId,
 } from '@casvault/contracts';
@@ -50,8 +51,11 @@ const performTransfer =
 export class Transfers {
   readonly #runtime: MachineRuntime<TransferState, TransferEvent, TransferEffect>;
 
+  readonly #store: TransferStore;
+
   constructor(options: TransfersOptions) {
     const { database, store, clock, logger } = options;
+    this.#store = store;
     const machines = new PostgresMachineStore(database, {
       project: (tx, step) => store.project(tx, step as ProjectedStep<TransferState>),
     });
@@ -73,6 +77,16 @@ export class Transfers {
   /** Throws NOT_FOUND for a transfer that is not there, LEASE_LOST for an outdated epoch. */
   async deliver(transferId: TransferId, event: Delivered): Promise<TransferState> {
     return this.#runtime.deliver(transferId, event);
+  }
+
+  /** Every attempt at writing this point, by all its transfers. */
+  async writersOf(pointId: PointId): Promise<WriterId[]> {
+    const writers: WriterId[] = [];
+    for (const id of await this.#store.backupsOf(pointId)) {
+      const state = await this.#runtime.read(id);
+      writers.push(...(state?.writers ?? []).map(({ writerId }) => writerId));
+    }
+    return writers;
   }
 
   async claim(transferId: TransferId, workerId: BackupHostId): Promise<Claimed> {

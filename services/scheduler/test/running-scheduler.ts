@@ -1,0 +1,217 @@
+import { randomBytes } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import {
+  Fault,
+  getPlatform,
+  getPoint,
+  getPool,
+  getVm,
+  itemChanged,
+  newId,
+  protectVm,
+  restoreVm,
+  runChanged,
+  stopItem,
+  type HostId,
+  type ItemChanged,
+  type Platform,
+  type PlatformId,
+  type Point,
+  type PointId,
+  type PoolId,
+  type PoolView,
+  type RunDetail,
+  type RunId,
+  type RunItemId,
+  type Vm,
+  type VmId,
+} from '@casvault/contracts';
+import { ScriptedService, type Script } from '@casvault/messaging/testing';
+import { provisionSchema } from '@casvault/persistence';
+import {
+  spawnService,
+  startNats,
+  startPostgres,
+  TestLogger,
+  until,
+  type NatsServer,
+  type PostgresServer,
+  type RunningProcess,
+} from '@casvault/testkit';
+
+const main = fileURLToPath(new URL('../src/main.js', import.meta.url));
+const at = '2026-01-01T00:00:00.000Z';
+
+interface Asked {
+  readonly itemId: RunItemId;
+  readonly runId: RunId;
+  readonly vmId: VmId | null;
+  readonly pointId: PointId | null;
+}
+
+/** The peers of the scheduler, played: what they know is in maps, what they are asked for is remembered. */
+export class Peers {
+  readonly vms = new Map<string, Vm>();
+  readonly points = new Map<string, Point>();
+  readonly pools = new Set<string>();
+  readonly asked: Asked[] = [];
+  readonly stopped: RunItemId[] = [];
+  readonly news: RunDetail[] = [];
+  engine!: ScriptedService;
+  #told = Date.parse(at);
+
+  vm(host = newId<HostId>()): VmId {
+    const id = newId<VmId>();
+    const name = `vm-${this.vms.size}`;
+    this.vms.set(id, {
+      id,
+      name,
+      title: name,
+      platformId: newId<PlatformId>(),
+      externalId: '1',
+      uuid: id,
+      hostId: host,
+      hostName: 'cvk1',
+      hostIp: '127.0.0.2',
+      powerState: 'running',
+      cpuCount: 1,
+      memoryMiB: 64,
+      disks: [],
+      nics: [],
+    });
+    return id;
+  }
+  pool(): PoolId {
+    const id = newId<PoolId>();
+    this.pools.add(id);
+    return id;
+  }
+
+  inventory = ({ query }: Script): void => {
+    query(getVm, ({ vmId }) => this.vms.get(vmId) ?? missing('VM_NOT_FOUND', `there is no VM ${vmId}`));
+    query(getPlatform, ({ platformId }): Platform => ({
+      id: platformId,
+      name: 'lab',
+      type: 'h3c-cas',
+      address: '127.0.0.1',
+      ssl: false,
+      port: 8080,
+      userName: 'admin',
+      version: 'E0760',
+      architecture: 'x86_64',
+      state: 'online',
+      stateMessage: null,
+      lastSyncAt: null,
+      createdAt: at,
+    }));
+    query(getPool, ({ poolId }): PoolView => {
+      if (!this.pools.has(poolId)) return missing('NOT_FOUND', `there is no pool ${poolId}`);
+      const location = { kind: 'fs', path: '/pool' } as const;
+      const size = { capacityBytes: null, freeBytes: null };
+      return { id: poolId, name: 'pool', type: 'standard', location, ...size, createdAt: at };
+    });
+  };
+
+  snapshotEngine = ({ query, command }: Script): void => {
+    query(getPoint, ({ pointId }) => this.points.get(pointId) ?? missing('NOT_FOUND', `no point ${pointId}`));
+    command(protectVm, ({ itemId, runId, vmId }) => {
+      this.asked.push({ itemId, runId, vmId, pointId: null });
+    });
+    command(restoreVm, ({ itemId, runId, pointId }) => {
+      this.asked.push({ itemId, runId, vmId: null, pointId });
+    });
+    command(stopItem, async ({ itemId }) => {
+      this.stopped.push(itemId);
+      await this.tell(itemId, 'stopped');
+    });
+  };
+
+  gateway = ({ event }: Script): void => {
+    event(runChanged, (run) => void this.news.push(run));
+  };
+
+  /** The n-th distinct item that was asked for by a run. */
+  async askedFor(runId: string, count: number): Promise<Asked[]> {
+    return until(() => {
+      const items = new Map(this.asked.filter((one) => one.runId === runId).map((one) => [one.itemId, one]));
+      return items.size >= count ? [...items.values()] : null;
+    });
+  }
+
+  /** snapshot-engine tells of an item. */
+  async tell(itemId: RunItemId, phase: ItemChanged['phase'], more: Partial<ItemChanged> = {}): Promise<void> {
+    const asked = this.asked.find((one) => one.itemId === itemId);
+    if (!asked) throw new Error(`item ${itemId} was not asked for`);
+    this.#told += 1;
+    const change: ItemChanged = {
+      itemId,
+      runId: asked.runId,
+      kind: asked.pointId ? 'restore' : 'backup',
+      phase,
+      pointId: asked.pointId,
+      restoredVmId: null,
+      capturedAt: null,
+      progress: [],
+      reasons: [],
+      fault: null,
+      at: new Date(this.#told).toISOString(),
+      ...more,
+    };
+    await this.engine.client.publish(itemChanged, change, { messageId: newId() });
+  }
+}
+
+const missing = (code: 'NOT_FOUND' | 'VM_NOT_FOUND', message: string): never => {
+  throw new Fault(code, message);
+};
+
+/** The service as a process of its own over real NATS and Postgres, among played peers. */
+export class RunningScheduler {
+  readonly peers = new Peers();
+  service!: RunningProcess;
+  #played: ScriptedService[] = [];
+
+  private constructor(
+    readonly nats: NatsServer,
+    readonly postgres: PostgresServer,
+    private readonly env: Record<string, string>,
+  ) {}
+
+  static async start(): Promise<RunningScheduler> {
+    const nats = await startNats();
+    const postgres = await startPostgres();
+    const rolePrefix = `t${randomBytes(4).toString('hex')}`;
+    const scheduler = new RunningScheduler(nats, postgres, {
+      CASVAULT_NATS_URL: nats.url,
+      CASVAULT_DATABASE_URL: await provisionSchema(postgres.adminUrl, 'scheduler', { rolePrefix }),
+      CASVAULT_SEALING_KEY: randomBytes(32).toString('base64'),
+      CASVAULT_DRAIN_SECONDS: '5',
+    });
+    const { peers } = scheduler;
+    const logger = new TestLogger();
+    const play = (service: string, script: (script: Script) => void) =>
+      ScriptedService.start({ url: nats.url, service, logger }, script);
+    peers.engine = await play('snapshot-engine', peers.snapshotEngine);
+    scheduler.#played = [
+      await play('gateway', peers.gateway),
+      peers.engine,
+      await play('inventory', peers.inventory),
+    ];
+    await scheduler.boot();
+    return scheduler;
+  }
+
+  async boot(): Promise<void> {
+    this.service = spawnService(main, { env: this.env });
+    await this.service.sees(/service started/);
+  }
+  get client(): ScriptedService['client'] {
+    return this.#played[0]!.client;
+  }
+  async stop(): Promise<void> {
+    await this.service.stop();
+    for (const played of this.#played) await played.stop();
+    await this.nats[Symbol.asyncDispose]();
+    await this.postgres[Symbol.asyncDispose]();
+  }
+}

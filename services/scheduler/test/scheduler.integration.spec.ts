@@ -1,0 +1,236 @@
+import {
+  createJob,
+  getJob,
+  getRun,
+  listJobs,
+  listRuns,
+  newId,
+  startRun,
+  stopRun,
+  type createJob as CreateJob,
+  type HostId,
+  type Job,
+  type JobId,
+  type PlatformId,
+  type Point,
+  type PointId,
+  type PoolId,
+  type RunDetail,
+  type RunId,
+  type VmId,
+} from '@casvault/contracts';
+import { until } from '@casvault/testkit';
+import { type z } from 'zod';
+import { RunningScheduler } from './running-scheduler.js';
+
+type NewJob = z.input<typeof CreateJob.request>;
+
+describe('scheduler over NATS and Postgres', () => {
+  let scheduler: RunningScheduler;
+  beforeAll(async () => {
+    scheduler = await RunningScheduler.start();
+  });
+  afterAll(() => scheduler.stop());
+
+  const backupOf = (vmIds: VmId[], plan: 'immediate' | 'manual' = 'immediate', parallel = {}): NewJob => ({
+    id: newId<JobId>(),
+    name: 'nightly',
+    definition: { kind: 'backup', vmIds, poolId: scheduler.peers.pool(), parallel },
+    plan: { type: plan },
+  });
+  const create = (job: NewJob): Promise<Job> => scheduler.client.request(createJob, job);
+  /** A job that runs at once, with its run. */
+  const running = async (count: number, parallel = {}) => {
+    const vmIds = Array.from({ length: count }, () => scheduler.peers.vm());
+    const job = await create(backupOf(vmIds, 'immediate', parallel));
+    return { job, runId: job.lastRunId as RunId };
+  };
+  const detail = (runId: RunId): Promise<RunDetail> => scheduler.client.request(getRun, { runId });
+  const reaches = (runId: RunId, state: RunDetail['state']) =>
+    until(async () => {
+      const run = await detail(runId);
+      return run.state === state ? run : null;
+    });
+
+  it('runs at once, tells progress, and succeeds when all items have', async () => {
+    const { job, runId } = await running(2);
+    const { peers } = scheduler;
+    const items = await peers.askedFor(runId, 2);
+    const progress = [
+      { target: 'vda', totalBytes: 100, doneBytes: 40, storedBytes: 30, resumedBytes: 0 },
+      { target: 'vdb', totalBytes: 100, doneBytes: 5, storedBytes: 4, resumedBytes: 0 },
+    ];
+    const pointId = newId<PointId>();
+    await peers.tell(items[0]!.itemId, 'transferring', { progress, pointId });
+    const seen = await until(() => peers.news.find((run) => run.id === runId && run.doneBytes === 45));
+    expect(seen.items.find(({ id }) => id === items[0]?.itemId)).toMatchObject({
+      state: 'running',
+      phase: 'transferring',
+      progress,
+      pointId,
+    });
+    expect((await detail(runId)).storedBytes).toBe(34);
+    for (const { itemId } of items) await peers.tell(itemId, 'succeeded');
+    const run = await reaches(runId, 'succeeded');
+    expect(run.finishedAt).not.toBeNull();
+    expect(await scheduler.client.request(getJob, { jobId: job.id })).toMatchObject({
+      lastRunId: runId,
+      lastRunState: 'succeeded',
+    });
+    await until(() => peers.news.some(({ id, state }) => id === runId && state === 'succeeded'));
+  });
+
+  it('keeps to its limits, and a failed VM fails no other', async () => {
+    const { runId } = await running(3, { vms: 1 });
+    const { peers } = scheduler;
+    const fault = { code: 'POOL_FULL' as const, message: 'no room', details: {} };
+    for (const [i, phase] of (['failed', 'succeeded', 'succeeded'] as const).entries()) {
+      const items = await peers.askedFor(runId, i + 1);
+      expect(items).toHaveLength(i + 1);
+      await peers.tell(items[i]!.itemId, phase, phase === 'failed' ? { fault } : {});
+    }
+    const run = await reaches(runId, 'partly failed');
+    expect(run.items.map(({ state }) => state)).toEqual(['failed', 'succeeded', 'succeeded']);
+    expect(run.items[0]?.fault).toEqual(fault);
+  });
+
+  it('stops: the waiting at once, the running through snapshot-engine', async () => {
+    const { runId } = await running(3, { vms: 1 });
+    const [first] = await scheduler.peers.askedFor(runId, 1);
+    await scheduler.client.request(stopRun, { runId });
+    const run = await reaches(runId, 'stopped');
+    expect(scheduler.peers.stopped).toContain(first?.itemId);
+    expect(run.items.map(({ state }) => state)).toEqual(['stopped', 'stopped', 'stopped']);
+    expect(run.items[2]?.fault?.code).toBe('STOPPED');
+  });
+
+  it('takes nothing back: late and doubled news of an item change nothing', async () => {
+    const { runId } = await running(1);
+    const { peers } = scheduler;
+    const [item] = await peers.askedFor(runId, 1);
+    await peers.tell(item!.itemId, 'succeeded', { at: '2026-05-01T00:00:00.000Z' });
+    await reaches(runId, 'succeeded');
+    await peers.tell(item!.itemId, 'transferring', { at: '2026-04-01T00:00:00.000Z' });
+    await peers.tell(item!.itemId, 'failed', { at: '2026-06-01T00:00:00.000Z' });
+    // News are handled in their order: those of another item come behind these.
+    const other = await running(1);
+    const [behind] = await peers.askedFor(other.runId, 1);
+    await peers.tell(behind!.itemId, 'succeeded');
+    await reaches(other.runId, 'succeeded');
+    expect((await detail(runId)).items[0]).toMatchObject({ state: 'succeeded', phase: 'succeeded' });
+  });
+
+  it('asks again for an item of which nothing is heard', async () => {
+    const { runId } = await running(1);
+    const { peers } = scheduler;
+    await until(() => peers.asked.filter((one) => one.runId === runId).length >= 2, 40_000);
+    await peers.tell((await peers.askedFor(runId, 1))[0]!.itemId, 'succeeded');
+    await reaches(runId, 'succeeded');
+  });
+
+  it('goes on after it was killed', async () => {
+    const { runId } = await running(2, { vms: 1 });
+    const { peers } = scheduler;
+    const [first] = await peers.askedFor(runId, 1);
+    await scheduler.service.kill9();
+    await peers.tell(first!.itemId, 'succeeded');
+    await scheduler.boot();
+    const items = await peers.askedFor(runId, 2);
+    await peers.tell(items[1]!.itemId, 'succeeded');
+    await reaches(runId, 'succeeded');
+  });
+
+  it('starts a manual job, once for a run id, and one run at a time', async () => {
+    const job = await create(backupOf([scheduler.peers.vm()], 'manual'));
+    expect(job).toMatchObject({ lastRunId: null, enabled: true });
+    const runId = newId<RunId>();
+    const start = (id: RunId) => scheduler.client.request(startRun, { jobId: job.id, runId: id });
+    expect(await start(runId)).toMatchObject({ id: runId, jobName: 'nightly', itemCount: 1 });
+    expect((await start(runId)).id).toBe(runId);
+    await expect(start(newId<RunId>())).rejects.toMatchObject({ code: 'CONFLICT' });
+    const [item] = await scheduler.peers.askedFor(runId, 1);
+    await scheduler.peers.tell(item!.itemId, 'succeeded');
+    await reaches(runId, 'succeeded');
+    const second = await start(newId<RunId>());
+    await scheduler.client.request(stopRun, { runId: second.id });
+  });
+
+  it('is idempotent by the job’s id, and refuses the id with other content', async () => {
+    const job = backupOf([scheduler.peers.vm()]);
+    const [first, second] = [await create(job), await create(job)];
+    expect(second.lastRunId).toBe(first.lastRunId);
+    await expect(create({ ...job, name: 'weekly' })).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
+  });
+
+  it('refuses what names something that is not there, with the field', async () => {
+    const vmId = scheduler.peers.vm();
+    const { definition, ...rest } = backupOf([vmId]);
+    const job = (change: object) => create({ ...rest, definition: { ...definition, ...change } });
+    await expect(job({ vmIds: [vmId, newId<VmId>()] })).rejects.toMatchObject({
+      code: 'VM_NOT_FOUND',
+      details: { field: 'definition.vmIds' },
+    });
+    await expect(job({ vmIds: [vmId, vmId] })).rejects.toMatchObject({ code: 'INPUT_INVALID' });
+    await expect(job({ poolId: newId<PoolId>() })).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+      details: { field: 'definition.poolId' },
+    });
+  });
+
+  it('restores available points only', async () => {
+    const { peers } = scheduler;
+    const pointId = newId<PointId>();
+    const target = {
+      platformId: newId<PlatformId>(),
+      hostId: newId<HostId>(),
+      storageName: 'local',
+      vmName: 'again',
+    };
+    const job: NewJob = {
+      id: newId<JobId>(),
+      name: 'restore',
+      definition: { kind: 'restore', items: [{ pointId, target }] },
+      plan: { type: 'immediate' },
+    };
+    await expect(create(job)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    const point = { id: pointId, state: 'failed', vmId: peers.vm() } as Partial<Point> as Point;
+    peers.points.set(pointId, { ...pointDefaults, ...point });
+    await expect(create(job)).rejects.toMatchObject({ code: 'CONFLICT' });
+    peers.points.set(pointId, { ...pointDefaults, ...point, state: 'available' });
+    const runId = (await create(job)).lastRunId as RunId;
+    const [item] = await peers.askedFor(runId, 1);
+    expect(item?.pointId).toBe(pointId);
+    const restoredVmId = peers.vm();
+    await peers.tell(item!.itemId, 'succeeded', { restoredVmId });
+    expect((await reaches(runId, 'succeeded')).items[0]).toMatchObject({ vmName: 'again', restoredVmId });
+  });
+
+  it('pages through jobs and runs, newest first', async () => {
+    const jobs = await scheduler.client.request(listJobs, { limit: 2 });
+    expect(jobs.items).toHaveLength(2);
+    const next = await scheduler.client.request(listJobs, { limit: 2, cursor: jobs.nextCursor ?? '' });
+    const times = [...jobs.items, ...next.items].map(({ createdAt }) => createdAt);
+    expect(times).toEqual([...times].sort().reverse());
+    const jobId = jobs.items[0]!.id;
+    const runs = await scheduler.client.request(listRuns, { jobId });
+    expect(runs.items.every((run) => run.jobId === jobId)).toBe(true);
+    expect((await scheduler.client.request(listRuns, { limit: 3 })).nextCursor).not.toBeNull();
+  });
+});
+
+const pointDefaults: Omit<Point, 'id' | 'state' | 'vmId'> = {
+  chainId: newId(),
+  parentPointId: null,
+  kind: 'full',
+  platformId: newId(),
+  vmName: 'db',
+  poolId: newId(),
+  runId: newId(),
+  createdAt: '2026-01-01T00:00:00.000Z',
+  capturedAt: null,
+  availableAt: null,
+  method: 'live',
+  disks: [],
+  reasons: [],
+  fault: null,
+};
