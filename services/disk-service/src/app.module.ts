@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Clock, Logger } from '@casvault/contracts';
+import { Fault, type Clock, type Logger } from '@casvault/contracts';
 import { Libvirt } from '@casvault/libvirt';
 import { Module, type DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -91,10 +91,7 @@ function assemble(config: Config, logger: Logger) {
   const live = new LiveCaptures(libvirt, config, config.nbdTlsDir !== null, logger);
   const servers = new ImageServers(config, config.nbdTlsDir);
   const store = new RecordStore(config.stateDir);
-  const isOff = async (vmUuid: string): Promise<boolean> => {
-    const state = await libvirt.state(vmUuid);
-    return state === 'shut-off' || state === 'crashed';
-  };
+  const isOff = (vmUuid: string): Promise<boolean> => isShutOff(libvirt, vmUuid);
   const effects = new OpeningEffects({ live, servers, ports: new Ports(config.nbdPorts), isOff, logger });
   const { volumeDirs, scratchReserveBytes, maxOpenings } = config;
   const planner = new Planner({ libvirt, live, volumeDirs, scratchReserveBytes, logger });
@@ -102,6 +99,17 @@ function assemble(config: Config, logger: Logger) {
   const openings = new Openings({ store, effects, planner, clock, logger, metrics, tls, maxOpenings });
   const sweeper = new Sweeper({ openings, store, live, servers, clock, logger, scratchReserveBytes });
   return { metrics, libvirt, live, servers, store, openings, sweeper };
+}
+
+/** A VM that left this host does not run on it either. */
+async function isShutOff(libvirt: Libvirt, vmUuid: string): Promise<boolean> {
+  try {
+    const state = await libvirt.state(vmUuid);
+    return state === 'shut-off' || state === 'crashed';
+  } catch (error) {
+    if (Fault.is(error) && error.code === 'VM_NOT_FOUND') return true;
+    throw error;
+  }
 }
 
 async function moduleOf(config: Config, parts: Parts): Promise<DynamicModule> {
