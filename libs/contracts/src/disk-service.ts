@@ -45,8 +45,13 @@ export const openRequestSchema = z.discriminatedUnion('kind', [
     kind: z.literal('volume'),
     path: z.string().startsWith('/'),
     format: z.enum(['qcow2', 'raw']),
-    /** Must equal the volume's virtual size. */
+    /** Must equal the volume's virtual size, unless `resize` is asked. */
     sizeBytes: bytesSchema,
+    /**
+     * Gives the volume exactly `sizeBytes` first. Only over less than 1 MiB: platforms make volumes in whole MiB, a point's
+     * disk may end within one. A block device keeps its size and must not be smaller; the export's size is the truth.
+     */
+    resize: z.boolean().optional(),
     leaseSeconds: leaseSecondsSchema,
   }),
 ]);

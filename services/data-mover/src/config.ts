@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { hostname, networkInterfaces } from 'node:os';
 import { backupHostIdSchema, type BackupHostId } from '@casvault/contracts';
-import { ConfigProblems, databaseShape, readConfig, serviceShape } from '@casvault/service-host';
+import { databaseShape, readConfig, serviceShape } from '@casvault/service-host';
 import { z } from 'zod';
 
 const roleShape = {
@@ -57,12 +57,9 @@ export type WorkerConfig = z.output<typeof workerSchema>;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Which of the two this process is; throws ConfigProblems. */
-export const roleOf = (env: Environment = process.env): 'controller' | 'worker' => {
-  const role = roleShape.CASVAULT_DATA_MOVER_ROLE.safeParse(env['CASVAULT_DATA_MOVER_ROLE']);
-  if (role.success) return role.data;
-  throw new ConfigProblems(['CASVAULT_DATA_MOVER_ROLE: must be controller or worker']);
-};
+/** Which of the two this process is. What is neither is refused by the controller's configuration. */
+export const roleOf = (env: Environment = process.env): 'controller' | 'worker' =>
+  env['CASVAULT_DATA_MOVER_ROLE'] === 'worker' ? 'worker' : 'controller';
 export const controllerConfig = (env: Environment = process.env): ControllerConfig =>
   readConfig(controllerSchema, env);
 export const workerConfig = (env: Environment = process.env): WorkerConfig => readConfig(workerSchema, env);

@@ -1,0 +1,152 @@
+import { DiskServiceClient } from '@casvault/block-source';
+import {
+  Fault,
+  type DiskProgress,
+  type TransferId,
+  type TransferResult,
+  type TransferSpec,
+} from '@casvault/contracts';
+import { BackupTransfer } from './backup-transfer.js';
+import { HeldOpenings } from './held-openings.js';
+import { removePoint } from './removal-transfer.js';
+import { RestoreTransfer } from './restore-transfer.js';
+import { inSpan } from './spans.js';
+import { type Claim, type Outcome, type TransferLease } from './transfer-lease.js';
+import { type Work, type WorkTools } from './work.js';
+import { type WorkerMetrics } from './worker-metrics.js';
+
+/**
+ * How long the report of the end waits for openings to close. A backup's point is made either way, and a failed one's VM
+ * should be free for the next try; a restore's volumes must be free before its VM is started.
+ */
+const closeFirstMs: Record<TransferSpec['kind'], number> = { backup: 5_000, restore: 60_000, removal: 0 };
+
+/** One claim, from its grant to its reported end. */
+export class ClaimedTransfer {
+  readonly #transferId: TransferId;
+  readonly #claim: Claim;
+  readonly #lease: TransferLease;
+  readonly #tools: WorkTools;
+  readonly #metrics: WorkerMetrics;
+  readonly #openings: HeldOpenings;
+
+  constructor(
+    transferId: TransferId,
+    claim: Claim,
+    lease: TransferLease,
+    parts: { readonly tools: WorkTools; readonly metrics: WorkerMetrics },
+  ) {
+    this.#transferId = transferId;
+    this.#claim = claim;
+    this.#lease = lease;
+    this.#tools = parts.tools;
+    this.#metrics = parts.metrics;
+    this.#openings = this.#makeOpenings();
+  }
+
+  /** Returns when nothing of it is left to do here. `abandon` cuts its reports and closings short. Never throws. */
+  async run(abandon: AbortSignal): Promise<void> {
+    const { monotonic } = this.#tools;
+    const { kind } = this.#claim.spec;
+    const began = monotonic();
+    this.#metrics.started();
+    const kept = this.#lease.keep();
+    const outcome = await this.#outcome();
+    const told = outcome ?? { state: 'lost' as const };
+    const { transferId, epoch } = this.#named();
+    const fault = told.state === 'failed' ? told.fault : undefined;
+    this.#tools.logger.info({ transferId, epoch, outcome: told.state, fault }, 'transfer ended here');
+    this.#metrics.ended(kind, told.state, (monotonic() - began) / 1_000);
+    await this.#settle(outcome, abandon);
+    this.#lease.letGo();
+    await kept;
+  }
+
+  #named() {
+    return { transferId: this.#transferId, epoch: this.#claim.epoch };
+  }
+
+  /** Null: the claim is not ours any more, or can't be held to be. */
+  async #outcome(): Promise<Outcome | null> {
+    const { transferId, epoch } = this.#named();
+    const { kind } = this.#claim.spec;
+    const attributes = { 'casvault.transfer': transferId, 'casvault.epoch': epoch };
+    let outcome: Outcome;
+    try {
+      const result = await inSpan(`transfer ${kind}`, attributes, () => this.#carryOut());
+      outcome = { state: 'succeeded', result };
+    } catch (error) {
+      if (this.#lease.ending === 'stop') return { state: 'stopped' };
+      if (this.#lease.ending === 'release') return { state: 'released' };
+      const fault = Fault.from(error);
+      if (fault.kind === 'bug') this.#tools.logger.error({ err: error, transferId }, 'transfer failed');
+      outcome = { state: 'failed', fault: fault.toJSON() };
+    }
+    return (await this.#isStillOurs()) ? outcome : null;
+  }
+
+  #carryOut(): Promise<TransferResult> {
+    const { spec } = this.#claim;
+    switch (spec.kind) {
+      case 'backup':
+        return new BackupTransfer(this.#work(spec)).run();
+      case 'restore':
+        return new RestoreTransfer(this.#work(spec)).run();
+      case 'removal':
+        return removePoint(this.#work(spec));
+    }
+  }
+
+  #work<S extends TransferSpec>(spec: S): Work<S> {
+    let before: readonly DiskProgress[] = [];
+    return {
+      transferId: this.#transferId,
+      claim: this.#claim,
+      spec,
+      lease: this.#lease,
+      openings: this.#openings,
+      tools: this.#tools,
+      onProgress: (progress) => {
+        this.#metrics.moved(spec.kind, before, progress);
+        before = progress;
+        this.#lease.report(progress);
+      },
+    };
+  }
+
+  #makeOpenings(): HeldOpenings {
+    const { spec } = this.#claim;
+    const { unseal, clock, logger } = this.#tools;
+    const client = () => {
+      if (spec.kind === 'removal') throw new Fault('BUG', 'a removal opens no disk');
+      const { url, token } = spec.diskService;
+      return new DiskServiceClient({ url, token: unseal(token) });
+    };
+    return new HeldOpenings({ client, isOurs: () => this.#lease.isProven, clock, logger });
+  }
+
+  /** Asked before anything is closed: a successor may be at work with the same openings. */
+  async #isStillOurs(): Promise<boolean> {
+    try {
+      await this.#lease.prove();
+      return true;
+    } catch {
+      return this.#lease.ending !== 'lost';
+    }
+  }
+
+  async #settle(outcome: Outcome | null, abandon: AbortSignal): Promise<void> {
+    if (outcome === null || outcome.state === 'released') {
+      await this.#openings.letGoAll();
+      if (outcome) await this.#lease.finish(outcome, abandon);
+      return;
+    }
+    const { kind } = this.#claim.spec;
+    const closing = this.#openings.closeAll(abandon);
+    const enough = new AbortController();
+    await Promise.race([closing, this.#tools.clock.sleep(closeFirstMs[kind], enough.signal)]);
+    enough.abort();
+    await this.#lease.finish(outcome, abandon);
+    await closing;
+  }
+}

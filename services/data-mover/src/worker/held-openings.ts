@@ -1,0 +1,135 @@
+import { type DiskServiceClient } from '@casvault/block-source';
+import {
+  Fault,
+  type Clock,
+  type Logger,
+  type Opening,
+  type OpeningId,
+  type OpenRequest,
+} from '@casvault/contracts';
+
+export const openingTimes = {
+  leaseSeconds: 120,
+  renewEveryMs: 20_000,
+  closeTries: 5,
+  firstCloseDelayMs: 1_000,
+} as const;
+
+/** One opening of this transfer. `lost` aborts with CAPTURE_LOST when the disk service says that it is gone. */
+export interface HeldOpening {
+  readonly opening: Opening;
+  readonly lost: AbortSignal;
+}
+
+interface Renewal {
+  readonly stop: AbortController;
+  readonly ended: Promise<void>;
+}
+
+type Request = OpenRequest extends infer R
+  ? R extends OpenRequest
+    ? Omit<R, 'leaseSeconds'>
+    : never
+  : never;
+
+/**
+ * The openings of one transfer at one disk service. They are renewed for as long as the transfer is ours (`isOurs`) and
+ * closed with it; whatever is not closed ends with its lease.
+ */
+export class HeldOpenings {
+  readonly #client: () => DiskServiceClient;
+  readonly #isOurs: () => boolean;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  /** Null: asked for, but not known to be open. */
+  readonly #held = new Map<OpeningId, Renewal | null>();
+
+  constructor(parts: {
+    /** Made anew for each call: the token is in clear only then. */
+    readonly client: () => DiskServiceClient;
+    readonly isOurs: () => boolean;
+    readonly clock: Clock;
+    readonly logger: Logger;
+  }) {
+    this.#client = parts.client;
+    this.#isOurs = parts.isOurs;
+    this.#clock = parts.clock;
+    this.#logger = parts.logger;
+  }
+
+  /** Opens, or takes up what an earlier attempt opened under this id. */
+  async open(id: OpeningId, request: Request, signal: AbortSignal): Promise<HeldOpening> {
+    await this.#letGo(id);
+    this.#held.set(id, null);
+    const { leaseSeconds } = openingTimes;
+    const opening = await this.#client().open(id, { ...request, leaseSeconds }, { signal });
+    const stop = new AbortController();
+    const lost = new AbortController();
+    this.#held.set(id, { stop, ended: this.#renew(id, stop.signal, lost) });
+    return { opening, lost: lost.signal };
+  }
+
+  /** Whether it is lost: its disk service says so. Unknown while that is silent: false. */
+  async isLost(id: OpeningId, signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.#client().get(id, { signal });
+      return false;
+    } catch (error) {
+      const { code } = Fault.from(error);
+      return code === 'CAPTURE_LOST' || code === 'NOT_FOUND';
+    }
+  }
+
+  /** Closes one, trying a few times; it does not throw: the lease does what this could not. */
+  async close(id: OpeningId, signal: AbortSignal): Promise<void> {
+    await this.#letGo(id);
+    let delayMs: number = openingTimes.firstCloseDelayMs;
+    for (let attempt = 1; !signal.aborted; attempt += 1) {
+      try {
+        await this.#client().close(id, { signal });
+        return;
+      } catch (error) {
+        const fault = Fault.from(error);
+        const isLast = attempt >= openingTimes.closeTries || fault.kind !== 'unavailable';
+        this.#logger.warn({ err: fault, openingId: id, attempt, isLast }, 'opening not closed');
+        if (isLast) return;
+      }
+      await this.#clock.sleep(delayMs, signal);
+      delayMs *= 2;
+    }
+  }
+
+  /** Closes all, one after the other. */
+  async closeAll(signal: AbortSignal): Promise<void> {
+    for (const id of [...this.#held.keys()]) await this.close(id, signal);
+  }
+
+  /** Renews nothing any more and leaves all to whoever comes next, or to the leases. */
+  async letGoAll(): Promise<void> {
+    for (const id of [...this.#held.keys()]) await this.#letGo(id);
+  }
+
+  async #letGo(id: OpeningId): Promise<void> {
+    const renewal = this.#held.get(id);
+    this.#held.delete(id);
+    renewal?.stop.abort();
+    await renewal?.ended;
+  }
+
+  /** Never rejects. */
+  async #renew(id: OpeningId, signal: AbortSignal, lost: AbortController): Promise<void> {
+    for (;;) {
+      await this.#clock.sleep(openingTimes.renewEveryMs, signal);
+      if (signal.aborted) return;
+      if (!this.#isOurs()) continue;
+      try {
+        await this.#client().renew(id, openingTimes.leaseSeconds, { signal });
+      } catch (error) {
+        const fault = Fault.from(error);
+        if (signal.aborted) return;
+        this.#logger.warn({ err: fault, openingId: id }, 'opening not renewed');
+        if (fault.code === 'CAPTURE_LOST') lost.abort(fault);
+      }
+    }
+  }
+}

@@ -1,0 +1,38 @@
+import { Fault, type RemovalSpec, type TransferResult } from '@casvault/contracts';
+import { removePointData } from '@casvault/data-path';
+import { Outage } from './outage.js';
+import { locationOf, withStore } from './pool-place.js';
+import { remedyFor } from './remedy.rules.js';
+import { inSpan } from './spans.js';
+import { type Work } from './work.js';
+
+/** How long a pool may be away in the middle of a removal. */
+const reconnectMinutes = 10;
+
+/** Takes a point and what failed attempts at it left out of its pool. Done again it finds nothing to do. */
+export const removePoint = async (work: Work<RemovalSpec>): Promise<TransferResult> => {
+  const { spec, lease, tools, transferId } = work;
+  const outage = new Outage(reconnectMinutes, tools.clock, tools.monotonic);
+  const { chainId, pointId, writers = [] } = spec;
+  const remove = () =>
+    withStore(locationOf(spec.pool, tools.unseal), (store) =>
+      removePointData(store, { chainId, pointId, writers }, { signal: lease.signal }),
+    );
+  for (;;) {
+    lease.throwIfEnded();
+    try {
+      const { removedPacks } = await inSpan('remove point', { 'casvault.point': pointId }, remove);
+      tools.logger.info({ transferId, removedPacks }, 'point removed from its pool');
+      return { disks: [], capturedAt: null, method: 'write', reasons: [] };
+    } catch (error) {
+      lease.throwIfEnded();
+      const fault = Fault.from(error);
+      // Where no repository is, there is nothing of the point.
+      if (fault.code === 'POOL_OBJECT_MISSING')
+        return { disks: [], capturedAt: null, method: 'write', reasons: [] };
+      if (remedyFor(fault) !== 'wait') throw fault;
+      tools.logger.warn({ err: fault, transferId }, 'transfer interrupted');
+      await outage.wait(fault, lease.signal);
+    }
+  }
+};

@@ -1,0 +1,74 @@
+import { claimTransfer, type BackupHostId, type TransferId } from '@casvault/contracts';
+import { WorkQueue } from '@casvault/messaging';
+import { ClaimedTransfer } from './claimed-transfer.js';
+import { TransferLease } from './transfer-lease.js';
+import { type WorkTools } from './work.js';
+import { type WorkerMetrics } from './worker-metrics.js';
+
+/** From the end's beginning until reports and closings are cut short. */
+const drainMs = 9_000;
+
+export interface TransferWorkerOptions {
+  readonly workerId: BackupHostId;
+  readonly group: string;
+  /** Transfers at the same time. Memory: the engine's for each (see `backupPoint`, `restorePoint`). */
+  readonly transfers: number;
+  readonly tools: WorkTools;
+  readonly metrics: WorkerMetrics;
+  /** Aborts when the process is told to end. */
+  readonly stopping: AbortSignal;
+}
+
+/** Takes the nudges of a group, claims their transfers and carries them out. At the end it hands back what it has at once. */
+export class TransferWorker {
+  readonly #options: TransferWorkerOptions;
+  /** Null while it is being claimed. */
+  readonly #carried = new Map<TransferId, TransferLease | null>();
+  #consuming: Promise<void> | null = null;
+
+  constructor(options: TransferWorkerOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    const { group, transfers: maxInFlight, stopping: signal, tools } = this.#options;
+    signal.addEventListener('abort', () => {
+      for (const lease of this.#carried.values()) lease?.end('release');
+    });
+    const queue = new WorkQueue(tools.client);
+    this.#consuming = queue.consume(
+      group,
+      { signal, maxInFlight, graceMs: drainMs },
+      ({ transferId }, context) => this.#take(transferId, context.signal),
+    );
+  }
+
+  /** Waits until all is handed back. */
+  async drain(): Promise<void> {
+    await this.#consuming;
+  }
+
+  /** A nudge for what is carried here already is an echo: claiming it again would take it from ourselves. */
+  async #take(transferId: TransferId, abandon: AbortSignal): Promise<void> {
+    if (this.#carried.has(transferId) || this.#options.stopping.aborted) return;
+    this.#carried.set(transferId, null);
+    try {
+      await this.#claim(transferId, abandon);
+    } finally {
+      this.#carried.delete(transferId);
+    }
+  }
+
+  async #claim(transferId: TransferId, abandon: AbortSignal): Promise<void> {
+    const { tools, metrics, workerId, stopping } = this.#options;
+    const claimedAt = tools.monotonic();
+    const claim = await tools.client.request(claimTransfer, { transferId, workerId });
+    if (claim.outcome === 'declined') return;
+    const { epoch, spec } = claim;
+    tools.logger.info({ transferId, epoch, kind: spec.kind, pointId: spec.pointId }, 'transfer claimed');
+    const lease = new TransferLease(claim, { ...tools, transferId, claimedAt });
+    this.#carried.set(transferId, lease);
+    if (stopping.aborted) lease.end('release');
+    await new ClaimedTransfer(transferId, claim, lease, { tools, metrics }).run(abandon);
+  }
+}

@@ -1,0 +1,50 @@
+import { type NbdEndpoint } from '@casvault/block-source';
+import {
+  type Clock,
+  type DiskExport,
+  type DiskProgress,
+  type Logger,
+  type TransferId,
+} from '@casvault/contracts';
+import { type MessagingClient } from '@casvault/messaging';
+import { type NbdTls } from '@casvault/block-source';
+import { type HeldOpenings } from './held-openings.js';
+import { type Monotonic } from './outage.js';
+import { type Unseal } from './pool-place.js';
+import { type Claim, type TransferLease } from './transfer-lease.js';
+
+/** What the process gives to every transfer. */
+export interface WorkTools {
+  readonly client: MessagingClient;
+  readonly unseal: Unseal;
+  readonly clock: Clock;
+  readonly monotonic: Monotonic;
+  readonly logger: Logger;
+  /** For exports that are spoken to over TLS; null: such exports can't be used. */
+  readonly nbdTls: NbdTls | null;
+  /** Of our software, as manifests name it. */
+  readonly version: string;
+}
+
+/** One claimed transfer. */
+export interface Work<S> {
+  readonly transferId: TransferId;
+  readonly claim: Claim;
+  readonly spec: S;
+  readonly lease: TransferLease;
+  readonly openings: HeldOpenings;
+  readonly tools: WorkTools;
+  /** Progress of the engine: goes to the controller and the metrics. */
+  readonly onProgress: (progress: DiskProgress[]) => void;
+}
+
+/** Where the engine finds an export. */
+export const endpointOf = (
+  { host, port, exportName, tls }: DiskExport,
+  nbdTls: NbdTls | null,
+): NbdEndpoint => ({
+  host,
+  port,
+  exportName,
+  ...(tls && nbdTls ? { tls: nbdTls } : {}),
+});

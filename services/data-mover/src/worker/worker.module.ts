@@ -1,0 +1,44 @@
+import { type Host } from '@casvault/service-host';
+import { type DynamicModule } from '@nestjs/common';
+import { addressOf, workerIdOf, type WorkerConfig } from '../config.js';
+import { Heartbeat } from './heartbeat.js';
+import { TransferWorker } from './transfer-worker.js';
+import { WorkerMetrics } from './worker-metrics.js';
+
+class WorkerModule {}
+
+/** The only wiring of the worker role. It answers no messages: it takes nudges and asks the controller. */
+export const workerModule = (host: Host<WorkerConfig>): DynamicModule => {
+  const { client, clock, logger, config, stopping, sealer, version } = host;
+  const id = workerIdOf(config);
+  const group = config.CASVAULT_DATA_MOVER_GROUP;
+  const report = {
+    id,
+    name: config.CASVAULT_DATA_MOVER_NAME,
+    group,
+    address: addressOf(config),
+    timeZone: config.CASVAULT_DATA_MOVER_TIME_ZONE,
+    version,
+  };
+  const worker = new TransferWorker({
+    workerId: id,
+    group,
+    transfers: config.CASVAULT_DATA_MOVER_TRANSFERS,
+    tools: {
+      client,
+      unseal: (sealed) => sealer.open(sealed),
+      clock,
+      monotonic: () => performance.now(),
+      logger,
+      nbdTls: null,
+      version,
+    },
+    metrics: new WorkerMetrics(),
+    stopping,
+  });
+  worker.start();
+  const beating = new Heartbeat(report, { client, clock, logger }).beat(stopping);
+  host.onDrain('heartbeat', () => beating);
+  host.onDrain('transfers', () => worker.drain());
+  return { module: WorkerModule };
+};
