@@ -22,4 +22,26 @@ describe('keyset pages', () => {
     'refuses %j',
     (cursor) => expect(() => readCursor(cursor, 2)).toThrow('cursor'),
   );
+  it('ends before its items outgrow a message, and loses none', () => {
+    const large = Array.from({ length: 5 }, (_, index) => ({ id: `${index}`, body: 'x'.repeat(300_000) }));
+    const first = pageFrom(
+      large,
+      5,
+      (row) => [row.id],
+      (row) => row,
+    );
+    expect(first.items.map((item) => item.id)).toEqual(['0', '1']);
+    expect(readCursor(first.nextCursor ?? undefined, 1)).toEqual(['1']);
+  });
+  it('holds at least one item, however large', () => {
+    const huge = [{ id: 'a', body: 'x'.repeat(900_000) }];
+    expect(
+      pageFrom(
+        huge,
+        5,
+        (row) => [row.id],
+        (row) => row,
+      ),
+    ).toEqual({ items: huge, nextCursor: null });
+  });
 });

@@ -24,9 +24,13 @@ const decoded = (cursor: string): unknown => {
   }
 };
 
+/** A reply fits into one message of NATS (1 MiB) with room for its frame. */
+const maxPageBytes = 768 * 1024;
+
 /**
  * A page out of `limit + 1` rows: the one too many only tells that there is more. A keyset page costs the same at any
- * depth, and rows may come and go between two pages.
+ * depth, and rows may come and go between two pages. It ends earlier where its items would not fit into one message, yet
+ * never before the first.
  */
 export const pageFrom = <Row, Item>(
   rows: readonly Row[],
@@ -34,8 +38,15 @@ export const pageFrom = <Row, Item>(
   keysetOf: (row: Row) => Keyset,
   itemOf: (row: Row) => Item,
 ): { items: Item[]; nextCursor: string | null } => {
-  const kept = rows.slice(0, limit);
-  const last = kept.at(-1);
-  const cursor = last && rows.length > limit ? JSON.stringify(keysetOf(last)) : null;
-  return { items: kept.map(itemOf), nextCursor: cursor && Buffer.from(cursor).toString('base64url') };
+  const items: Item[] = [];
+  let bytes = 0;
+  for (const row of rows.slice(0, limit)) {
+    const item = itemOf(row);
+    bytes += Buffer.byteLength(JSON.stringify(item));
+    if (bytes > maxPageBytes && items.length > 0) break;
+    items.push(item);
+  }
+  const last = rows[items.length - 1];
+  const cursor = rows.length > items.length && last !== undefined ? JSON.stringify(keysetOf(last)) : null;
+  return { items, nextCursor: cursor && Buffer.from(cursor).toString('base64url') };
 };

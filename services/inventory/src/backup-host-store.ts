@@ -1,9 +1,8 @@
 import { type BackupHost, type BackupHostId, type PageRequest } from '@casvault/contracts';
-import { inTransaction, reading } from '@casvault/persistence';
+import { inTransaction, pageFrom, readCursor, reading } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { stateOf } from './backup-host.js';
 import { type BackupHostRow, backupHostTable } from './backup-host.table.js';
-import { pageFrom, readCursor } from './page.js';
 
 const domainOf =
   (now: Date) =>
@@ -25,7 +24,7 @@ export class BackupHostStore {
   }
 
   async page(request: PageRequest, now: Date): Promise<{ items: BackupHost[]; nextCursor: string | null }> {
-    const after = readCursor(request.cursor);
+    const after = readCursor(request.cursor, 2);
     const rows = await reading(this.database, (source) => {
       const query = source
         .getRepository(backupHostTable)

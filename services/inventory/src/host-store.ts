@@ -1,8 +1,7 @@
 import { Fault, type Host, type HostId, type PageRequest, type PlatformId } from '@casvault/contracts';
-import { reading } from '@casvault/persistence';
+import { pageFrom, readCursor, reading } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { type HostRow, hostTable } from './host.table.js';
-import { pageFrom, readCursor } from './page.js';
 
 const domainOf = (row: HostRow): Host => ({
   id: row.id as HostId,
@@ -40,7 +39,7 @@ export class HostStore {
   async page(
     request: PageRequest & { platformId: PlatformId },
   ): Promise<{ items: Host[]; nextCursor: string | null }> {
-    const after = readCursor(request.cursor);
+    const after = readCursor(request.cursor, 2);
     const rows = await reading(this.database, (source) => {
       const query = source
         .getRepository(hostTable)

@@ -5,10 +5,9 @@ import {
   type storageSchema,
   type virtualSwitchSchema,
 } from '@casvault/contracts';
-import { reading } from '@casvault/persistence';
+import { pageFrom, readCursor, reading } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
-import { pageFrom, readCursor } from './page.js';
 
 export type Storage = z.infer<typeof storageSchema>;
 export type VirtualSwitch = z.infer<typeof virtualSwitchSchema>;
@@ -61,7 +60,7 @@ export class NetworkStore {
     key: string,
     keyOf: (row: T) => string,
   ): Promise<Page<T>> {
-    const after = readCursor(request.cursor);
+    const after = readCursor(request.cursor, 2);
     const rows = await reading(this.database, (source) =>
       source.query<T[]>(
         `SELECT ${columns} FROM ${table}

@@ -1,7 +1,6 @@
 import { Fault, type PageRequest, type PlatformId, sealedSchema } from '@casvault/contracts';
-import { inTransaction, isUniqueViolation, reading } from '@casvault/persistence';
+import { inTransaction, isUniqueViolation, pageFrom, readCursor, reading } from '@casvault/persistence';
 import { type DataSource, IsNull } from 'typeorm';
-import { pageFrom, readCursor } from './page.js';
 import { type RegisteredPlatform } from './platform.js';
 import { type PlatformRow, platformTable } from './platform.table.js';
 
@@ -86,7 +85,7 @@ export class PlatformStore {
   }
 
   async page(request: PageRequest): Promise<{ items: RegisteredPlatform[]; nextCursor: string | null }> {
-    const after = readCursor(request.cursor);
+    const after = readCursor(request.cursor, 2);
     const rows = await reading(this.database, (source) => {
       const query = source
         .getRepository(platformTable)

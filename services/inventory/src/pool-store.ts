@@ -1,7 +1,6 @@
 import { Fault, type PageRequest, type Pool, type PoolId } from '@casvault/contracts';
-import { inTransaction, isUniqueViolation, reading } from '@casvault/persistence';
+import { inTransaction, isUniqueViolation, pageFrom, readCursor, reading } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
-import { pageFrom, readCursor } from './page.js';
 import { type PoolRow, poolTable } from './pool.table.js';
 
 const domainOf = (row: PoolRow): Pool => ({
@@ -54,7 +53,7 @@ export class PoolStore {
   }
 
   async page(request: PageRequest): Promise<{ items: Pool[]; nextCursor: string | null }> {
-    const after = readCursor(request.cursor);
+    const after = readCursor(request.cursor, 2);
     const rows = await reading(this.database, (source) => {
       const query = source
         .getRepository(poolTable)

@@ -7,9 +7,8 @@ import {
   type Vm,
   type VmId,
 } from '@casvault/contracts';
-import { reading } from '@casvault/persistence';
+import { pageFrom, readCursor, reading } from '@casvault/persistence';
 import { type DataSource, type EntityManager } from 'typeorm';
-import { pageFrom, readCursor } from './page.js';
 import { type KnownDetail } from './platform-reading.js';
 
 interface VmRow extends Vm {
@@ -55,7 +54,7 @@ export class VmStore {
 
   /** C5: ordered by name; `search` is a substring of VM name, title, host name or host IP, whatever its case. */
   async page(request: VmPageRequest): Promise<{ items: Vm[]; nextCursor: string | null }> {
-    const after = readCursor(request.cursor);
+    const after = readCursor(request.cursor, 2);
     const rows = await this.query(
       `${select}
        WHERE v.deleted_at IS NULL
