@@ -56,4 +56,5 @@ const grant = async (client: pg.Client, schema: string, role: string, password: 
   await client.query(`GRANT ${roleId} TO CURRENT_USER`);
   await client.query(`CREATE SCHEMA IF NOT EXISTS ${schemaId} AUTHORIZATION ${roleId}`);
   await client.query(`ALTER SCHEMA ${schemaId} OWNER TO ${roleId}`);
+  await client.query(`ALTER ROLE ${roleId} IN DATABASE ${database} SET search_path = ${schemaId}`);
 };

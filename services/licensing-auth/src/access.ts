@@ -10,7 +10,6 @@ import { type Clock, type Logger } from '@casvault/contracts';
 import { type Sealer } from '@casvault/service-host';
 import { type z } from 'zod';
 import { generatePassword, generateToken, hashPassword, hashToken, passwordMatches } from './password.js';
-import { forgetFailuresAfterMs, waitBeforeSignIn } from './throttle.rules.js';
 import { type TokenStore } from './token-store.js';
 import { type User, type UserStore } from './user-store.js';
 
@@ -38,18 +37,13 @@ export class Access {
   async signIn(request: z.output<typeof signIn.request>): Promise<z.output<typeof signIn.reply>> {
     const { users, tokens, sealer, clock, sessionMs } = this.world;
     const byName = `user:${request.userName.toLowerCase()}`;
-    const subjects = [byName, `address:${request.clientAddress}`];
-    await this.refuseGuesser(subjects);
+    const byAddress = `address:${request.clientAddress}`;
+    await this.refuseGuesser([byName, byAddress]);
     const user = await users.findByName(request.userName);
     const now = clock.now();
-    if (
-      !(await passwordMatches(user?.passwordHash ?? null, sealer.open(request.password))) ||
-      user === null
-    ) {
-      await users.recordFailure(subjects, now, new Date(now.getTime() - forgetFailuresAfterMs));
+    if (!(await passwordMatches(user?.passwordHash ?? null, sealer.open(request.password))) || user === null)
       throw new Fault('LOGIN_FAILED', 'the user name or the password is wrong');
-    }
-    await users.clearFailures(byName);
+    await users.endSignIn(byName, byAddress);
     const token = generateToken('session');
     const expiresAt = new Date(now.getTime() + sessionMs);
     await tokens.addSession({ tokenHash: hashToken(token), userId: user.id, createdAt: now, expiresAt });
@@ -116,7 +110,7 @@ export class Access {
 
   private async refuseGuesser(subjects: readonly string[]): Promise<void> {
     const { users, clock } = this.world;
-    const waitMs = waitBeforeSignIn(await users.failuresOf(subjects), clock.now());
+    const waitMs = await users.beginSignIn(subjects, clock.now());
     if (waitMs <= 0) return;
     const retryAfterSeconds = Math.ceil(waitMs / 1000);
     throw new Fault('LOGIN_THROTTLED', `too many failed sign-ins: try again in ${retryAfterSeconds} s`, {

@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { Fault } from '@casvault/contracts';
 import { type Host } from '@casvault/service-host';
 import { type DynamicModule } from '@nestjs/common';
@@ -14,7 +14,11 @@ class LicensingAuthModule {}
 const announcer = (file: string | undefined) => async (userName: string, password: string) => {
   if (file === undefined)
     process.stdout.write(`\nFirst administrator: ${userName}   password: ${password}\n\n`);
-  else await writeFile(file, `${password}\n`, { mode: 0o600, flush: true });
+  else {
+    // A new file of its own: the mode of one that is there already would stay, and a link would be followed.
+    await rm(file, { force: true });
+    await writeFile(file, `${password}\n`, { mode: 0o600, flag: 'wx', flush: true });
+  }
 };
 
 /** The only wiring of the service. */

@@ -1,7 +1,7 @@
 import { type Role, type UserId } from '@casvault/contracts';
 import { inTransaction, reading, type Transaction } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
-import { type Failures } from './throttle.rules.js';
+import { forgetFailuresAfterMs, waitBeforeSignIn } from './throttle.rules.js';
 import { userTable, type UserRow } from './user.table.js';
 
 export interface User {
@@ -50,31 +50,47 @@ export class UserStore {
     });
   }
 
-  async failuresOf(subjects: readonly string[]): Promise<Failures[]> {
-    const rows = await reading(this.database, (source) =>
-      source.query<{ failures: number; last_at: Date }[]>(
-        'SELECT failures, last_at FROM sign_in_failure WHERE subject = ANY($1)',
-        [subjects],
-      ),
-    );
-    return rows.map((row) => ({ count: row.failures, lastAt: row.last_at }));
-  }
-
-  async recordFailure(subjects: readonly string[], now: Date, forgottenBefore: Date): Promise<void> {
-    await inTransaction(this.database, async (tx) => {
-      await forget(tx, forgottenBefore);
+  /**
+   * Counts a sign-in as failed before it is tried, unless it must wait: then returns how long (ms), and counts nothing.
+   * Under a lock, so that guesses sent all at once are no better than guesses one by one.
+   */
+  async beginSignIn(subjects: readonly string[], now: Date): Promise<number> {
+    const sorted = [...subjects].sort();
+    return inTransaction(this.database, async (tx) => {
+      await forget(tx, new Date(now.getTime() - forgetFailuresAfterMs));
       await tx.query(
-        `INSERT INTO sign_in_failure (subject, failures, last_at) SELECT unnest($1::text[]), 1, $2
-         ON CONFLICT (subject) DO UPDATE SET failures = sign_in_failure.failures + 1, last_at = excluded.last_at`,
-        [[...subjects].sort(), now],
+        `INSERT INTO sign_in_failure (subject, failures, last_at) SELECT unnest($1::text[]), 0, $2
+         ON CONFLICT DO NOTHING`,
+        [sorted, now],
       );
+      const rows = await tx.query<{ failures: number; last_at: Date }[]>(
+        `SELECT failures, last_at FROM sign_in_failure WHERE subject = ANY($1) ORDER BY subject FOR UPDATE`,
+        [sorted],
+      );
+      const failures = rows.map((row) => ({ count: row.failures, lastAt: row.last_at }));
+      const waitMs = waitBeforeSignIn(failures, now);
+      if (waitMs <= 0)
+        await tx.query(
+          'UPDATE sign_in_failure SET failures = failures + 1, last_at = $2 WHERE subject = ANY($1)',
+          [sorted, now],
+        );
+      return waitMs;
     });
   }
 
-  async clearFailures(subject: string): Promise<void> {
-    await inTransaction(this.database, (tx) =>
-      tx.query('DELETE FROM sign_in_failure WHERE subject = $1', [subject]),
-    );
+  /** It succeeded: the name starts anew, the address gets its one try back. */
+  async endSignIn(byName: string, byAddress: string): Promise<void> {
+    await inTransaction(this.database, async (tx) => {
+      await tx.query(
+        `UPDATE sign_in_failure SET failures = CASE subject WHEN $1 THEN 0 ELSE greatest(failures - 1, 0) END
+         WHERE subject IN (SELECT subject FROM sign_in_failure WHERE subject IN ($1, $2) ORDER BY subject FOR UPDATE)`,
+        [byName, byAddress],
+      );
+      await tx.query('DELETE FROM sign_in_failure WHERE subject IN ($1, $2) AND failures = 0', [
+        byName,
+        byAddress,
+      ]);
+    });
   }
 }
 
