@@ -93,6 +93,27 @@ describe('NbdClient on a good server', () => {
     expect(Math.max(...(server?.requests ?? []).map(({ length }) => length))).toBe(65536);
   });
 
+  it('sends a few parts of a long request at a time', async () => {
+    const client = await open(
+      { bytes: Buffer.alloc(512 * kib), maxBlockBytes: 4096 },
+      { reply: () => 'silence' },
+    );
+    const writing = codeOf(client.write(0, Buffer.alloc(512 * kib)));
+    await sleep(50);
+    expect(server?.requests).toHaveLength(16);
+    client.destroy();
+    expect(await writing).toBe('NBD_DISCONNECTED');
+  });
+
+  it('sends no more parts after one has failed', async () => {
+    const disk = { bytes: Buffer.alloc(512 * kib), maxBlockBytes: 4096 };
+    const client = await open(disk, {
+      reply: ({ cookie }) => simpleReplyBytes(cookie, cookie === 40 ? 5 : 0),
+    });
+    expect(await codeOf(client.write(0, Buffer.alloc(512 * kib)))).toBe('NBD_IO');
+    expect(server?.requests.length).toBeLessThan(40 + 16);
+  });
+
   it('keeps many requests under way, and answers come to the right ones', async () => {
     const bytes = randomDisk();
     const held: (() => Buffer)[] = [];
@@ -197,7 +218,7 @@ describe('NbdClient on a good server', () => {
 
   it('says goodbye', async () => {
     const client = await open({ bytes: Buffer.alloc(512) });
-    await client.close();
+    await Promise.all([client.close(), client.close()]);
     await client.close();
     expect(server?.requests).toMatchObject([{ command: command.disconnect, offset: 0, length: 0 }]);
     expect(await codeOf(client.read(0, Buffer.alloc(1)))).toBe('NBD_DISCONNECTED');

@@ -33,6 +33,8 @@ type Settle = (fault: Fault | null) => void;
 
 /** Zeroing has no payload, but one endless request would hold up a stop and the server's other work. */
 const maxZeroBytes = 256 * 1024 * 1024;
+/** Parts of one split request under way at once. */
+const maxParts = 16;
 
 /**
  * One NBD connection: fixed newstyle, structured replies and block status where the server has them, TLS.
@@ -173,26 +175,35 @@ export class NbdClient implements DiskReader, DiskWriter {
     });
   }
 
-  /** Sends a range in parts and waits for all of them, so that no part is under way once the promise is settled. */
+  /**
+   * Sends a range in parts, at most `maxParts` of them under way, and none any more after one has failed. When the promise is
+   * settled, no part is under way.
+   */
   async #split(
     length: number,
     partBytes: number,
     send: (start: number, length: number, settle: Settle) => void,
   ): Promise<void> {
-    if (length === 0) return;
+    let next = 0;
+    let open = 0;
+    let failed: Fault | null = null;
     await new Promise<void>((resolve, reject) => {
-      let open = Math.ceil(length / partBytes);
-      let first: Fault | null = null;
-      const settle: Settle = (fault) => {
-        first ??= fault;
-        open -= 1;
+      const proceed = (): void => {
+        while (failed === null && next < length && open < maxParts) {
+          const start = next;
+          next += partBytes;
+          open += 1;
+          send(start, Math.min(partBytes, length - start), (fault) => {
+            failed ??= fault;
+            open -= 1;
+            proceed();
+          });
+        }
         if (open > 0) return;
-        if (first === null) resolve();
-        else reject(first);
+        if (failed === null) resolve();
+        else reject(failed);
       };
-      for (let start = 0; start < length; start += partBytes) {
-        send(start, Math.min(partBytes, length - start), settle);
-      }
+      proceed();
     });
   }
 

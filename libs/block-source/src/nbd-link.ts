@@ -27,7 +27,8 @@ export class NbdLink {
   readonly #lost: (fault: Fault) => void;
   #socket: net.Socket;
   #ended = false;
-  #closed: (() => void) | null = null;
+  #finished: Promise<void> | null = null;
+  #onEnd: (() => void) | null = null;
 
   constructor(endpoint: NbdEndpoint, converse: Conversation, lost: (fault: Fault) => void) {
     this.#endpoint = endpoint;
@@ -39,7 +40,7 @@ export class NbdLink {
 
   /** Queues bytes in order; they must stay as they are until the server has answered. */
   send(bytes: Uint8Array, payload?: Uint8Array): void {
-    if (this.#ended) return;
+    if (this.#ended || this.#finished !== null) return;
     if (payload === undefined) {
       this.#socket.write(bytes);
       return;
@@ -53,16 +54,17 @@ export class NbdLink {
   /** Sends the last bytes and resolves when the server has hung up, or was given its time to. */
   async finish(bytes: Uint8Array): Promise<void> {
     if (this.#ended) return;
-    await new Promise<void>((resolve) => {
+    this.#finished ??= new Promise<void>((resolve) => {
       const timer = setTimeout(() => {
         this.end(disconnectedFault(describeEndpoint(this.#endpoint)));
       }, farewellMs);
-      this.#closed = () => {
+      this.#onEnd = () => {
         clearTimeout(timer);
         resolve();
       };
       this.#socket.end(bytes);
     });
+    await this.#finished;
   }
 
   /** Drops the connection at once. */
@@ -71,7 +73,7 @@ export class NbdLink {
     this.#ended = true;
     this.#socket.destroy();
     this.#lost(fault);
-    this.#closed?.();
+    this.#onEnd?.();
   }
 
   #connectPlain(): net.Socket {

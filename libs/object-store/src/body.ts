@@ -5,8 +5,6 @@ export type Body = Uint8Array | readonly Uint8Array[];
 
 export const bodyParts = (body: Body): readonly Uint8Array[] => (body instanceof Uint8Array ? [body] : body);
 
-export const bodyLength = (body: Body): number => bodyParts(body).reduce((sum, part) => sum + part.length, 0);
-
 /** Where and how much a get reads, checked against the object's size. */
 export interface ReadPlan {
   readonly offset: number;

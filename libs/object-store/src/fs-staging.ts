@@ -83,9 +83,10 @@ export class FsStaging {
     }
   }
 
+  /** A leftover that can't be removed (another user's, say) costs room, and must not stop anybody's writing. */
   async #remove(name: string): Promise<void> {
     await unlink(join(this.#path, name)).catch((error: unknown) => {
-      if (errnoOf(error) !== 'ENOENT') throw error;
+      if (errnoOf(error) === null) throw error;
     });
   }
 }

@@ -1,4 +1,3 @@
-export { isObjectKey } from './object-key.js';
 export {
   type GetOptions,
   type ListedObject,

@@ -47,6 +47,7 @@ class Cluster {
   constructor(dir: string, signal: AbortSignal | undefined) {
     this.#dir = dir;
     this.#signal = signal;
+    process.once('exit', this.#killAll);
   }
 
   async start(): Promise<CephRgw> {
@@ -68,8 +69,14 @@ class Cluster {
 
   /** Everything is in memory or in `dir`, which nobody opens again: no reason to end it gently. */
   async stop(): Promise<void> {
+    process.off('exit', this.#killAll);
     for (const child of this.#running.splice(0).reverse()) await child.kill9();
   }
+
+  /** A test run that ends early leaves no cluster behind. */
+  readonly #killAll = (): void => {
+    for (const child of this.#running) void child.kill9();
+  };
 
   async #configure(ports: { v2: number; v1: number; rgw: number }): Promise<void> {
     for (const name of ['mon', 'osd', 'run', 'rgw']) await mkdir(join(this.#dir, name), { recursive: true });

@@ -48,7 +48,7 @@ export const describeObjectStore = (name: string, open: () => Promise<StoreUnder
 type Use = () => StoreUnderTest;
 
 const describeContent = (use: Use): void => {
-  it.each([0, 1, 4095, 4096, 4097, 65536, mib, 5 * mib + 13])(
+  it.each([0, 1, 4095, 4096, 4097, 65536, mib, 5 * mib + 13, 33 * mib + 1])(
     'gives back %d bytes as they were',
     async (size) => {
       const body = pattern(size, size);
