@@ -271,7 +271,7 @@ describe('crashes between any two steps', () => {
       fc.asyncProperty(moves, fates, async (script, fate) => {
         const world: string[] = [];
         let calm = false;
-        const next = (): Fate => (calm ? 'done' : (fate.next().value ?? 'done'));
+        const next = (): Fate => (calm ? 'done' : ((fate.next().value as Fate | undefined) ?? 'done'));
         const { clock, store, make } = setUp(async (effect) => {
           const [before, after] = [next(), next()];
           if (before === 'lost') throw new Fault('DEPENDENCY_UNAVAILABLE', 'not done');

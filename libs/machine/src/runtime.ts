@@ -10,7 +10,7 @@ import {
   type SavedStep,
   type StepCause,
 } from './store.js';
-import { currentTraceparent, underTrace } from './trace.js';
+import { currentTraceparent, effectDurations, underTrace } from './trace.js';
 
 export interface PerformContext {
   readonly instanceId: string;
@@ -60,7 +60,8 @@ const forgetEveryMs = 3_600_000;
  */
 export class MachineRuntime<S, E extends { readonly type: string }, F extends { readonly type: string }> {
   readonly #o: Required<MachineRuntimeOptions<S, E, F>>;
-  readonly #active = new Map<Promise<void>, ClaimedEffect>();
+  readonly #active = new Set<Promise<void>>();
+  readonly #durations = effectDurations();
   #stopping: AbortController | null = null;
   #abandon = new AbortController();
   #loop: Promise<void> | null = null;
@@ -165,7 +166,7 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
         this.#active.delete(work);
         this.#kick();
       });
-      this.#active.set(work, effect);
+      this.#active.add(work);
     }
     return claimed.length;
   }
@@ -203,12 +204,21 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
     const { perform, clock, machine } = this.#o;
     const { instanceId, effectId, attempt } = claimed;
     const effect = claimed.effect as F;
-    const context = { instanceId, effectId, attempt, signal, now: clock.now() };
+    const began = clock.now();
+    const context = { instanceId, effectId, attempt, signal, now: began };
+    const record = (outcome: string) => {
+      const seconds = (clock.now().getTime() - began.getTime()) / 1_000;
+      this.#durations.record(seconds, { machine: machine.kind, effect: effect.type, outcome });
+    };
     try {
       const name = `${machine.kind} ${effect.type}`;
-      return { event: await underTrace(claimed.traceparent, name, () => perform(effect, context)) };
+      const event = await underTrace(claimed.traceparent, name, () => perform(effect, context));
+      record('ok');
+      return { event };
     } catch (error) {
-      return { fault: Fault.from(error) };
+      const fault = Fault.from(error);
+      record(fault.code);
+      return { fault };
     }
   }
 
@@ -285,6 +295,6 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
   }
 
   async #allSettled(): Promise<void> {
-    while (this.#active.size > 0) await Promise.allSettled([...this.#active.keys()]);
+    while (this.#active.size > 0) await Promise.allSettled([...this.#active]);
   }
 }
