@@ -1,4 +1,4 @@
-import { chmod, mkdir, rm } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -185,7 +185,7 @@ export const startLab = async (options: LabOptions): Promise<Lab> => {
 
 const environmentOf = async (options: LabOptions): Promise<Record<string, string>> => ({
   CASVAULT_LAB_DIR: options.dir,
-  CASVAULT_LAB_NET: String(options.net ?? (await freeNet())),
+  CASVAULT_LAB_NET: String(options.net ?? (await keptNet(options.dir)) ?? (await freeNet())),
   ...(options.hosts === undefined ? {} : { CASVAULT_LAB_HOSTS: String(options.hosts) }),
   ...(options.release === undefined ? {} : { CASVAULT_LAB_RELEASE: options.release }),
   ...(options.vms === undefined ? {} : { CASVAULT_LAB_VMS: JSON.stringify(options.vms) }),
@@ -196,6 +196,14 @@ const environmentOf = async (options: LabOptions): Promise<Record<string, string
     ? {}
     : { CASVAULT_LAB_DISK_SERVICE_TOKEN: options.diskServiceToken }),
 });
+
+/** The network of a lab that has been in `dir` before: its hosts keep their addresses. */
+const keptNet = async (dir: string): Promise<number | null> => {
+  const text = await readFile(join(dir, 'platform.json'), 'utf8').catch(() => null);
+  if (text === null) return null;
+  const { hosts } = JSON.parse(text) as { hosts: { address: string }[] };
+  return Number(hosts[0]?.address.split('.')[2]);
+};
 
 /** The third octet of loopback addresses on which no CVM listens yet. */
 const freeNet = async (): Promise<number> => {

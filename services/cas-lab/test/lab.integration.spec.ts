@@ -411,4 +411,21 @@ describe('the lab', () => {
     expect(await lab.admin.vms()).toEqual(before);
     expect((await lab.admin.workload(before[0]?.id ?? 0)).running).toBe(true);
   });
+
+  it('that was killed is taken over: its daemons are replaced, its machines run on', async () => {
+    const machines = async (): Promise<string[]> =>
+      (await processesOf(lab)).filter((line) => line.startsWith('/usr/bin/qemu-system'));
+    const { id } = await busy();
+    const { number } = await lab.admin.workload(id);
+    const before = await processesOf(lab);
+    await lab.process.kill9();
+    expect(await machines()).toHaveLength(1);
+    const { cvm } = lab;
+    lab = await startLab({ dir: dir.path });
+    expect(lab.cvm.address).toBe(cvm.address);
+    expect(await processesOf(lab)).toHaveLength(before.length);
+    const after = await lab.admin.workload(id);
+    expect(after.number).toBeGreaterThan(number);
+    expect(after.pairs).toBeGreaterThan(0);
+  });
 });

@@ -3,7 +3,8 @@ import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '@casvault/contracts';
 import { Libvirt } from '@casvault/libvirt';
-import { Daemon, endProcess } from '../process/daemon.js';
+import { Daemon } from '../process/daemon.js';
+import { endProcess } from '../process/process-identity.js';
 import { systemPath, type LabUser } from '../process/run-command.js';
 import { type CacheType } from './domain-xml.js';
 import { isReachable, makeHostFolders, type HostFolders } from './host-folders.js';
@@ -189,6 +190,7 @@ export class LabHost {
         CASVAULT_DISK_SERVICE_LIBVIRT_URI: 'qemu:///session',
         CASVAULT_DISK_SERVICE_NBD_PORTS: '10000-30000',
         CASVAULT_DISK_SERVICE_SCRATCH_DIR: folders.scratch,
+        CASVAULT_DISK_SERVICE_VOLUME_DIRS: folders.vms,
         CASVAULT_DISK_SERVICE_STATE_DIR: folders.diskServiceState,
       },
       user: command.user,

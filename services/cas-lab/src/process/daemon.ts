@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { openSync, closeSync } from 'node:fs';
-import { readFile, rm, writeFile } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { rm } from 'node:fs/promises';
+import { endLeftover, writePidFile } from './process-identity.js';
 import { type LabUser } from './run-command.js';
 
 export interface DaemonSpec {
@@ -40,7 +40,7 @@ export class Daemon {
   /** Ends what an earlier lab left under this pid file, then starts. */
   async start(): Promise<void> {
     if (this.#child) return;
-    await endLeftover(this.#spec);
+    await endLeftover(this.#spec.pidFile);
     this.#wanted = true;
     await this.#launch();
   }
@@ -72,7 +72,7 @@ export class Daemon {
     this.#child = child;
     child.once('error', () => this.#gone(child));
     child.once('exit', () => this.#gone(child));
-    if (child.pid !== undefined) await writeFile(this.#spec.pidFile, `${String(child.pid)}\n`);
+    if (child.pid !== undefined) await writePidFile(this.#spec.pidFile, child.pid);
   }
 
   #gone(child: ChildProcess): void {
@@ -98,30 +98,4 @@ export class Daemon {
     }
     await rm(this.#spec.pidFile, { force: true });
   }
-}
-
-/** The process of `pidFile`, if it still runs this daemon's program. */
-async function leftoverPid(spec: DaemonSpec): Promise<number | null> {
-  const pid = Number(await readFile(spec.pidFile, 'utf8').catch(() => ''));
-  if (!Number.isInteger(pid) || pid <= 1) return null;
-  const commandLine = await readFile(`/proc/${String(pid)}/cmdline`, 'utf8').catch(() => '');
-  const wanted = spec.args.find((arg) => arg.includes('/')) ?? spec.file;
-  return commandLine.split('\0').includes(wanted) ? pid : null;
-}
-
-async function endLeftover(spec: DaemonSpec): Promise<void> {
-  const pid = await leftoverPid(spec);
-  if (pid !== null) await endProcess(pid, async () => (await leftoverPid(spec)) === pid);
-}
-
-const leftoverGraceMs = 5_000;
-
-/** SIGTERM to a process that is not a child, then SIGKILL when `isStillIt` says so after five seconds. */
-export async function endProcess(pid: number, isStillIt: () => Promise<boolean>): Promise<void> {
-  process.kill(pid, 'SIGTERM');
-  for (let waited = 0; waited < leftoverGraceMs; waited += 100) {
-    if (!(await isStillIt())) return;
-    await sleep(100);
-  }
-  if (await isStillIt()) process.kill(pid, 'SIGKILL');
 }
