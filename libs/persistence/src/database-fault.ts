@@ -15,9 +15,9 @@ const connectionCodes = new Set([
   '57P02',
   '57P03',
 ]);
-/** What pg and its pool say without a code. */
+/** What pg, its pool and TypeORM (a connection lost between two statements of a transaction) say without a code. */
 const connectionMessages =
-  /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|not queryable|Query read timeout|Driver not Connected|Cannot use a pool after/i;
+  /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|not queryable|Query read timeout|Driver not Connected|Cannot use a pool after|query runner was already released/i;
 
 interface DatabaseErrorShape {
   readonly code?: unknown;

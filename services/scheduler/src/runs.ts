@@ -11,6 +11,9 @@ import { type RunState } from './run.js';
 const reconcileEveryMs = 10_000;
 const reconcileBatch = 100;
 
+/** Effects of a process that died are performed by another after this. */
+const effectLeaseMs = 10_000;
+
 export interface RunsOptions {
   readonly world: RunWorld;
   readonly broadcast: RunBroadcast;
@@ -33,7 +36,15 @@ export class Runs {
       project: (tx, step) => world.runs.project(tx, step as ProjectedStep<RunState>),
     });
     const perform = performRun(world);
-    this.#runtime = new MachineRuntime({ machine: runMachine, store, perform, lane: runLane, clock, logger });
+    this.#runtime = new MachineRuntime({
+      machine: runMachine,
+      store,
+      perform,
+      lane: runLane,
+      clock,
+      logger,
+      leaseMs: effectLeaseMs,
+    });
   }
 
   start(): void {

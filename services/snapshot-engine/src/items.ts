@@ -19,6 +19,9 @@ import { performRestore, retryRestore } from './restore.effects.js';
 import { restoreMachine, type RestoreEffect, type RestoreEvent } from './restore.machine.js';
 import { type RestoreState, type RestoreVm } from './restore.js';
 
+/** Effects of a process that died are performed by another after this. */
+const effectLeaseMs = 10_000;
+
 export interface ItemsOptions {
   readonly world: ItemWorld;
   readonly database: DataSource;
@@ -41,7 +44,7 @@ export class Items {
           await points.project(tx, step as ProjectedStep<ProtectionState>);
       },
     });
-    const common = { store, clock, logger };
+    const common = { store, clock, logger, leaseMs: effectLeaseMs };
     this.#protections = new MachineRuntime({
       ...common,
       machine: protectionMachine,

@@ -31,6 +31,9 @@ type Delivered = Exclude<TransferEvent, { type: 'woken' | 'effectFailed' }>;
 
 export const leaseSeconds = transferLimits.leaseMs / 1_000;
 
+/** Effects of a process that died are performed by another after this. */
+const effectLeaseMs = 10_000;
+
 /** A lost nudge is rung again by the machine's own timer, so it is not worth a retry. */
 const performTransfer =
   ({ client, logger }: TransfersOptions): Perform<TransferEvent, TransferEffect> =>
@@ -60,7 +63,14 @@ export class Transfers {
       project: (tx, step) => store.project(tx, step as ProjectedStep<TransferState>),
     });
     const perform = performTransfer(options);
-    this.#runtime = new MachineRuntime({ machine: transferMachine, store: machines, perform, clock, logger });
+    this.#runtime = new MachineRuntime({
+      machine: transferMachine,
+      store: machines,
+      perform,
+      clock,
+      logger,
+      leaseMs: effectLeaseMs,
+    });
   }
 
   start(): void {
