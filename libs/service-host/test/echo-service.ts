@@ -14,11 +14,7 @@ export const note = defineCommand('inventory', 'note', 1, { payload: z.object({ 
 export const noted = defineEvent('inventory', 'noted', 1, { payload: z.object({ text: z.string() }) });
 export const notes = defineQuery('inventory', 'notes', 1, {
   request: z.object({}),
-  reply: z.object({
-    commands: z.array(z.string()),
-    events: z.array(z.string()),
-    trace: z.string().nullable(),
-  }),
+  reply: z.object({ commands: z.array(z.string()), events: z.array(z.string()) }),
 });
 
 let host: Host;
@@ -43,6 +39,7 @@ class EchoHandlers {
   @OnEvent(noted)
   async noted({ text }: z.output<typeof noted.payload>) {
     await host.database?.query('INSERT INTO note (kind, text) VALUES ($1, $2)', ['event', text]);
+    host.logger.info({ text }, 'noted');
   }
 
   @OnQuery(notes)
@@ -51,7 +48,7 @@ class EchoHandlers {
       (await host.database?.query<{ kind: string; text: string }[]>('SELECT * FROM note ORDER BY text')) ??
       [];
     const of = (kind: string) => rows.filter((row) => row.kind === kind).map((row) => row.text);
-    return { commands: of('command'), events: of('event'), trace: null };
+    return { commands: of('command'), events: of('event') };
   }
 }
 

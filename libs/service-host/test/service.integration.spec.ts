@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
+import { trace } from '@opentelemetry/api';
 import { MessagingClient } from '@casvault/messaging';
 import { provisionSchema } from '@casvault/persistence';
 import {
@@ -14,7 +16,12 @@ import {
   type PostgresServer,
   type RunningProcess,
 } from '@casvault/testkit';
+import { startTelemetry } from '../src/index.js';
 import { echo, note, notes } from './echo-service.js';
+
+interface OtlpTraces {
+  resourceSpans: { scopeSpans: { spans: { traceId: string; name: string }[] }[] }[];
+}
 
 const main = fileURLToPath(new URL('./echo-service.js', import.meta.url));
 
@@ -101,6 +108,42 @@ describe('a service', () => {
     const status = readFileSync(`/proc/${service.pid}/status`, 'utf8');
     const residentMiB = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
     expect(residentMiB).toBeLessThan(125);
+  });
+
+  it('passes one trace on: caller, command, outbox, event', async () => {
+    const spans: { traceId: string; name: string }[] = [];
+    const collector = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        const { resourceSpans } = JSON.parse(Buffer.concat(chunks).toString()) as OtlpTraces;
+        spans.push(...resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap((scope) => scope.spans)));
+        response.end('{}');
+      });
+    });
+    const port = await freePort();
+    await new Promise<void>((resolve) => collector.listen(port, '127.0.0.1', resolve));
+    const endpoint = `http://127.0.0.1:${port}`;
+    const service = await start({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint });
+    const telemetry = await startTelemetry({ name: 'test', version: '0', endpoint });
+    const traceId = await trace.getTracer('test').startActiveSpan('root', async (span) => {
+      await client.send(note, { text: 'traced' }, { messageId: 'm-traced' });
+      span.end();
+      return span.spanContext().traceId;
+    });
+    await until(async () => (await client.request(notes, {})).events.includes('traced'));
+    await service.stop();
+    await telemetry.shutdown();
+    collector.closeAllConnections();
+    await new Promise((resolve) => collector.close(resolve));
+    const names = spans.filter((span) => span.traceId === traceId).map(({ name }) => name);
+    expect(names.sort()).toEqual([
+      'cmd.inventory.note.v1',
+      'evt.inventory.noted.v1',
+      'root',
+      'send cmd.inventory.note.v1',
+    ]);
+    expect(service.output).toContain(traceId);
   });
 
   it('starts before NATS is there, and goes on after an outage', async () => {
