@@ -142,13 +142,21 @@ export class Trial {
   }
 }
 
-/** Both images hold the same bytes, up to the larger one's size, by qemu-img: no line of the product takes part. */
-export const sameDisk = async (
-  a: { path: string; format: string },
-  b: { path: string; format: string },
-): Promise<boolean> => {
+interface Image {
+  readonly path: string;
+  readonly format: string;
+}
+
+const virtualSize = async ({ path, format }: Image): Promise<number> => {
+  const { stdout } = await run('qemu-img', ['info', '-U', '--output=json', '-f', format, path]);
+  return (JSON.parse(stdout) as { 'virtual-size': number })['virtual-size'];
+};
+
+/** Both images have the same size and the same bytes, by qemu-img: no line of the product takes part. */
+export const sameDisk = async (a: Image, b: Image): Promise<boolean> => {
+  if ((await virtualSize(a)) !== (await virtualSize(b))) return false;
   try {
-    await run('qemu-img', ['compare', '-s', '-U', '-f', a.format, '-F', b.format, a.path, b.path]);
+    await run('qemu-img', ['compare', '-U', '-f', a.format, '-F', b.format, a.path, b.path]);
     return true;
   } catch (error) {
     if ((error as { code?: number }).code === 1) return false;
