@@ -13,6 +13,12 @@ export interface SpawnOptions {
   readonly logFile?: string;
 }
 
+/** Children still running when this process exits end with it. */
+const children = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
 /** A child process with its output, for tests. At most the last 2 MiB of output are kept. */
 export class RunningProcess {
   readonly #child: ChildProcess;
@@ -29,6 +35,7 @@ export class RunningProcess {
       ...(uid === undefined ? {} : { uid }),
       ...(gid === undefined ? {} : { gid }),
     });
+    children.add(this.#child);
     if (options.logFile) mkdirSync(dirname(options.logFile), { recursive: true });
     const file = options.logFile ? createWriteStream(options.logFile, { flags: 'a' }) : null;
     for (const stream of [this.#child.stdout, this.#child.stderr])
@@ -43,6 +50,7 @@ export class RunningProcess {
       });
       this.#child.once('exit', (code, signal) => {
         file?.end();
+        children.delete(this.#child);
         resolve(code ?? (signal ? 128 : -1));
       });
     });
