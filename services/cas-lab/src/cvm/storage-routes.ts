@@ -105,6 +105,10 @@ async function listVolumes({ query, platform }: CasCall): Promise<Fields[]> {
   return rows;
 }
 
+/** A raw volume is provisioned whole; a qcow2 one is thin and may be larger than what is free, but needs room for its tables. */
+const roomFor = ({ format, sizeMiB }: { format: ImageFormat; sizeMiB: number }): number =>
+  format === 'raw' ? sizeMiB * MiB : MiB;
+
 /** Makes an empty volume in a pool; refused when the pool is off or too full for it. Its path. */
 export async function addVolume(
   platform: Platform,
@@ -116,7 +120,7 @@ export async function addVolume(
   if (!(volume.sizeMiB > 0)) throw refuse('存储卷容量不合法。');
   if (!pool.active) throw refuse(`存储池 ${pool.name} 未启动。`);
   const { free } = await capacityOf(platform, pool);
-  if (volume.sizeMiB * MiB > free) throw refuse(`存储池 ${pool.name} 可用空间不足。`);
+  if (roomFor(volume) > free) throw refuse(`存储池 ${pool.name} 可用空间不足。`);
   const path = join(pool.path, volume.name);
   await createImage(path, volume.format, volume.sizeMiB * MiB, platform.machines.host(pool.hostId).user);
   return path;
