@@ -67,6 +67,8 @@ export class RestoreTransfer {
   async #attempt(): Promise<TransferResult> {
     const { spec, tools, lease } = this.#work;
     const location = locationOf(spec.pool, tools.unseal);
+    // A successor that is done has closed the volumes and handed the VM over: nobody opens them behind it without a proven lease.
+    await lease.prove();
     const sizes = await this.#pointSizes(location);
     const lost: AbortSignal[] = [];
     const disks: RestoreRequest['disks'][number][] = [];
