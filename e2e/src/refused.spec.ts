@@ -43,7 +43,7 @@ describe('refused or failed, and why', () => {
   it('C1: a wrong password', async () => {
     const secret = 'not-the-Password-7';
     const { problem } = await problemOf(world.trial.api.registerPlatform(registration({ password: secret })));
-    expect(problem).toMatchObject({ code: 'PLATFORM_LOGIN_REFUSED', status: 400 });
+    expect(problem).toMatchObject({ code: 'PLATFORM_LOGIN_REFUSED', status: 422 });
     expect(problem.detail).toMatch(/user name or password|refused/i);
     expect(JSON.stringify(problem)).not.toContain(secret);
   });
@@ -71,7 +71,7 @@ describe('refused or failed, and why', () => {
   it('E1: a full pool fails the run with that reason, and leaves nothing on the host', async () => {
     const path = join(world.stack.dir, 'full-pool');
     await mkdir(path);
-    await run('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', path]);
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', path]);
     try {
       const pool = await world.trial.api.createPool({ name: 'full', type: 'standard', path });
       const vm = await world.trial.vm(world.platform, 'small');
