@@ -100,6 +100,27 @@ describe('volumes for writing', () => {
     expect(await host.remains([])).toEqual([]);
   });
 
+  test.each(['qcow2', 'raw'] as const)('a %s volume gets the exact size of its disk', async (format) => {
+    const path = await host.createImage(`fit.${format}`, '17M', format);
+    const sizeBytes = 16 * mib + 512;
+    const exact = request(path, { format, sizeBytes });
+    await refused(exact, 'DISK_SERVICE_REFUSED', /17825792 bytes, not 16777728/);
+    const id = newId<OpeningId>();
+    const fitted = { ...exact, resize: true };
+    const opening = await host.client.open(id, fitted);
+    expect(opening.disks[0]?.sizeBytes).toBe(sizeBytes);
+    const content = randomBytes(sizeBytes);
+    await host.writeExport(opening.disks[0]!, content);
+    await host.client.close(id);
+    expect((await host.readImage(path, format)).equals(content)).toBe(true);
+    const again = await host.client.open(newId<OpeningId>(), fitted);
+    await host.client.close(again.openingId);
+    const grown = await host.client.open(newId<OpeningId>(), { ...fitted, sizeBytes: 17 * mib });
+    expect(grown.disks[0]?.sizeBytes).toBe(17 * mib);
+    await host.client.close(grown.openingId);
+    await refused({ ...fitted, sizeBytes: 16 * mib }, 'DISK_SERVICE_REFUSED', /17825792 bytes, not 16777216/);
+  });
+
   test('not one that a running VM or another opening uses', async () => {
     const path = await host.createImage('used.qcow2', '16M', 'qcow2');
     const vm = await host.defineVm('user', [{ target: 'vda', path, format: 'qcow2' }]);

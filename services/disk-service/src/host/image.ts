@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { stat } from 'node:fs/promises';
 import { Fault } from '@casvault/contracts';
 import { z } from 'zod';
 
@@ -93,4 +94,22 @@ export async function removeBitmap(path: string, name: string, signal: AbortSign
   const result = await qemuImg(['bitmap', '--remove', '-f', 'qcow2', '--', path, name], signal);
   if ('printed' in result || /not found/i.test(result.failed)) return;
   throw new Fault('DISK_SERVICE_REFUSED', `bitmap ${name} can't be removed from ${path}: ${result.failed}`);
+}
+
+/**
+ * Gives an image file that nobody uses a virtual size; bytes behind it are cut off. One that has it already, and a block
+ * device, stay as they are.
+ */
+export async function resizeImage(
+  path: string,
+  format: string,
+  sizeBytes: number,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!(await stat(path)).isFile() || (await readImage(path, format, signal)).sizeBytes === sizeBytes) return;
+  const args = ['resize', '-q', '--shrink', '-f', format, '--', path, String(sizeBytes)];
+  const result = await qemuImg(args, signal);
+  if ('printed' in result) return;
+  const message = `volume ${path} can't be resized to ${String(sizeBytes)} bytes: ${result.failed}`;
+  throw new Fault('DISK_SERVICE_REFUSED', message, { details: { path, sizeBytes } });
 }

@@ -32,7 +32,7 @@ export async function writableVolume(
   format: 'qcow2' | 'raw',
   allowed: readonly string[],
   signal: AbortSignal,
-): Promise<{ path: string; sizeBytes: number }> {
+): Promise<{ path: string; sizeBytes: number; isFile: boolean }> {
   const dirs = await realDirs(allowed);
   const real = await realpath(path).catch((cause: unknown) => {
     throw new Fault('NOT_FOUND', `there is no volume ${path} on this host`, { details: { path }, cause });
@@ -48,7 +48,7 @@ export async function writableVolume(
   for (let depth = 0; ; depth++) {
     if (layer.encrypted) throw refuse(path, 'it is encrypted');
     if (layer.dataFile !== null) throw refuse(path, 'it keeps its data in another file');
-    if (layer.backingFile === null) return { path: real, sizeBytes: image.sizeBytes };
+    if (layer.backingFile === null) return { path: real, sizeBytes: image.sizeBytes, isFile: facts.isFile() };
     const under = await realpath(layer.backingFile).catch(() => null);
     // Checked before it is opened: the name may lead anywhere, also over the network.
     if (under === null || !isBelow(under, dirs)) {

@@ -1,4 +1,5 @@
 import { Fault, type Logger } from '@casvault/contracts';
+import { resizeImage } from '../host/image.js';
 import { serverName } from '../host/names.js';
 import type { ImageServers } from '../host/image-server.js';
 import type { LiveCapture, LiveCaptures } from '../host/live-capture.js';
@@ -17,6 +18,7 @@ const toLive = (record: OpeningRecord): LiveCapture => ({
 
 /** Ports that another process takes between the look and the use. */
 const maxAttempts = 32;
+const resizeTimeoutMs = 60_000;
 
 const portsContended = (record: OpeningRecord): Fault =>
   new Fault('DISK_SERVICE_REFUSED', `other processes keep taking the NBD ports on ${record.address}`);
@@ -110,8 +112,16 @@ export class OpeningEffects {
 
   async #serve(planned: OpeningRecord, save: Save): Promise<OpeningRecord> {
     let record = planned;
+    await this.#fit(planned);
     for (const { target } of planned.disks) record = await this.#serveDisk(record, target, save);
     return record;
+  }
+
+  /** Nobody writes the volume yet: the caller's is the only opening of it. */
+  async #fit({ request, disks }: OpeningRecord): Promise<void> {
+    if (request.kind !== 'volume' || request.resize !== true) return;
+    const signal = AbortSignal.timeout(resizeTimeoutMs);
+    for (const { path, format, sizeBytes } of disks) await resizeImage(path, format, sizeBytes, signal);
   }
 
   async #serveDisk(planned: OpeningRecord, target: string, save: Save): Promise<OpeningRecord> {

@@ -127,19 +127,13 @@ export class Planner {
     signal: AbortSignal,
   ): Promise<PlannedOpening> {
     const volume = await writableVolume(request.path, request.format, this.#volumeDirs, signal);
-    if (volume.sizeBytes !== request.sizeBytes) {
-      throw new Fault(
-        'DISK_SERVICE_REFUSED',
-        `volume ${request.path} holds ${String(volume.sizeBytes)} bytes, not ${String(request.sizeBytes)}`,
-        { details: { path: request.path, sizeBytes: volume.sizeBytes, askedBytes: request.sizeBytes } },
-      );
-    }
+    const sizeBytes = openedSize(request, volume);
     await this.#refuseUsed(volume.path, others, signal);
     const disk = { target: 'volume', bitmapSince: null, keepsBitmaps: false, port: 0 };
     return {
       method: 'write',
       checkpoint: null,
-      disks: [{ ...disk, path: volume.path, format: request.format, sizeBytes: volume.sizeBytes }],
+      disks: [{ ...disk, path: volume.path, format: request.format, sizeBytes }],
     };
   }
 
@@ -175,6 +169,21 @@ const heldBy = (request: CaptureRequest, holder: OpeningId | string): Fault =>
   new Fault('DISK_SERVICE_REFUSED', `VM ${request.vm.name} is held by ${holder}: one backup at a time`, {
     details: { vmUuid: request.vm.uuid, holder },
   });
+
+/** Platforms make volumes in whole MiB; a disk of a point may end within one. */
+const platformUnitBytes = 1 << 20;
+
+/** The size that the volume will have once it is open. */
+function openedSize(request: VolumeRequest, volume: { sizeBytes: number; isFile: boolean }): number {
+  const { path, sizeBytes: askedBytes } = request;
+  const { sizeBytes, isFile } = volume;
+  if (sizeBytes === askedBytes) return sizeBytes;
+  const isNear = Math.abs(sizeBytes - askedBytes) < platformUnitBytes;
+  if (request.resize === true && isNear && isFile) return askedBytes;
+  if (request.resize === true && isNear && sizeBytes > askedBytes) return sizeBytes;
+  const message = `volume ${path} holds ${String(sizeBytes)} bytes, not ${String(askedBytes)}`;
+  throw new Fault('DISK_SERVICE_REFUSED', message, { details: { path, sizeBytes, askedBytes } });
+}
 
 const realOr = async (path: string): Promise<string> => await realpath(path).catch(() => path);
 
