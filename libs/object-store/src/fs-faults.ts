@@ -13,6 +13,13 @@ const codes: Readonly<Record<string, FaultCode>> = {
   ENAMETOOLONG: 'INPUT_INVALID',
 };
 
+/** What an operator does about it. */
+const meanings: Partial<Record<FaultCode, string>> = {
+  POOL_FULL: 'the pool is full',
+  POOL_ACCESS_DENIED: 'the pool may not be written or read by this process',
+  POOL_UNREACHABLE: 'the pool cannot be reached',
+};
+
 /** The errno name of a system error, e.g. `ENOENT`; null for anything else. Its class is not asked: realms differ. */
 export const errnoOf = (error: unknown): string | null =>
   typeof error === 'object' &&
@@ -27,7 +34,9 @@ export const errnoOf = (error: unknown): string | null =>
 export const fsFault = (what: string, error: unknown): Fault => {
   const errno = errnoOf(error);
   if (errno === null) return Fault.from(error);
-  return new Fault(codes[errno] ?? 'POOL_UNREACHABLE', `${what} failed with ${errno}`, {
+  const code = codes[errno] ?? 'POOL_UNREACHABLE';
+  const meaning = meanings[code];
+  return new Fault(code, `${meaning === undefined ? '' : `${meaning}: `}${what} failed with ${errno}`, {
     details: { errno },
     cause: error,
   });
