@@ -6,6 +6,7 @@ import {
   getPoolAccess,
   newId,
   renewTransfer,
+  reportBackupHost,
   startTransfer,
   transferChanged,
   transferOptionsSchema,
@@ -124,6 +125,9 @@ export class PlayedWorker {
 /** The controller as a process of its own over real NATS and Postgres. */
 export class RunningController {
   service!: RunningProcess;
+  /** As inventory tells it. */
+  pool = pool;
+  readonly backupHosts: string[] = [];
   readonly changes: TransferChanged[] = [];
   readonly nudges: TransferId[] = [];
   readonly #stopping = new AbortController();
@@ -133,10 +137,11 @@ export class RunningController {
   private constructor(
     readonly nats: NatsServer,
     readonly postgres: PostgresServer,
-    private readonly env: Record<string, string>,
+    readonly env: Readonly<Record<string, string>>,
   ) {}
 
-  static async start(): Promise<RunningController> {
+  /** With `listen` false nobody takes nudges but real workers. */
+  static async start(options: { readonly listen?: boolean } = {}): Promise<RunningController> {
     const nats = await startNats();
     const postgres = await startPostgres();
     const rolePrefix = `t${randomBytes(4).toString('hex')}`;
@@ -147,20 +152,25 @@ export class RunningController {
       CASVAULT_SEALING_KEY: randomBytes(32).toString('base64'),
       CASVAULT_DRAIN_SECONDS: '5',
     });
-    await controller.#play();
+    await controller.#play(options.listen ?? true);
     await controller.boot();
     return controller;
   }
 
-  async #play(): Promise<void> {
+  async #play(listen: boolean): Promise<void> {
     const options = { url: this.nats.url, logger: new TestLogger() };
     const engine = await ScriptedService.start({ ...options, service: 'snapshot-engine' }, ({ event }) =>
       event(transferChanged, (change) => void this.changes.push(change)),
     );
-    const inventory = await ScriptedService.start({ ...options, service: 'inventory' }, ({ query }) =>
-      query(getPoolAccess, () => pool),
-    );
+    const inventory = await ScriptedService.start({ ...options, service: 'inventory' }, ({ query }) => {
+      query(getPoolAccess, () => this.pool);
+      query(reportBackupHost, (host) => {
+        this.backupHosts.push(host.name);
+        return {};
+      });
+    });
     this.#played = [engine, inventory];
+    if (!listen) return;
     const { signal } = this.#stopping;
     const queue = new WorkQueue(engine.client);
     this.#ringing = queue.consume(
@@ -183,11 +193,15 @@ export class RunningController {
     return new PlayedWorker(this.client);
   }
 
-  /** A transfer whose first nudge has come. */
-  async transfer(spec: TransferSpec = restoreSpec()): Promise<TransferId> {
+  async ask(spec: TransferSpec): Promise<TransferId> {
     const transferId = newId<TransferId>();
     const request = { transferId, ownerId: newId<RunItemId>(), group: 'default', spec };
     await this.client.send(startTransfer, request, { messageId: newId() });
+    return transferId;
+  }
+  /** A transfer whose first nudge has come. */
+  async transfer(spec: TransferSpec = restoreSpec()): Promise<TransferId> {
+    const transferId = await this.ask(spec);
     await until(() => this.nudges.includes(transferId));
     return transferId;
   }

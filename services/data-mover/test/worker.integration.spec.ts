@@ -1,0 +1,80 @@
+import { readFile } from 'node:fs/promises';
+import { until } from '@casvault/testkit';
+import { mib, WorkerWorld } from './worker-world.js';
+
+describe('a worker of the data-mover', () => {
+  let world: WorkerWorld;
+  beforeAll(async () => {
+    world = await WorkerWorld.start();
+    await world.worker('mover-1');
+  });
+  afterAll(() => world.stop());
+
+  it('registers with its name, group and time zone', async () => {
+    const [report] = await until(() =>
+      world.controller.reported.length > 0 ? world.controller.reported : null,
+    );
+    expect(report).toMatchObject({ name: 'mover-1', group: 'default', version: '0.1.0' });
+    expect(report?.timeZone).not.toBe('');
+  });
+
+  it('carries a VM of two disks there and back, to the byte and to the exact size', async () => {
+    const sizes = [24 * mib + 512, 40 * mib];
+    const images = [await world.image(sizes[0]!, 6 * mib), await world.image(sizes[1]!, 9 * mib)];
+    const spec = world.backupSpec(images);
+    const backup = world.controller.begin(spec);
+    const { result, capturedAt } = await world.controller.reaches(backup, 'succeeded');
+    expect(result?.disks.map(({ target, sizeBytes }) => ({ target, sizeBytes }))).toEqual([
+      { target: 'vda', sizeBytes: sizes[0] },
+      { target: 'vdb', sizeBytes: sizes[1] },
+    ]);
+    expect(result?.capturedAt).toBe(capturedAt);
+    await until(() => world.disks.openings.size === 0);
+
+    const volumes = [
+      { path: await world.volume(25 * mib), sizeBytes: 25 * mib },
+      { path: await world.volume(40 * mib, 'raw'), sizeBytes: 40 * mib },
+    ];
+    const restore = world.controller.begin(world.restoreSpec(spec, volumes));
+    await world.controller.reaches(restore, 'succeeded');
+    expect(world.disks.openings.size).toBe(0);
+    for (const [i, { path }] of volumes.entries()) expect(await world.compare(images[i]!, path)).toBe('');
+  });
+
+  it('removes a point, and what the writers of failed attempts left', async () => {
+    const spec = world.backupSpec([await world.image(16 * mib, 4 * mib)]);
+    const backup = world.controller.begin(spec);
+    const { writers } = await world.controller.reaches(backup, 'succeeded');
+    const folder = `packs/${spec.chainId}`;
+    expect((await world.objects(folder)).length).toBeGreaterThan(0);
+    const removal = world.controller.begin(
+      world.removalSpec(
+        spec,
+        writers.map(({ writerId }) => writerId),
+      ),
+    );
+    await world.controller.reaches(removal, 'succeeded');
+    expect(await world.objects(folder)).toEqual([]);
+    expect(await world.objects(`points/${spec.chainId}`)).toEqual([]);
+  });
+
+  it('tells a fault that no retry mends, and leaves nothing open', async () => {
+    const spec = world.backupSpec([`${world.dir.path}/none.qcow2`]);
+    const failed = await world.controller.reaches(world.controller.begin(spec), 'failed');
+    expect(failed.fault?.code).toBe('DISK_SERVICE_REFUSED');
+    expect(world.disks.openings.size).toBe(0);
+  });
+
+  it('stays small', async () => {
+    const status = await readFile(`/proc/${world.workers[0]!.pid}/status`, 'utf8');
+    const peakKiB = Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]);
+    expect(peakKiB).toBeGreaterThan(0);
+    expect(peakKiB / 1024).toBeLessThan(448);
+  });
+
+  it('has no secret in its log', () => {
+    expect(world.output).toContain('transfer claimed');
+    for (const secret of [world.disks.token, world.sealingKey, 'sealed:v1:'])
+      expect(world.output).not.toContain(secret);
+  });
+});
