@@ -1,0 +1,190 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import {
+  newId,
+  removePointData,
+  stopTransfer,
+  type BackupSpec,
+  type PoolId,
+  type RestoreSpec,
+  type TransferChanged,
+  type TransferId,
+} from '@casvault/contracts';
+import { createSealer } from '@casvault/service-host';
+import { spawnService, tempDir, until, type RunningProcess, type TempDir } from '@casvault/testkit';
+import { backupSpec, restoreSpec, RunningController } from './running-controller.js';
+import { PlayedDiskService } from './worker-disk-service.js';
+
+const main = fileURLToPath(new URL('../src/main.js', import.meta.url));
+const mib = 1 << 20;
+
+/** Random bytes with a hole in the middle and a size that is no multiple of a block. */
+const makeDisk = async (path: string, dataMiB: number): Promise<number> => {
+  const file = await open(path, 'w');
+  for (let i = 0; i < dataMiB; i++)
+    await file.write(randomBytes(mib), 0, mib, (i < dataMiB / 2 ? i : i + 32) * mib);
+  const sizeBytes = (dataMiB + 32) * mib + 512;
+  await file.truncate(sizeBytes);
+  await file.close();
+  return sizeBytes;
+};
+
+const expectEqual = async (one: string, other: string): Promise<void> => {
+  const [a, b] = [await open(one), await open(other)];
+  try {
+    expect((await b.stat()).size).toBe((await a.stat()).size);
+    const [left, right] = [Buffer.alloc(8 * mib), Buffer.alloc(8 * mib)];
+    for (let at = 0; ; at += left.length) {
+      const { bytesRead } = await a.read(left, 0, left.length, at);
+      if (bytesRead === 0) return;
+      await b.read(right, 0, right.length, at);
+      if (!left.subarray(0, bytesRead).equals(right.subarray(0, bytesRead)))
+        throw new Error(`${one} and ${other} differ within 8 MiB of ${at}`);
+    }
+  } finally {
+    await a.close();
+    await b.close();
+  }
+};
+
+const sumOf = ({ result }: TransferChanged, key: 'doneBytes' | 'resumedBytes'): number =>
+  (result?.disks ?? []).reduce((sum, disk) => sum + disk[key], 0);
+
+describe('a real controller and real workers', () => {
+  const dataBytes = 192 * mib;
+  let dir: TempDir;
+  let controller: RunningController;
+  let disks: PlayedDiskService;
+  let source: string;
+  let sizeBytes: number;
+  let workers: RunningProcess[] = [];
+
+  beforeAll(async () => {
+    dir = await tempDir('movers');
+    controller = await RunningController.start({ listen: false });
+    disks = await PlayedDiskService.start();
+    source = join(dir.path, 'source.raw');
+    sizeBytes = await makeDisk(source, dataBytes / mib);
+  });
+  afterAll(async () => {
+    await disks.stop();
+    await controller.stop();
+    await dir.remove();
+  });
+  beforeEach(async () => {
+    const path = join(dir.path, newId());
+    await mkdir(path);
+    controller.pool = { ...controller.pool, id: newId<PoolId>(), location: { kind: 'fs', path } };
+  });
+  afterEach(async () => {
+    for (const worker of workers) await worker.kill9();
+    workers = [];
+  });
+
+  const worker = async (name: string): Promise<RunningProcess> => {
+    const { CASVAULT_DATABASE_URL: _none, ...env } = controller.env;
+    const role = { CASVAULT_DATA_MOVER_ROLE: 'worker', CASVAULT_DATA_MOVER_NAME: name };
+    const process = spawnService(main, { env: { ...env, ...role, CASVAULT_DRAIN_SECONDS: '20' } });
+    workers.push(process);
+    await process.sees(/service started/);
+    return process;
+  };
+  const diskService = () => ({
+    url: disks.url,
+    token: createSealer(controller.env['CASVAULT_SEALING_KEY'] ?? '').seal(disks.token),
+  });
+  /** A backup under way at a worker, slow enough to be disturbed; what comes after it is not slow. */
+  const disturbed = async () => {
+    disks.bytesPerSecond = 32 * mib;
+    const first = await worker('first');
+    const base = backupSpec();
+    const spec: BackupSpec = {
+      ...base,
+      pool: controller.pool,
+      diskService: diskService(),
+      disks: base.disks.map((disk) => ({ ...disk, path: source, format: 'raw', sizeBytes })),
+    };
+    const transferId = await controller.ask(spec);
+    const running = await inMidTransfer(transferId);
+    disks.bytesPerSecond = 0;
+    return { spec, transferId, first, capturedAt: running.capturedAt };
+  };
+  const inMidTransfer = (transferId: TransferId): Promise<TransferChanged> =>
+    until(() => {
+      const newest = controller.of(transferId).at(-1);
+      return (newest?.progress[0]?.doneBytes ?? 0) > 48 * mib ? newest : null;
+    }, 40_000);
+  const expectRestorable = async ({ pointId, chainId }: BackupSpec): Promise<void> => {
+    const path = join(dir.path, `${newId()}.raw`);
+    const file = await open(path, 'w');
+    await file.truncate(sizeBytes);
+    await file.close();
+    const volumes: RestoreSpec['disks'] = [{ target: 'vda', path, format: 'raw', sizeBytes }];
+    const spec = { ...restoreSpec(), pointId, chainId, pool: controller.pool, diskService: diskService() };
+    await controller.reaches(await controller.ask({ ...spec, disks: volumes }), 'succeeded');
+    await expectEqual(source, path);
+    await until(() => disks.openings.size === 0);
+    await rm(path);
+  };
+  const filesOf = async (chainId: string): Promise<string[]> => {
+    const { location } = controller.pool;
+    const root = location.kind === 'fs' ? location.path : '';
+    const found = await readdir(root, { recursive: true, withFileTypes: true });
+    return found
+      .filter((entry) => entry.isFile())
+      .map(({ parentPath, name }) => join(parentPath, name))
+      .filter((path) => path.includes(chainId));
+  };
+
+  it('killed in mid-transfer: another goes on from what is durable, of the same capture', async () => {
+    const { spec, transferId, first, capturedAt } = await disturbed();
+    await first.kill9();
+    await worker('second');
+    const end = await controller.reaches(transferId, 'succeeded');
+    expect(end).toMatchObject({ epoch: 2, capturedAt });
+    expect(end.reasons).toContain('WORKER_LOST');
+    expect(sumOf(end, 'resumedBytes')).toBeGreaterThan(16 * mib);
+    expect(sumOf(end, 'doneBytes')).toBeLessThan(dataBytes - 16 * mib);
+    expect(sumOf(end, 'doneBytes') + sumOf(end, 'resumedBytes')).toBeGreaterThanOrEqual(dataBytes);
+    await expectRestorable(spec);
+  });
+
+  it('told to end: hands back within ten seconds, and the next goes on from there', async () => {
+    const { spec, transferId, first, capturedAt } = await disturbed();
+    const began = performance.now();
+    expect(await first.stop()).toBe(0);
+    expect(performance.now() - began).toBeLessThan(10_000);
+    expect(disks.openings.size).toBe(1);
+    await worker('second');
+    const end = await controller.reaches(transferId, 'succeeded');
+    expect(end.capturedAt).toBe(capturedAt);
+    expect(end.reasons).not.toContain('WORKER_LOST');
+    expect(sumOf(end, 'resumedBytes')).toBeGreaterThan(16 * mib);
+    await expectRestorable(spec);
+  });
+
+  it('stopped: closes its capture, and a removal leaves nothing of the point in the pool', async () => {
+    const { spec, transferId } = await disturbed();
+    await controller.client.send(stopTransfer, { transferId }, { messageId: newId() });
+    await controller.reaches(transferId, 'stopped');
+    await until(() => disks.openings.size === 0);
+    const { pointId, chainId } = spec;
+    expect(await filesOf(chainId)).not.toEqual([]);
+    const command = { poolId: controller.pool.id, chainId, pointId, group: 'default' };
+    await controller.client.send(removePointData, command, { messageId: newId() });
+    await controller.reaches(pointId, 'succeeded');
+    expect(await filesOf(chainId)).toEqual([]);
+  });
+
+  it('goes on over a death of the controller and a cut from NATS', async () => {
+    const { spec, transferId } = await disturbed();
+    await controller.service.kill9();
+    await controller.nats.kill();
+    await controller.nats.start();
+    await controller.boot();
+    expect(await controller.reaches(transferId, 'succeeded')).toMatchObject({ epoch: 1 });
+    await expectRestorable(spec);
+  });
+});
