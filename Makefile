@@ -43,7 +43,7 @@ e2e: build setup-test
 
 bench: build
 	@tools/setup/packages.sh bench
-	@$(NODE) --no-warnings bench/dist/src/main.js
+	@$(NODE) --no-warnings bench/dist/src/main.js $(BENCH_ARGS)
 
 setup-node: node_modules/.installed
 

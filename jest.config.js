@@ -9,6 +9,7 @@ const spec = (suffix) => [
   `<rootDir>/libs/*/dist/**/*${suffix}`,
   `<rootDir>/services/*/dist/**/*${suffix}`,
   `<rootDir>/tools/*/dist/**/*${suffix}`,
+  `<rootDir>/bench/dist/**/*${suffix}`,
 ];
 
 export default {

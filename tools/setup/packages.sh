@@ -27,7 +27,8 @@ borg borgbackup
 restic restic
 zstd zstd
 b3sum b3sum
-mkfs.ext4 e2fsprogs"
+time time
+openssl openssl"
 
 case $profile in
   demo) wanted=$demo ;;

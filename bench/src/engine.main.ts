@@ -1,0 +1,105 @@
+import { mkdir } from 'node:fs/promises';
+import { backupPoint, createRepository, restorePoint } from '@casvault/data-path';
+import { openObjectStore } from '@casvault/object-store';
+import { type EngineCall, type EngineReply } from './engine-calls.js';
+
+/*
+ * The engine in a process of its own, as a data-mover holds it: it stays up between the steps, so that its CPU and its memory can be told
+ * from everybody else's.
+ */
+
+const streams = 2;
+const target = 'vda';
+const instant = '2026-01-01T00:00:00.000Z';
+const uuid = (kind: number, number: number): string =>
+  `00000000-0000-7000-8${kind.toString().padStart(3, '0')}-${number.toString().padStart(12, '0')}`;
+const repositoryId = uuid(1, 1);
+const chainId = uuid(2, 1);
+const vmId = uuid(3, 1);
+const diskId = uuid(4, 1);
+const pointId = (number: number): string => uuid(5, number);
+const writerId = (number: number): string => uuid(6, number);
+const keyOf = (encrypted: boolean) =>
+  encrypted ? ({ kind: 'raw', keyId: 'bench', key: Buffer.alloc(32, 7) } as const) : null;
+const { signal } = new AbortController();
+
+async function create(pool: string, encrypted: boolean): Promise<void> {
+  await mkdir(pool, { recursive: true });
+  const store = openObjectStore({ kind: 'fs', path: pool });
+  await createRepository(store, { repositoryId, createdAt: new Date(instant), key: keyOf(encrypted) });
+  await store.close();
+}
+
+async function backup(call: EngineCall & { name: 'backup' }): Promise<void> {
+  const first = call.point === 1;
+  const request = {
+    location: { kind: 'fs', path: call.pool },
+    key: keyOf(call.encrypted),
+    chainId,
+    pointId: pointId(call.point),
+    kind: first ? 'full' : 'incremental',
+    writerId: writerId(call.point),
+    earlierWriters: [],
+    parentPointId: first ? null : pointId(call.point - 1),
+    createdAt: instant,
+    facts: {
+      capturedAt: instant,
+      method: 'offline',
+      vm: { vmId, uuid: vmId, name: 'bench', platformName: 'bench', platformVersion: 'none' },
+      configuration: {},
+    },
+    disks: [
+      {
+        target,
+        diskId,
+        role: 'system',
+        bus: 'virtio',
+        format: 'qcow2',
+        source: { path: call.socket, exportName: '' },
+      },
+    ],
+    compression: { mode: 'fast' },
+    disksInParallel: 1,
+    streamsPerDisk: streams,
+    readBytes: 1_048_576,
+  } as const;
+  await backupPoint(request, { signal });
+}
+
+async function restore(call: EngineCall & { name: 'restore' }): Promise<void> {
+  const request = {
+    location: { kind: 'fs', path: call.pool },
+    key: keyOf(call.encrypted),
+    chainId,
+    pointId: pointId(call.point),
+    disks: [{ target, destination: { path: call.socket, exportName: '' }, fresh: true }],
+    disksInParallel: 1,
+    streamsPerDisk: streams,
+  } as const;
+  await restorePoint(request, { signal });
+}
+
+async function perform(call: EngineCall): Promise<void> {
+  if (call.name === 'create') await create(call.pool, call.encrypted);
+  else if (call.name === 'backup') await backup(call);
+  else await restore(call);
+}
+
+process.on('message', (call: EngineCall) => {
+  const begun = performance.now();
+  const cpu = process.cpuUsage();
+  void perform(call).then(
+    () => reply(null),
+    (error: unknown) => reply(error instanceof Error ? String(error.stack) : String(error)),
+  );
+  const reply = (error: string | null): void => {
+    const { user, system } = process.cpuUsage(cpu);
+    const answer: EngineReply = {
+      error,
+      wallS: (performance.now() - begun) / 1000,
+      cpuS: (user + system) / 1e6,
+    };
+    process.send?.(answer);
+  };
+});
+process.once('disconnect', () => process.exit());

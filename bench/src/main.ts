@@ -1,0 +1,151 @@
+import { mkdtemp, rm, statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { runQuietly, touchMemory } from './command.js';
+import { makeDiskImage, type DiskImage } from './disk-image.js';
+import { endings } from './endings.js';
+import { EngineContestant, EngineProcess } from './engine.js';
+import { type Contestant, type Figures, type Step } from './figures.js';
+import { goalsOf, isMet } from './goals.js';
+import { limitsOf } from './limits.js';
+import { describeMachine, untilQuiet } from './machine.js';
+import { type Options, parseOptions, usage } from './options.js';
+import { Borg, NbdCopy, QemuImg, Restic } from './peers.js';
+import { measurePrimitives, type Primitives, typical } from './primitives.js';
+import { report, type Outcome } from './report.js';
+import { runRounds } from './rounds.js';
+
+const repositoryRoot = fileURLToPath(new URL('../../../', import.meta.url));
+const resultsFile = join(repositoryRoot, 'bench/RESULTS.md');
+const gib = 2 ** 30;
+/** The raw disk, its qcow2, six repositories of two fifths each, a restored disk that holds every byte, a quarter in reserve. */
+const spaceFor = (sizeBytes: number): number => sizeBytes * 6.5;
+/** GiB of memory to touch before a step: about what the tool with the largest output dirties. */
+const touched = (step: Step, sizeBytes: number): number =>
+  ({ full: 0.5, rescan: 0.1, restore: 1 })[step] * (sizeBytes / gib);
+
+async function requireSpace(dir: string, sizeBytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(dir);
+  const [free, needed] = [bavail * bsize, spaceFor(sizeBytes)];
+  if (free < needed) {
+    const show = (bytes: number): string => (bytes / gib).toFixed(1);
+    throw new Error(`${dir} has ${show(free)} GiB free; this run needs ${show(needed)} GiB (--dir, --size)`);
+  }
+}
+
+async function versions(): Promise<string[]> {
+  const firstWords = async (command: string, ...args: string[]): Promise<string> =>
+    (await runQuietly(command, ...args))
+      .split('\n')[0]!
+      .split(/[(,]| compiled/)[0]!
+      .trim();
+  return [
+    `Node ${process.versions.node}`,
+    await firstWords('qemu-img', '--version'),
+    await firstWords('borg', '--version'),
+    await firstWords('restic', 'version'),
+    await firstWords('nbdcopy', '--version'),
+    await firstWords('b3sum', '--version'),
+  ];
+}
+
+const say = (text: string): void => {
+  process.stderr.write(`${text}\n`);
+};
+
+const showFigures = (round: number, name: string, step: Step, figures: Figures): void => {
+  const { wallS, cpuS, serverCpuS, peakRssMiB, storedMiB, othersCpuS } = figures;
+  const server = serverCpuS === null ? '' : ` + server ${serverCpuS.toFixed(1)} s`;
+  const stored = storedMiB === null ? '' : `, ${storedMiB.toFixed(0)} MiB stored`;
+  say(
+    `round ${round}  ${step.padEnd(7)}  ${name.padEnd(22)}  ${wallS.toFixed(2).padStart(6)} s  CPU ${cpuS.toFixed(1)} s${server}, ` +
+      `${peakRssMiB.toFixed(0)} MiB${stored}  (others ${othersCpuS.toFixed(1)} s)`,
+  );
+};
+
+async function measure(options: Options, dir: string, image: DiskImage): Promise<Outcome> {
+  const engine = EngineProcess.start();
+  const contestants: Contestant[] = [
+    new EngineContestant(engine, image, dir, false),
+    new Borg(image, dir, false),
+    new QemuImg(image, dir),
+    new NbdCopy(image, dir),
+    new EngineContestant(engine, image, dir, true),
+    new Borg(image, dir, true),
+    new Restic(image, dir),
+  ];
+  const primitives: Primitives[] = [];
+  const records = await runRounds(contestants, options.rounds, {
+    begin: async () => {
+      await untilQuiet(options.patienceS);
+      primitives.push(await measurePrimitives(image, dir));
+    },
+    settle: async (step) => {
+      if (options.touch) await touchMemory(touched(step, options.sizeBytes));
+      await untilQuiet(options.patienceS);
+    },
+    onFigures: showFigures,
+  });
+  const medians = typical(primitives);
+  const limits = {
+    plain: limitsOf(medians, image.dataBytes, options.cores, false),
+    encrypted: limitsOf(medians, image.dataBytes, options.cores, true),
+  };
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    machine: describeMachine(),
+    command: ['make bench', ...describeArguments()].join(' '),
+    versions: await versions(),
+    rounds: options.rounds,
+    disk: image,
+    contestants: contestants.map(({ name }) => name),
+    records,
+    primitives: medians,
+    limits,
+    goals: goalsOf(records, limits.plain.full),
+  };
+}
+
+const describeArguments = (): string[] =>
+  process.argv.length > 2 ? [`BENCH_ARGS="${process.argv.slice(2).join(' ')}"`] : [];
+
+async function bench(options: Options): Promise<void> {
+  await requireSpace(options.dir, options.sizeBytes);
+  const dir = await mkdtemp(join(options.dir, 'casvault-bench-'));
+  endings.add(() => rm(dir, { recursive: true, force: true }));
+  say(`generating a disk of ${options.sizeBytes / gib} GiB in ${dir}`);
+  const folders = [join(repositoryRoot, 'node_modules'), '/usr/lib', '/usr/bin', '/usr/share'];
+  const image = await makeDiskImage({ dir, sizeBytes: options.sizeBytes, seed: options.seed, folders });
+  const outcome = await measure(options, dir, image);
+  const text = report(outcome);
+  process.stdout.write(text);
+  if (options.writeResults) await writeFile(resultsFile, text);
+  const missed = outcome.goals.filter((goal) => isMet(goal) === false).length;
+  say(missed === 0 ? 'All figures of the first milestone are met.' : `${missed} figures are missed.`);
+}
+
+async function main(): Promise<number> {
+  let options: Options;
+  try {
+    options = parseOptions(process.argv.slice(2));
+  } catch (error) {
+    say(`${(error as Error).message}\n${usage}`);
+    return 2;
+  }
+  try {
+    await bench(options);
+    return 0;
+  } catch (error) {
+    say(`bench: ${(error as Error).message}`);
+    return 1;
+  } finally {
+    await endings.all();
+  }
+}
+
+const stopped = (): void => {
+  void endings.all().then(() => process.exit(130));
+};
+process.once('SIGINT', stopped);
+process.once('SIGTERM', stopped);
+process.exitCode = await main();

@@ -1,0 +1,63 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { runQuietly } from './command.js';
+import { endings } from './endings.js';
+
+const startPatienceMs = 10_000;
+
+/** A qemu-nbd on a socket, which opens its image past the page cache. */
+export class NbdServer {
+  readonly socket: string;
+  readonly #process: ChildProcess;
+
+  private constructor(socket: string, process: ChildProcess) {
+    this.socket = socket;
+    this.#process = process;
+  }
+
+  /** The disk to be backed up. */
+  static source(image: string, socket: string): Promise<NbdServer> {
+    return NbdServer.#start(socket, ['-r', '-f', 'qcow2', '--cache=none', '--aio=native', image]);
+  }
+
+  /** A new, empty qcow2 at `image`. Its server writes with threads: with native AIO, writes that allocate would block it. */
+  static async target(image: string, sizeBytes: number, socket: string): Promise<NbdServer> {
+    await runQuietly('qemu-img', 'create', '-q', '-f', 'qcow2', image, String(sizeBytes));
+    return NbdServer.#start(socket, ['-f', 'qcow2', '--cache=none', '--aio=threads', image]);
+  }
+
+  static async #start(socket: string, args: readonly string[]): Promise<NbdServer> {
+    await rm(socket, { force: true });
+    const child = spawn('qemu-nbd', ['-k', socket, '-t', '-e', '8', ...args], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    const server = new NbdServer(socket, child);
+    endings.add(server.stop);
+    for (let waited = 0; !existsSync(socket); waited += 20) {
+      if (child.exitCode !== null || waited > startPatienceMs) {
+        await server.stop();
+        throw new Error(`qemu-nbd ${args.join(' ')} does not serve`);
+      }
+      await sleep(20);
+    }
+    return server;
+  }
+
+  get pid(): number {
+    return this.#process.pid ?? NaN;
+  }
+
+  get uri(): string {
+    return `nbd+unix:///?socket=${this.socket}`;
+  }
+
+  readonly stop = async (): Promise<void> => {
+    endings.drop(this.stop);
+    if (this.#process.exitCode === null && this.#process.kill()) {
+      await new Promise((resolve) => this.#process.once('exit', resolve));
+    }
+    await rm(this.socket, { force: true });
+  };
+}
