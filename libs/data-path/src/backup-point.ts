@@ -21,7 +21,7 @@ import { MapReader } from './map-reader.js';
 import { MapWriter } from './map-writer.js';
 import { PackSet } from './pack-set.js';
 import { PackWriter } from './pack-writer.js';
-import { findManifest, readManifest } from './points.js';
+import { lookUpPoint, readManifest } from './points.js';
 import { reportProgress } from './progress.js';
 import { folderOf, openRepository, type Repository } from './repository.js';
 import { TeamMember } from './thread-team.js';
@@ -84,8 +84,9 @@ export async function backupPoint(request: BackupRequest, run: BackupRun): Promi
   const store = openObjectStore(request.location);
   try {
     const repository = await openRepository(store, { key: request.key, signal: run.signal });
-    const committed = await findManifest(repository, request, run.signal);
-    if (committed !== null) return await adopt(repository, request, committed, run.signal);
+    const found = await lookUpPoint(repository, request, run.signal);
+    if (found === 'void') throw voided(request);
+    if (found !== 'absent') return await adopt(repository, request, found, run.signal);
     return await new PointBackup(request, run, repository).run();
   } finally {
     await store.close();
@@ -207,21 +208,28 @@ class PointBackup {
     const manifest = this.#manifest(disks);
     const { store, suite } = this.#repository;
     const bytes = encodeManifest(manifest, suite);
-    await this.#run.beforeCommit?.();
     const { signal } = this.#controller;
+    await this.#requireParent();
+    await this.#run.beforeCommit?.();
     const key = pointKey(this.#request.chainId, this.#request.pointId);
     try {
       await store.put(key, bytes, { ifAbsent: true, signal });
     } catch (error) {
       if (Fault.from(error).code !== 'POOL_OBJECT_EXISTS') throw error;
-      return adopt(
-        this.#repository,
-        this.#request,
-        await readManifest(this.#repository, this.#request, signal),
-        signal,
-      );
+      const found = await lookUpPoint(this.#repository, this.#request, signal);
+      if (typeof found === 'string') throw voided(this.#request);
+      return adopt(this.#repository, this.#request, found, signal);
     }
     return { manifest, disks: resultOf(disks, progress), adopted: false };
+  }
+
+  /** A parent that was removed meanwhile took packs along that this point would refer to. */
+  async #requireParent(): Promise<void> {
+    const { chainId, parentPointId } = this.#request;
+    if (parentPointId === null) return;
+    const { signal } = this.#controller;
+    if ((await this.#repository.store.stat(pointKey(chainId, parentPointId), { signal })) !== null) return;
+    throw new Fault('CONFLICT', `the parent ${parentPointId} was removed while this point was being made`);
   }
 
   #manifest(disks: PointDisk[]): Manifest {
@@ -240,6 +248,9 @@ class PointBackup {
     return { inventory, facts: { ...facts, excludedDisks, tools: format, disks } };
   }
 }
+
+const voided = ({ pointId }: BackupRequest): Fault =>
+  new Fault('LEASE_LOST', `the point ${pointId} was made void: no attempt may commit it any more`);
 
 const levelOf = (compression: Compression): number | null => {
   if (compression.mode === 'none') return null;

@@ -4,6 +4,7 @@ import {
   damaged,
   decodeInventory,
   decodeManifest,
+  isVoidPoint,
   parsePointKey,
   pointKey,
   type Manifest,
@@ -11,23 +12,34 @@ import {
 } from '@casvault/repository';
 import { type LockedRepository, type Repository } from './repository.js';
 
+/** What stands in the place of a manifest: the point, nothing, or the word that there shall never be one. */
+export async function lookUpPoint(
+  repository: Repository,
+  point: { readonly chainId: string; readonly pointId: string },
+  signal: AbortSignal,
+): Promise<Manifest | 'absent' | 'void'> {
+  const key = pointKey(point.chainId, point.pointId);
+  let bytes: Uint8Array;
+  try {
+    bytes = await repository.store.get(key, { signal });
+  } catch (error) {
+    if (Fault.from(error).code === 'POOL_OBJECT_MISSING') return 'absent';
+    throw error;
+  }
+  if (isVoidPoint(bytes, repository.checksum, key)) return 'void';
+  const manifest = decodeManifest(bytes, repository.suite, key);
+  requireSamePoint(manifest.inventory, key);
+  return manifest;
+}
+
 /** The manifest of a point; null where the point was never committed or is gone. Faults: POOL_OBJECT_DAMAGED. */
 export async function findManifest(
   repository: Repository,
   point: { readonly chainId: string; readonly pointId: string },
   signal: AbortSignal,
 ): Promise<Manifest | null> {
-  const key = pointKey(point.chainId, point.pointId);
-  let bytes: Uint8Array;
-  try {
-    bytes = await repository.store.get(key, { signal });
-  } catch (error) {
-    if (Fault.from(error).code === 'POOL_OBJECT_MISSING') return null;
-    throw error;
-  }
-  const manifest = decodeManifest(bytes, repository.suite, key);
-  requireSamePoint(manifest.inventory, key);
-  return manifest;
+  const found = await lookUpPoint(repository, point, signal);
+  return typeof found === 'string' ? null : found;
 }
 
 /** As `findManifest`, but a missing manifest is POOL_OBJECT_MISSING. */
@@ -44,13 +56,14 @@ export async function readManifest(
   });
 }
 
-/** The part of a manifest that needs no key. */
+/** The part of a manifest that needs no key; null for a void point. */
 export async function readInventory(
   repository: LockedRepository,
   key: string,
   signal: AbortSignal,
-): Promise<PointInventory> {
+): Promise<PointInventory | null> {
   const bytes = await repository.store.get(key, { signal });
+  if (isVoidPoint(bytes, repository.checksum, key)) return null;
   const inventory = decodeInventory(bytes, repository.checksum, key);
   requireSamePoint(inventory, key);
   return inventory;
@@ -62,7 +75,7 @@ function requireSamePoint(inventory: PointInventory, key: string): void {
     throw damaged(key, `is the manifest of ${pointKey(chainId, pointId)}`);
 }
 
-/** The committed points of one chain, or of all, in the order of their keys. */
+/** The points of one chain, or of all, in the order of their keys; also void ones, which only their content tells. */
 export async function* listPoints(
   repository: LockedRepository,
   options: { readonly chainId?: string; readonly signal: AbortSignal },

@@ -33,7 +33,8 @@ export async function removePointData(
   await store.delete(key, { signal });
   const live = new PackSet();
   for await (const point of listPoints(repository, { chainId: request.chainId, signal })) {
-    for (const pack of packsIn((await readInventory(repository, point.key, signal)).packs)) live.add(pack);
+    const inventory = await readInventory(repository, point.key, signal);
+    for (const pack of packsIn(inventory?.packs ?? [])) live.add(pack);
   }
   let removedPacks = 0;
   for (const pack of packsIn(own)) {
@@ -53,9 +54,9 @@ export async function removePointData(
 }
 
 /** A manifest that is gone or unreadable names no packs: those of the writers are found by listing. */
-async function packsOfManifest(read: () => Promise<{ packs: PackRanges }>): Promise<PackRanges> {
+async function packsOfManifest(read: () => Promise<{ packs: PackRanges } | null>): Promise<PackRanges> {
   try {
-    return (await read()).packs;
+    return (await read())?.packs ?? [];
   } catch (error) {
     if (Fault.from(error).kind === 'corrupt') return [];
     throw error;

@@ -59,11 +59,13 @@ async function verifyStored(
   request: VerifyRequest,
   signal: AbortSignal,
 ): Promise<VerifyResult> {
-  const { packs } = await readInventory(repository, pointKey(request.chainId, request.pointId), signal);
+  const inventory = await readInventory(repository, pointKey(request.chainId, request.pointId), signal);
+  if (inventory === null)
+    throw new Fault('POOL_OBJECT_MISSING', `the point ${request.pointId} was made void`);
   const folder = folderOf(repository, request.chainId);
   const faults: FaultJson[] = [];
   let checkedBytes = 0;
-  for (const pack of packsIn(packs)) {
+  for (const pack of packsIn(inventory.packs)) {
     try {
       checkedBytes += await verifyPack(repository, packKey(folder, pack), faults, signal);
     } catch (error) {

@@ -3,9 +3,12 @@ import { rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Fault } from '@casvault/contracts';
+import { openObjectStore } from '@casvault/object-store';
+import { encodeVoidPoint, openDigest, pointKey } from '@casvault/repository';
 import { RunningProcess, until } from '@casvault/testkit';
 import { Bench, mib, type Served } from './disks.js';
-import { backup, chainId, diskOf, faultOf, makeRepository, restore, uuid } from './engine.js';
+import { removePointData } from '../src/index.js';
+import { backup, chainId, diskOf, faultOf, makeRepository, repositoryId, restore, uuid } from './engine.js';
 
 let bench: Bench;
 let raw: string;
@@ -111,6 +114,38 @@ it('what forbids the commit leaves no point', async () => {
   });
   expect((await faultOf(forbid)).code).toBe('LEASE_LOST');
   expect((await faultOf(restore(location(), []))).code).toBe('POOL_OBJECT_MISSING');
+});
+
+it('a point made void is committed by nobody', async () => {
+  const source = await bench.serveReadOnly(raw, 'raw');
+  const pointId = uuid('p', 1);
+  const makeVoid = async () => {
+    const store = openObjectStore(location());
+    const bytes = encodeVoidPoint({ repositoryId, chainId, pointId }, openDigest('blake3-256', null));
+    await store.put(pointKey(chainId, pointId), bytes, { ifAbsent: true });
+    await store.close();
+  };
+  const disks = [diskOf(0, source.endpoint)];
+  expect((await faultOf(backup(location(), disks, { beforeCommit: makeVoid }))).code).toBe('LEASE_LOST');
+  expect((await faultOf(backup(location(), disks, { writer: 2 }))).code).toBe('LEASE_LOST');
+  expect((await faultOf(restore(location(), []))).code).toBe('POOL_OBJECT_MISSING');
+});
+
+it('a parent that is removed meanwhile forbids the commit', async () => {
+  const source = await slow();
+  const disks = [diskOf(0, source.endpoint)];
+  await backup(location(), disks);
+  const store = openObjectStore(location());
+  const removed: Promise<unknown>[] = [];
+  const remove = (): void => {
+    if (removed.length > 0) return;
+    const point = { chainId, pointId: uuid('p', 1), writers: [] };
+    removed.push(removePointData(store, point, { signal: new AbortController().signal }));
+  };
+  const child = backup(location(), disks, { point: 2, parent: 1, onProgress: remove });
+  expect(['CONFLICT', 'POOL_OBJECT_MISSING']).toContain((await faultOf(child)).code);
+  await Promise.all(removed);
+  await store.close();
 });
 
 it('a source that goes away is a fault of the source', async () => {

@@ -57,6 +57,8 @@ export {
   decodeInventory,
   decodeManifest,
   encodeManifest,
+  encodeVoidPoint,
+  isVoidPoint,
   manifestHash,
   packRanges,
   packsIn,

@@ -21,8 +21,11 @@ import { deriveKey, seal, unseal, type Suite } from './suite.js';
  *   head 48: 'CASVPONT', u16 version, u16 flags (bit 0 sealed), u32 inventory stored, u32 inventory plain, u32 facts stored,
  *            u32 facts plain, 20 reserved
  *   inventory | facts | hash 32, unkeyed, over all before
+ * A void point stands where a manifest must never appear any more: 'CASVVOID', u16 version, 6 reserved, repository id 16, chain id 16,
+ * point id 16, hash 32 over all before.
  */
 const magic = Buffer.from('CASVPONT', 'latin1');
+const voidMagic = Buffer.from('CASVVOID', 'latin1');
 const HEAD_BYTES = 48;
 const FLAG_SEALED = 1;
 
@@ -271,4 +274,31 @@ export function* packsIn(ranged: PackRanges): Generator<PackRef> {
   for (const { writerId, seqs } of ranged) {
     for (const [first, last] of seqs) for (let seq = first; seq <= last; seq += 1) yield { writerId, seq };
   }
+}
+
+/** Put in the place of a manifest, it forbids the point for ever: whoever may still be writing it finds it there and gives up. */
+export function encodeVoidPoint(
+  point: { readonly repositoryId: string; readonly chainId: string; readonly pointId: string },
+  checksum: Digest,
+): Buffer {
+  const out = new ByteWriter(64 + ID_BYTES).bytes(voidMagic).u16(FORMAT_VERSION).reserved(6);
+  out.uuid(point.repositoryId).uuid(point.chainId).uuid(point.pointId);
+  return out.bytes(checksum(out.written())).done();
+}
+
+/** Whether the object of a point says that there is none. A void point that is damaged is a fault. */
+export function isVoidPoint(bytes: Uint8Array, checksum: Digest, object: string): boolean {
+  const all = asBuffer(bytes);
+  if (!all.subarray(0, 8).equals(voidMagic)) return false;
+  const reader = new ByteReader(all, object);
+  reader.bytes(8);
+  const version = reader.u16();
+  if (version !== FORMAT_VERSION) throw unsupported(object, `void point version ${version}`);
+  reader.reserved(6);
+  reader.bytes(48);
+  if (!reader.bytes(ID_BYTES).equals(checksum(all.subarray(0, 64)))) {
+    throw damaged(object, 'does not have the hash that it ends with');
+  }
+  reader.end();
+  return true;
 }

@@ -10,3 +10,11 @@ export {
   uuids,
 } from './arbitraries.js';
 export { damages, decodeOrFault, faultCodeOf, spoil, type Damage } from './damage.js';
+export {
+  readSample,
+  sampleDisks,
+  sampleIds,
+  sampleKey,
+  sampleRepository,
+  type Objects,
+} from './memory-repository.js';
