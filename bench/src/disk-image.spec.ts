@@ -40,7 +40,7 @@ describe('a generated disk', () => {
     await writeFile(join(files, 'a'), 'one file '.repeat(200_000), { mode: 0o644 });
     await writeFile(join(files, 'b'), Buffer.alloc(3_000_000, 'another'), { mode: 0o644 });
     await mkdir(join(dir, name));
-    return makeDiskImage({ dir: join(dir, name), sizeBytes: 64 * 2 ** 20, seed, folders: [files] });
+    return makeDiskImage({ dir: join(dir, name), sizeBytes: 16 * 2 ** 20, seed, folders: [files] });
   };
 
   it('is the same for the same seed, full to 82 %', async () => {

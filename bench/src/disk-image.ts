@@ -51,7 +51,7 @@ export async function makeDiskImage(options: {
     random: incompressible(seed),
   });
   const wanted = Math.floor((sizeBytes * dataShare) / blockBytes) * blockBytes;
-  const shares = sharesOf(await ratiosOf(sources()));
+  const shares = sharesOf(await ratiosOf(sources(), Math.min(48 * mib, sizeBytes / 64)));
   const raw = join(dir, 'disk.raw');
   const handle = await open(raw, 'w+');
   try {
@@ -71,13 +71,13 @@ export async function makeDiskImage(options: {
 
 type Shares = Readonly<Record<ContentKind, number>>;
 
-/** Stored bytes for each plain byte, by kind, of the first 48 MiB. */
-async function ratiosOf(sources: Record<ContentKind, ContentSource>): Promise<Shares> {
+/** Stored bytes for each plain byte, by kind, of the first `enough` bytes. */
+async function ratiosOf(sources: Record<ContentKind, ContentSource>, enough: number): Promise<Shares> {
   const stored: Record<ContentKind, number> = { files: 0, log: 0, pages: 0, random: 1 };
   for (const kind of ['files', 'log', 'pages'] as const) {
     let plain = 0;
     let coded = 0;
-    while (plain < 48 * mib) {
+    while (plain < enough) {
       const piece = await sources[kind].next();
       for (let at = 0; at < piece.length; at += mib) {
         const frame = piece.subarray(at, at + mib);
