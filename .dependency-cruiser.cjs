@@ -18,13 +18,26 @@ const frameworks = 'node_modules/(@nestjs|typeorm|@nats-io|pg)(/|$)';
 
 module.exports = {
   forbidden: [
-    { name: 'no-circular', severity: 'error', comment: 'A cycle has no layers.', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
+    {
+      name: 'no-circular',
+      severity: 'error',
+      comment: 'A cycle has no layers.',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
     {
       name: 'one-door',
       severity: 'error',
       comment: 'Another package is entered by its public door alone.',
       from: { path: '^(libs|services|tools|e2e|bench)/([^/]+)/' },
-      to: { path: '^(libs|services)/([^/]+)/(src|dist)/.+', pathNot: ['^libs/[^/]+/(src|dist/src)/index\\.(ts|js|d\\.ts)$', '^$1/$2/', '^libs/[^/]+/(src|dist/src)/testing/index\\.(ts|js|d\\.ts)$'] },
+      to: {
+        path: '^(libs|services)/([^/]+)/(src|dist)/.+',
+        pathNot: [
+          '^libs/[^/]+/(src|dist/src)/index\\.(ts|js|d\\.ts)$',
+          '^$1/$2/',
+          '^libs/[^/]+/(src|dist/src)/testing/index\\.(ts|js|d\\.ts)$',
+        ],
+      },
     },
     {
       name: 'no-service-to-service',
@@ -37,7 +50,10 @@ module.exports = {
       name: 'testkit-in-tests-only',
       severity: 'error',
       comment: 'The testkit starts servers and injects faults: it must not be reachable from the product.',
-      from: { path: '^(libs|services)/', pathNot: ['\\.spec\\.ts$', '/testing/', '/test/', '^libs/testkit/'] },
+      from: {
+        path: '^(libs|services)/',
+        pathNot: ['\\.spec\\.ts$', '/testing/', '/test/', '^libs/testkit/'],
+      },
       to: { path: ['^libs/testkit/', '/testing/'] },
     },
     {
@@ -51,7 +67,10 @@ module.exports = {
       name: 'rows-behind-stores',
       severity: 'error',
       comment: 'Row shapes are known to their store, the data source and the migrations.',
-      from: { path: '^services/', pathNot: ['-store\\.ts$', '\\.table\\.ts$', '/(app\\.module|data-source)\\.ts$', '\\.spec\\.ts$'] },
+      from: {
+        path: '^services/',
+        pathNot: ['-store\\.ts$', '\\.table\\.ts$', '/(app\\.module|data-source)\\.ts$', '\\.spec\\.ts$'],
+      },
       to: { path: '\\.table\\.ts$' },
     },
     allow('libs/contracts', '', 'contracts is the ground: it knows nobody.'),
@@ -61,13 +80,29 @@ module.exports = {
     allow('libs/cas-client', 'contracts', 'A port to the CVM.'),
     allow('libs/libvirt', 'contracts', 'A port to libvirt.'),
     allow('libs/machine', 'contracts', 'Machines are pure; their runtime works over a store port.'),
-    allow('libs/data-path', 'contracts|repository|object-store|block-source', 'The engine knows no service and no framework.'),
+    allow(
+      'libs/data-path',
+      'contracts|repository|object-store|block-source',
+      'The engine knows no service and no framework.',
+    ),
     allow('libs/messaging', 'contracts', 'Messages only.'),
     allow('libs/persistence', 'contracts|machine', 'Rows only.'),
     allow('libs/service-host', 'contracts|messaging|persistence|machine', 'Boots a service.'),
-    ban('libs/repository', ['node_modules/(@nestjs|typeorm|@nats-io|pg|@aws-sdk)', '^(node:)?(fs|net|http|child_process)'], 'The format does no I/O.'),
-    ban('libs/(object-store|block-source|data-path|cas-client|libvirt|machine)', frameworks, 'The data path knows no framework.'),
-    ban('services', 'node_modules/(@aws-sdk|@nats-io)(/|$)', 'Services reach stores and NATS through the libraries.'),
+    ban(
+      'libs/repository',
+      ['node_modules/(@nestjs|typeorm|@nats-io|pg|@aws-sdk)', '^(node:)?(fs|net|http|child_process)'],
+      'The format does no I/O.',
+    ),
+    ban(
+      'libs/(object-store|block-source|data-path|cas-client|libvirt|machine)',
+      frameworks,
+      'The data path knows no framework.',
+    ),
+    ban(
+      'services',
+      'node_modules/(@aws-sdk|@nats-io)(/|$)',
+      'Services reach stores and NATS through the libraries.',
+    ),
   ],
   options: {
     tsPreCompilationDeps: true,
