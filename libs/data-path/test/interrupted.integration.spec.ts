@@ -31,7 +31,8 @@ beforeEach(async () => {
 afterEach(() => bench.close());
 
 /** A source of about 40 MiB/s for each connection: there is a middle to interrupt. */
-const slow = (): Promise<Served> => bench.nbdkit('-r', '--filter=rate', 'file', raw, 'connection-rate=320M');
+const slow = (): Promise<Served> =>
+  bench.nbdkit('-r', '--filter=rate', 'file', raw, 'connection-rate=320M', 'burstiness=0.1');
 
 async function expectRestored(): Promise<void> {
   const target = await bench.serveWritable(await bench.emptyImage('target', 'raw', size), 'raw');
