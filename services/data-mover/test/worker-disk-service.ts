@@ -96,8 +96,7 @@ export class PlayedDiskService {
     const known = this.openings.get(id);
     if (known?.lost) throw new Error('lost');
     if (known) return known.opening;
-    const disks =
-      request.kind === 'capture' ? request.disks : [{ target: 'volume', path: request.path, ...request }];
+    const disks = request.kind === 'capture' ? request.disks : [{ target: 'volume', path: request.path }];
     const servers: Held['servers'] = [];
     const exports: Opening['disks'] = [];
     for (const { target, path } of disks) {
@@ -167,7 +166,7 @@ const serve = async (args: readonly string[]): Promise<RunningProcess> => {
   return process;
 };
 
-const virtualSize = async (path: string): Promise<number> => {
+export const virtualSize = async (path: string): Promise<number> => {
   const { stdout } = await run('qemu-img', ['info', '-U', '--output=json', path]);
   return (JSON.parse(stdout) as { 'virtual-size': number })['virtual-size'];
 };

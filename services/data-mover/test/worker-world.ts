@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { open, readdir } from 'node:fs/promises';
+import { mkdir, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -44,7 +44,7 @@ import {
 } from '@casvault/testkit';
 import { transferMachine, type TransferEvent } from '../src/controller/transfer.machine.js';
 import { type TransferState } from '../src/controller/transfer.js';
-import { PlayedDiskService } from './worker-disk-service.js';
+import { PlayedDiskService, virtualSize } from './worker-disk-service.js';
 
 const run = promisify(execFile);
 const main = fileURLToPath(new URL('../src/main.js', import.meta.url));
@@ -149,7 +149,8 @@ export class PlayedController {
         return state.state === name ? state : null;
       }, timeoutMs);
     } catch (error) {
-      throw new Error(`is ${JSON.stringify(this.state(transferId), null, 1)}`, { cause: error });
+      const { request: _request, ...state } = this.state(transferId);
+      throw new Error(`is ${JSON.stringify(state)}`, { cause: error });
     }
   }
 
@@ -210,7 +211,9 @@ export class WorkerWorld {
   static async start(): Promise<WorkerWorld> {
     const nats = await startNats();
     const controller = await PlayedController.start(nats.url);
-    return new WorkerWorld(nats, controller, await PlayedDiskService.start(), await tempDir('worker'));
+    const dir = await tempDir('worker');
+    await mkdir(join(dir.path, 'pool'));
+    return new WorkerWorld(nats, controller, await PlayedDiskService.start(), dir);
   }
 
   async stop(): Promise<void> {
@@ -266,10 +269,12 @@ export class WorkerWorld {
     return path;
   }
 
-  /** What differs between two images, '' for nothing. */
+  /** What differs between two images, '' for nothing: neither a byte nor the size. */
   async compare(a: string, b: string): Promise<string> {
+    const sizes = [await virtualSize(a), await virtualSize(b)];
+    if (sizes[0] !== sizes[1]) return `sizes ${sizes.join(' and ')}`;
     const formatOf = (path: string) => (path.endsWith('.raw') ? 'raw' : 'qcow2');
-    const args = ['compare', '-s', '-f', formatOf(a), '-F', formatOf(b), a, b];
+    const args = ['compare', '-f', formatOf(a), '-F', formatOf(b), a, b];
     try {
       const { stdout } = await run('qemu-img', args);
       return stdout.includes('identical') ? '' : stdout;

@@ -1,4 +1,4 @@
-import { claimTransfer, type BackupHostId, type TransferId } from '@casvault/contracts';
+import { claimTransfer, Fault, type BackupHostId, type TransferId } from '@casvault/contracts';
 import { WorkQueue } from '@casvault/messaging';
 import { ClaimedTransfer } from './claimed-transfer.js';
 import { TransferLease } from './transfer-lease.js';
@@ -50,7 +50,9 @@ export class TransferWorker {
 
   /** A nudge for what is carried here already is an echo: claiming it again would take it from ourselves. */
   async #take(transferId: TransferId, abandon: AbortSignal): Promise<void> {
-    if (this.#carried.has(transferId) || this.#options.stopping.aborted) return;
+    if (this.#options.stopping.aborted)
+      throw new Fault('DEPENDENCY_UNAVAILABLE', 'this mover ends: the transfer is for another');
+    if (this.#carried.has(transferId)) return;
     this.#carried.set(transferId, null);
     try {
       await this.#claim(transferId, abandon);
