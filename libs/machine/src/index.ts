@@ -9,6 +9,7 @@ export type {
   EffectClaim,
   MachineStore,
   NewEffect,
+  DueTimer,
   SavedStep,
   StepCause,
 } from './store.js';

@@ -3,6 +3,7 @@ import {
   type Applied,
   type ClaimedEffect,
   type Decide,
+  type DueTimer,
   type EffectClaim,
   type MachineStore,
   type NewEffect,
@@ -13,6 +14,7 @@ import {
 interface Instance {
   state: unknown;
   version: number;
+  traceparent: string | null;
   wakeAt: number | null;
   done: boolean;
 }
@@ -66,12 +68,12 @@ export class MemoryMachineStore implements MachineStore {
     return copy(this.#instances.get(`${kind}/${instanceId}`)?.state);
   }
 
-  async dueTimers(kind: string, now: Date, limit: number): Promise<readonly string[]> {
-    const due: string[] = [];
-    for (const [key, { wakeAt }] of this.#instances) {
+  async dueTimers(kind: string, now: Date, limit: number): Promise<readonly DueTimer[]> {
+    const due: DueTimer[] = [];
+    for (const [key, { wakeAt, traceparent }] of this.#instances) {
       if (due.length === limit) break;
       if (key.startsWith(`${kind}/`) && wakeAt !== null && wakeAt <= now.getTime())
-        due.push(key.slice(kind.length + 1));
+        due.push({ instanceId: key.slice(kind.length + 1), traceparent });
     }
     return due;
   }
@@ -120,9 +122,11 @@ export class MemoryMachineStore implements MachineStore {
   }
 
   #save(kind: string, instanceId: string, version: number, saved: SavedStep): void {
-    this.#instances.set(`${kind}/${instanceId}`, {
+    const key = `${kind}/${instanceId}`;
+    this.#instances.set(key, {
       state: copy(saved.state),
       version,
+      traceparent: this.#instances.get(key)?.traceparent ?? saved.traceparent,
       wakeAt: saved.done ? null : (saved.wakeAt?.getTime() ?? null),
       done: saved.done,
     });

@@ -10,7 +10,7 @@ import {
   type SavedStep,
   type StepCause,
 } from './store.js';
-import { currentTraceparent, effectDurations, underTrace } from './trace.js';
+import { currentTraceparent, effectDurations, inSpan, underTrace } from './trace.js';
 
 export interface PerformContext {
   readonly instanceId: string;
@@ -142,18 +142,20 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
 
   async #wakeDue(): Promise<number> {
     const { store, machine, clock } = this.#o;
-    const ids = await store.dueTimers(machine.kind, clock.now(), timersPerPass);
-    for (const id of ids)
-      try {
-        await this.#apply(id, { type: 'woken' }, { timer: true });
-      } catch (error) {
-        if (Fault.from(error).kind === 'unavailable') throw error;
-        this.#o.logger.error(
-          { err: error, machine: machine.kind, instanceId: id },
-          'machine cannot be woken',
-        );
-      }
-    return ids.length;
+    const due = await store.dueTimers(machine.kind, clock.now(), timersPerPass);
+    for (const { instanceId, traceparent } of due)
+      await underTrace(traceparent, `${machine.kind} woken`, () => this.#wake(instanceId));
+    return due.length;
+  }
+
+  async #wake(instanceId: string): Promise<void> {
+    try {
+      await this.#apply(instanceId, { type: 'woken' }, { timer: true });
+    } catch (error) {
+      if (Fault.from(error).kind === 'unavailable') throw error;
+      const fields = { err: error, machine: this.#o.machine.kind, instanceId };
+      this.#o.logger.error(fields, 'machine cannot be woken');
+    }
   }
 
   async #claimDue(): Promise<number> {
@@ -162,7 +164,7 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
     if (free <= 0) return 0;
     const claimed = await store.claim(machine.kind, free, leaseMs);
     for (const effect of claimed) {
-      const work = this.#carryOut(effect).finally(() => {
+      const work = underTrace(effect.traceparent, null, () => this.#carryOut(effect)).finally(() => {
         this.#active.delete(work);
         this.#kick();
       });
@@ -212,7 +214,7 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
     };
     try {
       const name = `${machine.kind} ${effect.type}`;
-      const event = await underTrace(claimed.traceparent, name, () => perform(effect, context));
+      const event = await inSpan(name, () => perform(effect, context));
       record('ok');
       return { event };
     } catch (error) {
@@ -249,7 +251,7 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
     const giveUp = AbortSignal.any([lost, this.#abandon.signal]);
     for (let failures = 1; ; failures++)
       try {
-        await underTrace(claim.traceparent, null, () => this.#apply(claim.instanceId, event, cause));
+        await this.#apply(claim.instanceId, event, cause);
         return;
       } catch (error) {
         if (Fault.from(error).kind !== 'unavailable' || giveUp.aborted) throw error;
@@ -278,7 +280,8 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
       lane: this.#o.lane(effect),
       traceparent,
     }));
-    return { state: step.state, effects, wakeAt: step.done ? null : step.wakeAt, done: step.done };
+    const { state, done } = step;
+    return { state, traceparent, effects, wakeAt: done ? null : step.wakeAt, done };
   }
 
   async #renew(claim: EffectClaim, over: AbortSignal, lost: AbortController): Promise<void> {

@@ -34,6 +34,8 @@ export interface NewEffect {
 
 export interface SavedStep {
   readonly state: unknown;
+  /** The trace that the step belongs to. An instance keeps the first one that is not null: its timers go on in it. */
+  readonly traceparent: string | null;
   readonly effects: readonly NewEffect[];
   readonly wakeAt: Date | null;
   readonly done: boolean;
@@ -54,6 +56,13 @@ export interface Applied {
   readonly state: unknown;
 }
 
+/** An instance to be woken. */
+export interface DueTimer {
+  readonly instanceId: string;
+  /** Of the trace that the instance was begun in. */
+  readonly traceparent: string | null;
+}
+
 /**
  * Where machines live. Promises that every adapter keeps (the conformance suite in `testing` proves them):
  *
@@ -70,8 +79,8 @@ export interface MachineStore {
   apply(kind: string, instanceId: string, cause: StepCause, decide: Decide, now: Date): Promise<Applied>;
   /** The state, or null if there is no such instance. */
   read(kind: string, instanceId: string): Promise<unknown>;
-  /** Ids of instances whose timer is due at `now`; may contain some that another process is just waking. */
-  dueTimers(kind: string, now: Date, limit: number): Promise<readonly string[]>;
+  /** Instances whose timer is due at `now`; may contain some that another process is just waking. */
+  dueTimers(kind: string, now: Date, limit: number): Promise<readonly DueTimer[]>;
   /** Claims up to `limit` effects that are due, not claimed, and first in their lane; oldest first. */
   claim(kind: string, limit: number, leaseMs: number): Promise<readonly ClaimedEffect[]>;
   /** Extends a claim. False: it is lost. */

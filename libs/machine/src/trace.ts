@@ -7,6 +7,19 @@ export const currentTraceparent = (): string | null => {
   return carrier['traceparent'] ?? null;
 };
 
+/** Runs `work` in a span of its own below the active one. */
+export const inSpan = <T>(name: string, work: () => Promise<T>): Promise<T> =>
+  trace.getTracer('casvault.machine').startActiveSpan(name, async (span) => {
+    try {
+      return await work();
+    } catch (error) {
+      span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.message : '' });
+      throw error;
+    } finally {
+      span.end();
+    }
+  });
+
 /** Runs `work` under the given parent; with a name, in a span of its own. */
 export const underTrace = async <T>(
   traceparent: string | null,
@@ -15,19 +28,7 @@ export const underTrace = async <T>(
 ): Promise<T> => {
   const parent =
     traceparent === null ? context.active() : propagation.extract(context.active(), { traceparent });
-  if (name === null) return context.with(parent, work);
-  return context.with(parent, () =>
-    trace.getTracer('casvault.machine').startActiveSpan(name, async (span) => {
-      try {
-        return await work();
-      } catch (error) {
-        span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.message : '' });
-        throw error;
-      } finally {
-        span.end();
-      }
-    }),
-  );
+  return context.with(parent, () => (name === null ? work() : inSpan(name, work)));
 };
 
 /** Rate, errors and duration of effects. Made after the metrics provider: it has no late binding. */

@@ -3,6 +3,7 @@ import {
   type Applied,
   type ClaimedEffect,
   type Decide,
+  type DueTimer,
   type EffectClaim,
   type MachineStore,
   type SavedStep,
@@ -94,13 +95,10 @@ export class PostgresMachineStore implements MachineStore {
     });
   }
 
-  async dueTimers(kind: string, now: Date, limit: number): Promise<readonly string[]> {
-    return reading(this.#database, async (manager) => {
-      const sql =
-        'SELECT id FROM machine_instance WHERE kind = $1 AND wake_at <= $2 ORDER BY wake_at LIMIT $3';
-      const rows = await manager.query<{ id: string }[]>(sql, [kind, now, limit]);
-      return rows.map(({ id }) => id);
-    });
+  async dueTimers(kind: string, now: Date, limit: number): Promise<readonly DueTimer[]> {
+    const sql = `SELECT id AS "instanceId", traceparent FROM machine_instance
+      WHERE kind = $1 AND wake_at <= $2 ORDER BY wake_at LIMIT $3`;
+    return reading(this.#database, (manager) => manager.query<DueTimer[]>(sql, [kind, now, limit]));
   }
 
   async claim(kind: string, limit: number, leaseMs: number): Promise<readonly ClaimedEffect[]> {
@@ -183,9 +181,10 @@ const refusal = async (
 
 const save = async (tx: Transaction, kind: string, id: string, saved: SavedStep): Promise<void> => {
   await tx.query(
-    `UPDATE machine_instance SET state = $3, version = version + 1, wake_at = $4, done = $5, updated_at = now()
+    `UPDATE machine_instance SET state = $3, version = version + 1, wake_at = $4, done = $5, updated_at = now(),
+       traceparent = COALESCE(traceparent, $6)
      WHERE kind = $1 AND id = $2`,
-    [kind, id, JSON.stringify(saved.state), saved.done ? null : saved.wakeAt, saved.done],
+    [kind, id, JSON.stringify(saved.state), saved.done ? null : saved.wakeAt, saved.done, saved.traceparent],
   );
   for (const { effectId, lane, effect, traceparent } of saved.effects)
     await tx.query(

@@ -51,4 +51,8 @@ export const sharedMigrations: readonly Migration[] = [
         traceparent text
       );`,
   },
+  {
+    name: '0000-03-machine-trace',
+    sql: 'ALTER TABLE machine_instance ADD COLUMN traceparent text;',
+  },
 ];

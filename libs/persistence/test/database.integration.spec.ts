@@ -72,7 +72,12 @@ describe('a schema of its own', () => {
     const databaseUrl = await url('together');
     const opened = await Promise.all([1, 2, 3, 4].flatMap(() => [open('together', databaseUrl, [table])]));
     const rows: unknown = await opened[0]?.query('SELECT name FROM migration ORDER BY name');
-    expect(rows).toEqual([{ name: '0000-01-machine' }, { name: '0000-02-messages' }, { name: '0001-thing' }]);
+    expect(rows).toEqual([
+      { name: '0000-01-machine' },
+      { name: '0000-02-messages' },
+      { name: '0000-03-machine-trace' },
+      { name: '0001-thing' },
+    ]);
   });
 
   it('refuses an older build, and a migration that was edited', async () => {

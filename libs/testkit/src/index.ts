@@ -1,8 +1,12 @@
 export { startCephRgw, type CephRgw, type CephRgwOptions } from './ceph-rgw.js';
 export { ManualClock, TestLogger, testClock } from './clock.js';
 export { natsServerPath, startNats, type NatsServer } from './nats.js';
+export { startNatsTap, type NatsTap } from './nats-tap.js';
+export { startOtlpReceiver, type CollectedSpan, type OtlpReceiver } from './otlp-receiver.js';
 export { freePort, tempDir, type TempDir } from './place.js';
 export { startPostgres, type PostgresServer } from './postgres.js';
+export { parsePrometheusText, type Sample, type Scrape } from './prometheus-text.js';
+export { recordSpans, type SpanRecorder } from './recorded-spans.js';
 export { RunningProcess, spawnService, type SpawnOptions } from './process.js';
 export { until } from './wait.js';
 export { startS3Proxy, type ProxyFault, type ProxyRule, type S3Proxy } from './s3-proxy.js';

@@ -3,6 +3,7 @@ import {
   type Applied,
   type ClaimedEffect,
   type Decide,
+  type DueTimer,
   type EffectClaim,
   type MachineStore,
   type StepCause,
@@ -27,7 +28,7 @@ export class FaultyMachineStore implements MachineStore {
   read(kind: string, id: string): Promise<unknown> {
     return this.#call('read', () => this.#inner.read(kind, id));
   }
-  dueTimers(kind: string, now: Date, limit: number): Promise<readonly string[]> {
+  dueTimers(kind: string, now: Date, limit: number): Promise<readonly DueTimer[]> {
     return this.#call('dueTimers', () => this.#inner.dueTimers(kind, now, limit));
   }
   claim(kind: string, limit: number, leaseMs: number): Promise<readonly ClaimedEffect[]> {

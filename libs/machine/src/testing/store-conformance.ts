@@ -20,6 +20,7 @@ const effect = (id: string, lane = 'lane'): NewEffect => ({
 });
 const saved = (state: unknown, rest: Partial<SavedStep> = {}): SavedStep => ({
   state,
+  traceparent: null,
   effects: [],
   wakeAt: null,
   done: false,
@@ -210,13 +211,29 @@ export const machineStoreConformance = (name: string, fresh: () => Promise<Store
       await put('later', saved(1, { wakeAt: later(9_000) }));
       await put('never', saved(1));
       expect(await store.dueTimers(kind, later(999), 10)).toEqual([]);
-      expect(await store.dueTimers(kind, later(1_000), 10)).toEqual(['soon']);
+      expect(await store.dueTimers(kind, later(1_000), 10)).toEqual([
+        { instanceId: 'soon', traceparent: null },
+      ]);
       expect(await store.dueTimers('other-kind', later(99_000), 10)).toEqual([]);
       expect([...(await store.dueTimers(kind, later(99_000), 1))]).toHaveLength(1);
       const wake = (now: Date) => store.apply(kind, 'soon', { timer: true }, () => saved('woken'), now);
       expect((await wake(later(999))).outcome).toBe('superseded');
       expect((await wake(later(1_000))).outcome).toBe('stepped');
       expect((await wake(later(1_000))).outcome).toBe('superseded');
+    });
+
+    it('keeps the first trace of an instance for its timers', async () => {
+      const at = later(1_000);
+      const due = async () => (await store.dueTimers(kind, at, 10)).map(({ traceparent }) => traceparent);
+      for (const [traceparent, kept] of [
+        [null, null],
+        ['first', 'first'],
+        ['second', 'first'],
+        [null, 'first'],
+      ] as const) {
+        await put('a', saved(1, { traceparent, wakeAt: at }));
+        expect(await due()).toEqual([kept]);
+      }
     });
 
     it('stops the timer of a done instance, and still performs its effects', async () => {
