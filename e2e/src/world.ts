@@ -14,7 +14,13 @@ export interface World extends AsyncDisposable {
 
 export const startWorld = async (
   name: string,
-  options: { vms: readonly LabVmPlan[]; movers?: number; env?: StackOptions['env'] },
+  options: {
+    vms: readonly LabVmPlan[];
+    movers?: number;
+    env?: StackOptions['env'];
+    /** Added to the lab's. */
+    labEnv?: Readonly<Record<string, string>>;
+  },
 ): Promise<World> => {
   const dir = await tempDir(`e2e-${name}`);
   await chmod(dir.path, 0o755);
@@ -22,7 +28,7 @@ export const startWorld = async (
     dir: dir.path,
     gatewayPort: await freePort(),
     movers: options.movers ?? 1,
-    lab: { hosts: 2, vms: options.vms },
+    lab: { hosts: 2, vms: options.vms, ...(options.labEnv === undefined ? {} : { env: options.labEnv }) },
     ...(options.env === undefined ? {} : { env: options.env }),
   });
   const trial = await Trial.begin(stack);

@@ -24,6 +24,16 @@ describe('the configuration', () => {
     ]);
   });
 
+  it('passes variables of OpenTelemetry, and no others, on to the disk services', () => {
+    const env = {
+      ...dir,
+      CASVAULT_LAB_DISK_SERVICE: 'on',
+      OTEL_EXPORTER_OTLP_ENDPOINT: 'http://x',
+      HOME: '/h',
+    };
+    expect(readConfig(env).diskService?.env).toEqual({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://x' });
+  });
+
   it('names every problem at once', () => {
     const wrong = { CASVAULT_LAB_DIR: 'relative', CASVAULT_LAB_HOSTS: '99', CASVAULT_LAB_VMS: '{' };
     expect(() => readConfig(wrong)).toThrow(/LAB_DIR: .*\n.*LAB_HOSTS: .*\n.*LAB_VMS: must be JSON/s);

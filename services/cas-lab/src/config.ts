@@ -67,12 +67,21 @@ export interface LabConfig {
     readonly main: string;
     readonly port: number;
     readonly token: string | null;
+    /** The lab's own variables of OpenTelemetry: the disk services send traces where it was told to, the lab sends none. */
+    readonly env: Readonly<Record<string, string>>;
   } | null;
   /** Who the hosts' daemons run as when the lab is started by root: root's libvirt is always the system's. */
   readonly runAs: { readonly uid: number; readonly gid: number };
   readonly guestCache: string;
   readonly vms: readonly VmPlan[];
 }
+
+const telemetryOf = (env: Readonly<Record<string, string | undefined>>): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) =>
+      name.startsWith('OTEL_') && value !== undefined ? [[name, value]] : [],
+    ),
+  );
 
 /** The configuration, or every problem of it at once, one a line. */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): LabConfig {
@@ -104,6 +113,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): L
           main,
           port: found.CASVAULT_LAB_DISK_SERVICE_PORT,
           token: found.CASVAULT_LAB_DISK_SERVICE_TOKEN ?? null,
+          env: telemetryOf(env),
         }
       : null,
     runAs: { uid: found.CASVAULT_LAB_UID, gid: found.CASVAULT_LAB_GID },

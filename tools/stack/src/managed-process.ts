@@ -8,8 +8,8 @@ export interface ProcessSpec {
   readonly main: string;
   readonly env: Readonly<Record<string, string>>;
   readonly logFile: string;
-  /** Resolves true when the process serves. */
-  readonly ready: () => Promise<boolean>;
+  /** Where its health and metrics are: `http://127.0.0.1:<port>`. */
+  readonly healthUrl: string;
 }
 
 /**
@@ -41,7 +41,7 @@ export class ManagedProcess {
     this.wanted = true;
     if (this.running === null) this.spawn();
     const deadline = Date.now() + timeoutMs;
-    while (!(await this.spec.ready().catch(() => false))) {
+    while (!(await this.isReady().catch(() => false))) {
       if (Date.now() > deadline)
         throw new Error(`${this.name} is not ready after ${timeoutMs} ms:\n${await this.logTail()}`);
       await sleep(100);
@@ -64,6 +64,18 @@ export class ManagedProcess {
   async logTail(lines = 30): Promise<string> {
     const text = await readFile(this.spec.logFile, 'utf8').catch(() => '');
     return text.split('\n').slice(-lines).join('\n');
+  }
+
+  /** What it answers to a scrape of its metrics. */
+  async scrape(): Promise<string> {
+    const response = await fetch(`${this.spec.healthUrl}/metrics`, { signal: AbortSignal.timeout(5_000) });
+    if (!response.ok) throw new Error(`${this.name} tells no metrics: ${response.status}`);
+    return response.text();
+  }
+
+  private async isReady(): Promise<boolean> {
+    const signal = AbortSignal.timeout(2_000);
+    return (await fetch(`${this.spec.healthUrl}/health/ready`, { signal })).ok;
   }
 
   private spawn(): void {

@@ -125,12 +125,7 @@ const makeProcess = async (
     main: join(repositoryRoot, 'services', plan.service, 'dist/src/main.js'),
     env: { ...common, CASVAULT_HTTP_PORT: port, ...plan.env, ...options.env?.[plan.name] },
     logFile: join(options.dir, 'logs', `${plan.name}.log`),
-    ready: async () => {
-      const health = await fetch(`http://127.0.0.1:${port}/health/ready`, {
-        signal: AbortSignal.timeout(2_000),
-      });
-      return health.ok;
-    },
+    healthUrl: `http://127.0.0.1:${port}`,
   });
 };
 

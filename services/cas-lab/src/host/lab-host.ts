@@ -16,6 +16,8 @@ export interface DiskServicePlan {
   readonly node: string;
   readonly port: number;
   readonly token: string;
+  /** Added to its environment. */
+  readonly env: Readonly<Record<string, string>>;
 }
 
 export interface LabHostOptions {
@@ -184,6 +186,7 @@ export class LabHost {
       env: {
         PATH: systemPath,
         ...folders.env,
+        ...plan.env,
         CASVAULT_DISK_SERVICE_ADDRESS: this.address,
         CASVAULT_DISK_SERVICE_PORT: String(plan.port),
         CASVAULT_DISK_SERVICE_TOKEN: plan.token,
