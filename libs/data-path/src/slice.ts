@@ -10,7 +10,6 @@ import {
 export const GROUPS_PER_SLICE = 16;
 export const BLOCKS_PER_SLICE = GROUPS_PER_SLICE * BLOCKS_PER_GROUP;
 export const SLICES_PER_PAGE = BLOCKS_PER_PAGE / BLOCKS_PER_SLICE;
-export const SLICE_BYTES = BLOCKS_PER_SLICE * BLOCK_BYTES;
 
 export interface SliceJob {
   readonly disk: number;
