@@ -13,29 +13,37 @@ export interface RunBroadcastOptions {
 }
 
 /**
- * Tells of progress, at most once a second for a run. What is lost here is told again by the next; the run's own states
- * are told by its machine. Memory: one entry for every run that changed within the last second.
+ * Tells of progress: at once, and then at most once a second for a run. What is lost here is told again by the next; the
+ * run's own states are told by its machine. Memory: one entry for every run that changed within the last second.
  */
 export class RunBroadcast {
   readonly #o: RunBroadcastOptions;
-  readonly #waiting = new Set<RunId>();
+  /** Runs told of within the last second; true: changed since. */
+  readonly #told = new Map<RunId, boolean>();
 
   constructor(options: RunBroadcastOptions) {
     this.#o = options;
   }
 
   changed(runId: RunId): void {
-    if (this.#waiting.has(runId) || this.#o.stopping.aborted) return;
-    this.#waiting.add(runId);
-    void this.#later(runId);
+    const isTold = this.#told.has(runId);
+    this.#told.set(runId, isTold);
+    if (!isTold) void this.#tellWhileChanging(runId);
   }
 
   /** Never rejects. */
-  async #later(runId: RunId): Promise<void> {
-    const { client, runs, clock, logger, stopping } = this.#o;
-    await clock.sleep(everyMs, stopping);
-    this.#waiting.delete(runId);
-    if (stopping.aborted) return;
+  async #tellWhileChanging(runId: RunId): Promise<void> {
+    const { clock, stopping } = this.#o;
+    do {
+      this.#told.set(runId, false);
+      await this.#tell(runId);
+      await clock.sleep(everyMs, stopping);
+    } while (this.#told.get(runId) === true && !stopping.aborted);
+    this.#told.delete(runId);
+  }
+
+  async #tell(runId: RunId): Promise<void> {
+    const { client, runs, logger } = this.#o;
     try {
       await client.publish(runChanged, await runs.news(runId), { messageId: newId() });
     } catch (error) {

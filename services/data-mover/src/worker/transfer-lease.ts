@@ -22,6 +22,8 @@ export type Ending = 'stop' | 'release' | 'lost';
 /** Every time of a lease, in one place. The lease itself is the controller's: 15 s. */
 export const leaseTimes = {
   renewEveryMs: 4_000,
+  /** So often when there is progress to tell. */
+  tellEveryMs: 2_000,
   retryMs: 1_000,
   requestMs: 5_000,
   /**
@@ -59,6 +61,9 @@ export class TransferLease {
   readonly #renewing = new AbortController();
   #ending: Ending | null = null;
   #provenUntil: number;
+  #renewedAt: number;
+  /** Progress that the controller has not been told. */
+  #hasNews = false;
   #committing = false;
   #captured: Pick<Opening, 'openedAt' | 'method'> | null = null;
   #progress: readonly DiskProgress[] = [];
@@ -81,6 +86,7 @@ export class TransferLease {
     this.#clock = parts.clock;
     this.#monotonic = parts.monotonic;
     this.#logger = parts.logger;
+    this.#renewedAt = parts.claimedAt;
     this.#provenUntil = parts.claimedAt + claim.leaseSeconds * 1_000;
   }
 
@@ -102,8 +108,9 @@ export class TransferLease {
   async keep(): Promise<void> {
     const { signal } = this.#renewing;
     for (let renewed = true; !signal.aborted;) {
-      await this.#clock.sleep(renewed ? leaseTimes.renewEveryMs : leaseTimes.retryMs, signal);
-      if (!signal.aborted) renewed = await this.#renew();
+      await this.#clock.sleep(renewed ? leaseTimes.tellEveryMs : leaseTimes.retryMs, signal);
+      const isDue = this.#hasNews || this.#monotonic() >= this.#renewedAt + leaseTimes.renewEveryMs;
+      if (!signal.aborted && (isDue || !renewed)) renewed = await this.#renew();
     }
   }
 
@@ -124,9 +131,10 @@ export class TransferLease {
     if (this.#working.signal.aborted) throw Fault.ofAbort(this.#working.signal);
   }
 
-  /** Goes with the next renewal. */
+  /** Goes with the next renewal, which is not far. */
   report(progress: readonly DiskProgress[]): void {
     this.#progress = progress;
+    this.#hasNews = true;
   }
 
   /** Returns when the controller knows of the capture: no pack may be written before. */
@@ -199,6 +207,7 @@ export class TransferLease {
   /** Whether the controller answered. */
   async #renew(): Promise<boolean> {
     const sentAt = this.#monotonic();
+    this.#hasNews = false;
     const transferId = this.#transferId;
     const request = {
       transferId,
@@ -210,6 +219,7 @@ export class TransferLease {
     try {
       const options = { deadlineMs: leaseTimes.requestMs, signal: this.#renewing.signal };
       const { verdict, leaseSeconds } = await this.#client.request(renewTransfer, request, options);
+      this.#renewedAt = sentAt;
       this.#provenUntil = Math.max(this.#provenUntil, sentAt + leaseSeconds * 1_000);
       if (verdict === 'stop') this.end('stop');
       return true;
