@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SpanKind } from '@opentelemetry/api';
+import { context as traces, SpanKind } from '@opentelemetry/api';
 import { AckPolicy, DeliverPolicy, type Consumer, type ConsumerConfig, type JsMsg } from '@nats-io/jetstream';
 import { Fault } from '@casvault/contracts';
 import { verdictFor } from './fault-to-ack.js';
@@ -134,12 +134,13 @@ export class DurableConsumer {
       signal: this.#abandon.signal,
     };
     const progress = setInterval(() => message.working(), progressEveryMs);
+    const sender = incomingContext(message.headers);
     try {
       const work = () => handle(message.data, context);
-      await telemetry.handle(this.#o.subject, incomingContext(message.headers), SpanKind.CONSUMER, work);
+      await telemetry.handle(this.#o.subject, sender, SpanKind.CONSUMER, work);
       message.ack();
     } catch (error) {
-      this.#failed(message, context, Fault.from(error));
+      traces.with(sender, () => this.#failed(message, context, Fault.from(error)));
     } finally {
       clearInterval(progress);
     }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SpanKind } from '@opentelemetry/api';
+import { context as traces, SpanKind } from '@opentelemetry/api';
 import { type Msg, type Subscription } from '@nats-io/transport-node';
 import { Fault, newId } from '@casvault/contracts';
 import { faultHeaders, headerNames, incomingContext, toBytes } from './headers.js';
@@ -72,13 +72,13 @@ export class QueryServer {
       actor: message.headers?.get(headerNames.actor) || null,
       signal: over.signal,
     };
+    const sender = incomingContext(message.headers);
     try {
-      const parent = incomingContext(message.headers);
       const work = () => handle(message.data, context);
-      const reply = await this.telemetry.handle(subject, parent, SpanKind.SERVER, work);
+      const reply = await this.telemetry.handle(subject, sender, SpanKind.SERVER, work);
       message.respond(toBytes(reply));
     } catch (error) {
-      this.#refuse(message, Fault.from(error));
+      traces.with(sender, () => this.#refuse(message, Fault.from(error)));
     } finally {
       clearTimeout(timer);
       this.#abandon.signal.removeEventListener('abort', stop);

@@ -1,3 +1,4 @@
+import { SpanKind } from '@opentelemetry/api';
 import { transferNudgeSchema, type TransferId } from '@casvault/contracts';
 import { DurableConsumer } from './durable-consumer.js';
 import { fromBytes, toBytes } from './headers.js';
@@ -5,7 +6,7 @@ import { type MessageContext } from './message-context.js';
 import { type MessagingClient } from './messaging-client.js';
 import { parsed } from './parse.js';
 import { streamNames } from './streams.js';
-import { HandlerTelemetry } from './telemetry.js';
+import { HandlerTelemetry, sending } from './telemetry.js';
 
 const plain = /^[A-Za-z0-9_-]{1,64}$/;
 /** A group as one token of a subject and as part of a consumer's name: others than plain names are encoded. */
@@ -24,7 +25,9 @@ export class WorkQueue {
   }
 
   async publishNudge(group: string, transferId: TransferId, messageId: string): Promise<void> {
-    await this.#client.store(`work.${tokenOf(group)}`, toBytes({ transferId }), { messageId });
+    const subject = `work.${tokenOf(group)}`;
+    const body = toBytes({ transferId });
+    await sending(subject, SpanKind.PRODUCER, () => this.#client.store(subject, body, { messageId }));
   }
 
   /**

@@ -23,9 +23,8 @@ describe('the log', () => {
         level: 'info',
         service: 'test',
         vm: 'vm1',
-        message: 'captured',
+        msg: 'captured',
         time: expect.stringMatching(/^\d{4}-.*Z$/) as string,
-        name: 'test',
       },
     ]);
   });

@@ -14,18 +14,16 @@ const secretNames = [
   'cookie',
 ];
 
-/** JSON lines on standard output with service, trace and span. Errors go under `err`. */
+/** JSON lines on standard output with time, level, service, msg and, inside one, trace and span. Errors go under `err`. */
 export const createLogger = (
   options: { name: string; level: string },
   destination?: DestinationStream,
 ): Logger => {
   const settings = {
-    name: options.name,
     level: options.level,
     base: { service: options.name },
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
-    messageKey: 'message',
     redact: {
       paths: secretNames.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]),
       censor: '[secret]',

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { trace } from '@opentelemetry/api';
 import { MessagingClient } from '@casvault/messaging';
@@ -9,6 +8,7 @@ import {
   freePort,
   spawnService,
   startNats,
+  startOtlpReceiver,
   startPostgres,
   TestLogger,
   until,
@@ -18,10 +18,6 @@ import {
 } from '@casvault/testkit';
 import { startTelemetry } from '../src/index.js';
 import { echo, note, notes } from './echo-service.js';
-
-interface OtlpTraces {
-  resourceSpans: { scopeSpans: { spans: { traceId: string; name: string }[] }[] }[];
-}
 
 const main = fileURLToPath(new URL('./echo-service.js', import.meta.url));
 
@@ -111,19 +107,8 @@ describe('a service', () => {
   });
 
   it('passes one trace on: caller, command, outbox, event', async () => {
-    const spans: { traceId: string; name: string }[] = [];
-    const collector = createServer((request, response) => {
-      const chunks: Buffer[] = [];
-      request.on('data', (chunk: Buffer) => chunks.push(chunk));
-      request.on('end', () => {
-        const { resourceSpans } = JSON.parse(Buffer.concat(chunks).toString()) as OtlpTraces;
-        spans.push(...resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap((scope) => scope.spans)));
-        response.end('{}');
-      });
-    });
-    const port = await freePort();
-    await new Promise<void>((resolve) => collector.listen(port, '127.0.0.1', resolve));
-    const endpoint = `http://127.0.0.1:${port}`;
+    await using collector = await startOtlpReceiver();
+    const { endpoint } = collector;
     const service = await start({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint });
     const telemetry = await startTelemetry({ name: 'test', version: '0', endpoint });
     const traceId = await trace.getTracer('test').startActiveSpan('root', async (span) => {
@@ -134,9 +119,7 @@ describe('a service', () => {
     await until(async () => (await client.request(notes, {})).events.includes('traced'));
     await service.stop();
     await telemetry.shutdown();
-    collector.closeAllConnections();
-    await new Promise((resolve) => collector.close(resolve));
-    const names = spans.filter((span) => span.traceId === traceId).map(({ name }) => name);
+    const names = collector.spans(traceId).map(({ name }) => name);
     expect(names.sort()).toEqual([
       'cmd.inventory.note.v1',
       'evt.inventory.noted.v1',

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Fault, type Clock, type Logger } from '@casvault/contracts';
@@ -46,7 +46,7 @@ interface Service {
 }
 
 /** Builds the service, takes up what an earlier process left, and returns it ready to listen. */
-export async function createService(config: Config, logger: Logger): Promise<Service> {
+export async function createService(config: Config, logger: Logger, version: string): Promise<Service> {
   // First, since it sets the mode of the folders above both: QEMU's user must get to the scratch files.
   await mkdir(config.scratchDir, { recursive: true, mode: 0o711 });
   await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
@@ -60,7 +60,7 @@ export async function createService(config: Config, logger: Logger): Promise<Ser
     logger.error({ said: error instanceof Error ? error.message : String(error) }, 'strays are not removed');
   });
   const app = await NestFactory.create<NestFastifyApplication>(
-    await moduleOf(config, parts),
+    moduleOf(config, parts, version),
     new FastifyAdapter({
       bodyLimit: bodyLimitBytes,
       requestTimeout: requestTimeoutMs,
@@ -112,7 +112,7 @@ async function isShutOff(libvirt: Libvirt, vmUuid: string): Promise<boolean> {
   }
 }
 
-async function moduleOf(config: Config, parts: Parts): Promise<DynamicModule> {
+function moduleOf(config: Config, parts: Parts, version: string): DynamicModule {
   return {
     module: DiskServiceModule,
     controllers: [OpeningsController, HealthController],
@@ -123,7 +123,7 @@ async function moduleOf(config: Config, parts: Parts): Promise<DynamicModule> {
       { provide: LiveCaptures, useValue: parts.live },
       { provide: bearerToken, useValue: config.token },
       { provide: nbdAddressToken, useValue: config.nbdAddress },
-      { provide: serviceVersionToken, useValue: await ownVersion() },
+      { provide: serviceVersionToken, useValue: version },
     ],
   };
 }
@@ -138,9 +138,4 @@ function httpsOptions({ tls }: Config): object | null {
     minVersion: 'TLSv1.2',
     ...(clientCa === null ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: true }),
   };
-}
-
-async function ownVersion(): Promise<string> {
-  const manifest = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(manifest) as { version: string }).version;
 }

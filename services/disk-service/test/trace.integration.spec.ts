@@ -1,25 +1,18 @@
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { startOtlpReceiver, type OtlpReceiver } from '@casvault/testkit';
 import { HypervisorHost } from './hypervisor-host.js';
 
 describe('traces', () => {
   let host: HypervisorHost;
-  let collector: Server;
-  let received = '';
+  let collector: OtlpReceiver;
 
   beforeAll(async () => {
-    collector = createServer((incoming, reply) => {
-      incoming.on('data', (chunk: Buffer) => (received += chunk.toString('latin1')));
-      incoming.on('end', () => reply.writeHead(200, { 'content-type': 'application/json' }).end('{}'));
-    });
-    await new Promise<void>((resolve) => collector.listen(0, '127.0.0.1', resolve));
+    collector = await startOtlpReceiver();
     host = await HypervisorHost.start('21500-21599');
-    const { port } = collector.address() as AddressInfo;
-    await host.startService({ OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${String(port)}` });
+    await host.startService({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint });
   });
   afterAll(async () => {
     await host.stop();
-    await new Promise((resolve) => collector.close(resolve));
+    await collector[Symbol.asyncDispose]();
   });
 
   test('a request is a span of its caller’s trace, and holds no secret', async () => {
@@ -30,15 +23,14 @@ describe('traces', () => {
     };
     expect((await fetch(`${host.url}/v1/openings`, { headers })).status).toBe(200);
     await host.stopService('SIGTERM');
-    const body = JSON.parse(received.slice(received.indexOf('{'))) as {
-      resourceSpans: {
-        scopeSpans: { spans: { name: string; traceId: string; parentSpanId?: string }[] }[];
-      }[];
-    };
-    const spans = body.resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap((scope) => scope.spans));
-    expect(spans.filter((span) => span.traceId === traceId)).toEqual([
-      expect.objectContaining({ name: 'GET /v1/openings', parentSpanId: 'b7ad6b7169203331' }),
+    expect(collector.spans(traceId)).toEqual([
+      expect.objectContaining({
+        service: 'casvault-disk-service',
+        name: 'GET /v1/openings',
+        kind: 'server',
+        parentSpanId: 'b7ad6b7169203331',
+      }),
     ]);
-    expect(received).not.toContain(host.token);
+    expect(collector.bytes().includes(host.token)).toBe(false);
   });
 });

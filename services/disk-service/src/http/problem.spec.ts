@@ -3,7 +3,6 @@ import { NotFoundException } from '@nestjs/common';
 import { z } from 'zod';
 import { Metrics } from '../metrics.js';
 import { statusOf, toFault, toProblem } from './problem.js';
-import { traceIdOf } from './request-trace.js';
 
 describe('faults over HTTP', () => {
   test.each([
@@ -47,14 +46,6 @@ describe('faults over HTTP', () => {
     });
     expect(toFault(new TypeError('oops'))).toMatchObject({ code: 'BUG' });
   });
-});
-
-test('a trace id is taken from a well-formed traceparent alone', () => {
-  const id = '0af7651916cd43dd8448eb211c80319c';
-  expect(traceIdOf(`00-${id}-b7ad6b7169203331-01`)).toBe(id);
-  for (const header of [undefined, '', id, `00-${'0'.repeat(32)}-b7ad6b7169203331-01`, [id]]) {
-    expect(traceIdOf(header)).toBeNull();
-  }
 });
 
 test('metrics are told family by family', () => {
