@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { newId, type Opening, type OpeningId, type OpenRequest } from '@casvault/contracts';
-import { context, propagation, type TextMapPropagator } from '@opentelemetry/api';
+import { recordSpans } from '@casvault/testkit';
 import { DiskServiceClient } from './disk-service-client.js';
 
 const id = newId<OpeningId>();
@@ -74,19 +74,26 @@ describe('the client of a disk service', () => {
     expect(seen.every(({ headers }) => headers.authorization === 'Bearer a-token')).toBe(true);
   });
 
-  test('carries the trace of its caller', async () => {
-    const propagator: TextMapPropagator = {
-      inject: (_, carrier, setter) => {
-        setter.set(carrier, 'traceparent', 'a-trace');
-      },
-      extract: () => context.active(),
-      fields: () => ['traceparent'],
-    };
-    propagation.setGlobalPropagator(propagator);
+  test('is a span of its caller’s trace, and carries it on', async () => {
+    const recorder = recordSpans();
     answers(200, opening);
-    await client.get(id);
-    propagation.disable();
-    expect(seen[0]?.headers['traceparent']).toBe('a-trace');
+    const { traceId } = await recorder.inTrace(() => client.get(id));
+    const span = recorder.span('disk-service get');
+    const { spanId } = span.spanContext();
+    expect(span.spanContext().traceId).toBe(traceId);
+    expect(span.attributes).toMatchObject({
+      'http.response.status_code': 200,
+      'server.address': '127.0.0.1',
+    });
+    expect(seen[0]?.headers['traceparent']).toBe(`00-${traceId}-${spanId}-01`);
+    answers(410, { code: 'CAPTURE_LOST', detail: 'gone', details: {} });
+    await expect(client.renew(id, 30)).rejects.toMatchObject({ code: 'CAPTURE_LOST' });
+    const failed = recorder.span('disk-service renew');
+    expect(failed.attributes).toMatchObject({
+      'http.response.status_code': 410,
+      'casvault.fault': 'CAPTURE_LOST',
+    });
+    expect(JSON.stringify([span.attributes, failed.attributes, failed.status])).not.toContain('a-token');
   });
 
   test('throws the fault that the service answers with', async () => {

@@ -10,7 +10,7 @@ import {
   type OpeningId,
   type OpenRequest,
 } from '@casvault/contracts';
-import { context, propagation } from '@opentelemetry/api';
+import { context, propagation, SpanKind, SpanStatusCode, trace, type Span } from '@opentelemetry/api';
 import { z } from 'zod';
 
 export interface DiskServiceAccess {
@@ -22,6 +22,8 @@ export interface DiskServiceAccess {
 }
 
 interface Call {
+  /** Names the span. */
+  readonly operation: 'open' | 'get' | 'renew' | 'close' | 'health';
   readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE';
   readonly path: string;
   readonly body?: unknown;
@@ -47,8 +49,8 @@ const problemSchema = z.object({
 });
 
 /**
- * The disk service's control API as contracts/disk-service.ts promises it; every call is safe to repeat. Carries the trace
- * of the active context. Throws DISK_SERVICE_UNREACHABLE (no connection, no answer in time, or no disk service there),
+ * The disk service's control API as contracts/disk-service.ts promises it; every call is safe to repeat. Each is a
+ * client span of the active trace, which the service takes up. Throws DISK_SERVICE_UNREACHABLE (no connection, no answer in time, or no disk service there),
  * DISK_SERVICE_UNAUTHORISED, STOPPED when `signal` aborts, and the fault that the service answered with.
  *
  * Memory: one reply of at most 1 MiB a call.
@@ -73,6 +75,7 @@ export class DiskServiceClient {
   ): Promise<Opening> {
     const path = `/v1/openings/${openingId}`;
     return await this.#json(openingSchema, {
+      operation: 'open',
       method: 'PUT',
       path,
       body: request,
@@ -84,7 +87,13 @@ export class DiskServiceClient {
   /** Throws NOT_FOUND when it was never there or was closed, CAPTURE_LOST when its lease or the host ended it. */
   async get(openingId: OpeningId, options: { signal?: AbortSignal } = {}): Promise<Opening> {
     const path = `/v1/openings/${openingId}`;
-    return await this.#json(openingSchema, { method: 'GET', path, timeoutMs: quickMs, ...only(options) });
+    return await this.#json(openingSchema, {
+      operation: 'get',
+      method: 'GET',
+      path,
+      timeoutMs: quickMs,
+      ...only(options),
+    });
   }
 
   /** Throws CAPTURE_LOST when it is not open any more. */
@@ -96,6 +105,7 @@ export class DiskServiceClient {
     const path = `/v1/openings/${openingId}/renewals`;
     const body = { leaseSeconds };
     return await this.#json(openingSchema, {
+      operation: 'renew',
       method: 'POST',
       path,
       body,
@@ -111,11 +121,12 @@ export class DiskServiceClient {
   ): Promise<void> {
     const keep = options.keepCheckpoint === true ? 'true' : 'false';
     const path = `/v1/openings/${openingId}?keepCheckpoint=${keep}`;
-    await this.#send({ method: 'DELETE', path, timeoutMs: slowMs, ...only(options) });
+    await this.#send({ operation: 'close', method: 'DELETE', path, timeoutMs: slowMs, ...only(options) });
   }
 
   async health(options: { signal?: AbortSignal } = {}): Promise<DiskServiceHealth> {
     return await this.#json(healthSchema, {
+      operation: 'health',
       method: 'GET',
       path: '/v1/health',
       timeoutMs: quickMs,
@@ -130,8 +141,33 @@ export class DiskServiceClient {
     throw this.#unreachable(`answered ${call.method} ${call.path} with what is no reply of a disk service`);
   }
 
-  async #send(call: Call): Promise<Reply> {
+  #send(call: Call): Promise<Reply> {
+    const attributes = {
+      'http.request.method': call.method,
+      'server.address': this.#url.hostname,
+      'server.port': portOf(this.#url),
+    };
+    return tracer().startActiveSpan(
+      `disk-service ${call.operation}`,
+      { kind: SpanKind.CLIENT, attributes },
+      async (span) => {
+        try {
+          return await this.#ask(call, span);
+        } catch (error) {
+          const { code, message } = Fault.from(error);
+          span.setAttribute('casvault.fault', code);
+          span.setStatus({ code: SpanStatusCode.ERROR, message });
+          throw error;
+        } finally {
+          span.end();
+        }
+      },
+    );
+  }
+
+  async #ask(call: Call, span: Span): Promise<Reply> {
     const reply = await this.#exchange(call);
+    span.setAttribute('http.response.status_code', reply.status);
     if (reply.status < 400) return reply;
     if (reply.status === 401) {
       throw new Fault(
@@ -212,12 +248,16 @@ export class DiskServiceClient {
     return new Fault('DISK_SERVICE_UNREACHABLE', `the disk service ${this.#url.host} ${why}`, {
       details: {
         host: this.#url.hostname,
-        port: Number(this.#url.port) || (this.#url.protocol === 'https:' ? 443 : 80),
+        port: portOf(this.#url),
       },
       ...(cause === undefined ? {} : { cause }),
     });
   }
 }
+
+const tracer = () => trace.getTracer('casvault.block-source');
+
+const portOf = (url: URL): number => Number(url.port) || (url.protocol === 'https:' ? 443 : 80);
 
 const only = (options: { signal?: AbortSignal }): { signal: AbortSignal | undefined } => ({
   signal: options.signal,
