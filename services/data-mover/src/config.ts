@@ -52,6 +52,15 @@ const workerSchema = z.object({
     .max(64)
     .default(2)
     .describe('Transfers at the same time'),
+  CASVAULT_DATA_MOVER_TLS_CA: z
+    .string()
+    .optional()
+    .describe('PEM of the authority of the disk services’ certificates; default: the system’s'),
+  CASVAULT_DATA_MOVER_TLS_CERT: z
+    .string()
+    .optional()
+    .describe('PEM of our certificate, where they ask for one'),
+  CASVAULT_DATA_MOVER_TLS_KEY: z.string().optional().describe('PEM of its key'),
 });
 export type WorkerConfig = z.output<typeof workerSchema>;
 
@@ -77,6 +86,17 @@ export const workerIdOf = ({
     `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`,
   );
 };
+
+/** How the disk services and their exports are known to us, and we to them, where they speak TLS. */
+export const diskTlsOf = ({
+  CASVAULT_DATA_MOVER_TLS_CA: ca,
+  CASVAULT_DATA_MOVER_TLS_CERT: cert,
+  CASVAULT_DATA_MOVER_TLS_KEY: key,
+}: WorkerConfig): { ca?: string; cert?: string; key?: string } => ({
+  ...(ca === undefined ? {} : { ca }),
+  ...(cert === undefined ? {} : { cert }),
+  ...(key === undefined ? {} : { key }),
+});
 
 export const addressOf = ({ CASVAULT_DATA_MOVER_ADDRESS: address }: WorkerConfig): string => {
   const addresses = Object.values(networkInterfaces()).flat();

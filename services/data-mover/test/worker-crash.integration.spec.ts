@@ -82,10 +82,10 @@ describe('a backup that is interrupted', () => {
     world.disks.bytesPerSecond = 0;
     const spec = world.backupSpec([await world.image(8 * mib, 2 * mib)]);
     let renewals = 0;
-    // The first renewal tells of the capture, the second asks whether to commit.
+    // The first renewal asks whether to begin, the second tells of the capture, the third asks whether to commit.
     world.controller.onRenew = (transferId, epoch) => {
       renewals += 1;
-      if (renewals !== 2) return;
+      if (renewals !== 3) return;
       const state = world.controller.state(transferId);
       world.controller.transfers.set(transferId, { ...state, epoch: epoch + 1 });
     };
@@ -135,6 +135,25 @@ describe('a backup that is interrupted', () => {
     expect(await resultOf(transferId)).toMatchObject({ doneBytes: dataBytes, resumedBytes: 0 });
     expect(world.controller.state(transferId).epoch).toBe(1);
     expect(await world.restored(spec, image, sizeBytes)).toBe('');
+  });
+
+  it('by the silence of the controller at its very end is reported when that is back', async () => {
+    world.disks.bytesPerSecond = 0;
+    const spec = world.backupSpec([await world.image(8 * mib, 2 * mib)]);
+    let renewals = 0;
+    let down = Promise.resolve();
+    world.controller.onRenew = () => {
+      renewals += 1;
+      // Whether to commit is still answered, and that the claim stands; the end is not heard.
+      if (renewals === 4) down = world.controller.down();
+    };
+    const transferId = world.controller.begin(spec);
+    await worker.sees(/end not reported/, 60_000);
+    await down;
+    expect(world.controller.state(transferId).state).toBe('running');
+    await world.controller.up(world.nats.url);
+    await resultOf(transferId);
+    expect(world.controller.state(transferId).epoch).toBe(1);
   });
 
   it('tells none of its secrets', () => {

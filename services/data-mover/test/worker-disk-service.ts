@@ -19,7 +19,7 @@ export class PlayedDiskService {
   readonly openings = new Map<string, Held>();
   /** Ids that were closed, in order. */
   readonly closed: string[] = [];
-  /** Read limit of each disk that is opened from now on; 0: none. */
+  /** Limit of each disk that is opened from now on; 0: none. */
   bytesPerSecond = 0;
   #server: Server | null = null;
   #port = 0;
@@ -103,6 +103,7 @@ export class PlayedDiskService {
       const format = path.endsWith('.raw') ? 'raw' : 'qcow2';
       if (request.kind === 'volume' && request.resize)
         await run('qemu-img', ['resize', '-q', '--shrink', '-f', format, path, String(request.sizeBytes)]);
+      const sizeBytes = await virtualSize(path);
       const port = await freePort();
       const args = this.#serverArguments(request.kind, path, format, target, port);
       servers.push({ args, process: await serve(args) });
@@ -112,7 +113,7 @@ export class PlayedDiskService {
         port,
         exportName: target,
         tls: false,
-        sizeBytes: await virtualSize(path),
+        sizeBytes,
         format,
         writable: request.kind === 'volume',
         bitmapContext: null,
@@ -140,12 +141,18 @@ export class PlayedDiskService {
     target: string,
     port: number,
   ): string[] {
-    const common = ['-t', '-e', '16', '-b', '127.0.0.1', '-p', String(port), '-x', target];
-    if (kind === 'volume') return [...common, '--discard=unmap', '-f', format, path];
-    if (this.bytesPerSecond === 0) return [...common, '-r', '-f', format, path];
-    const limit = `throttle-group,id=limit,x-bps-read=${this.bytesPerSecond},x-bps-read-max=${this.bytesPerSecond}`;
-    const image = `driver=throttle,throttle-group=limit,file.driver=${format},file.file.driver=file,file.file.filename=${path}`;
-    return ['--object', limit, ...common, '-r', '--image-opts', image];
+    const mode = kind === 'volume' ? ['--discard=unmap'] : ['-r'];
+    const common = ['-t', '-e', '16', '-b', '127.0.0.1', '-p', String(port), '-x', target, ...mode];
+    if (this.bytesPerSecond === 0) return [...common, '-f', format, path];
+    const limit = `x-bps-total=${this.bytesPerSecond},x-bps-total-max=${this.bytesPerSecond}`;
+    const image = `file.driver=${format},file.file.driver=file,file.file.filename=${path}`;
+    return [
+      '--object',
+      `throttle-group,id=limit,${limit}`,
+      ...common,
+      '--image-opts',
+      `driver=throttle,throttle-group=limit,${image}`,
+    ];
   }
 
   async #close(id: string): Promise<void> {

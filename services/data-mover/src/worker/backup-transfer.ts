@@ -84,6 +84,7 @@ export class BackupTransfer {
     // A chain that has a parent has its repository: another one in its place must not be taken for it.
     if (spec.parentPointId === null)
       await withStore(location, (store) => prepareRepository(spec.pool, store, lease.signal));
+    await lease.prove();
     const held = await inSpan('open capture', { 'casvault.opening': this.#openingId }, () => this.#capture());
     await lease.captured(held.opening);
     this.#capturedAt = held.opening.openedAt;
@@ -206,7 +207,7 @@ export class BackupTransfer {
       role,
       bus,
       format,
-      source: endpointOf(found, this.#work.tools.nbdTls),
+      source: endpointOf(found, this.#work.tools.diskTls),
       ...(found.bitmapContext === null ? {} : { dirtyBitmapContext: found.bitmapContext }),
     };
   }

@@ -116,11 +116,11 @@ export class ClaimedTransfer {
 
   #makeOpenings(): HeldOpenings {
     const { spec } = this.#claim;
-    const { unseal, clock, logger } = this.#tools;
+    const { unseal, diskTls: tls, clock, logger } = this.#tools;
     const client = () => {
       if (spec.kind === 'removal') throw new Fault('BUG', 'a removal opens no disk');
       const { url, token } = spec.diskService;
-      return new DiskServiceClient({ url, token: unseal(token) });
+      return new DiskServiceClient({ url, token: unseal(token), tls });
     };
     return new HeldOpenings({ client, isOurs: () => this.#lease.isProven, clock, logger });
   }

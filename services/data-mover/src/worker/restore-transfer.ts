@@ -103,7 +103,7 @@ export class RestoreTransfer {
     const { opening, lost } = await openings.open(id, request, lease.signal);
     const [volume] = opening.disks;
     if (!volume?.writable) throw new Fault('DISK_SERVICE_REFUSED', `volume ${path} can't be written`);
-    return { destination: endpointOf(volume, tools.nbdTls), lost };
+    return { destination: endpointOf(volume, tools.diskTls), lost };
   }
 
   async #move(location: StoreLocation, disks: RestoreRequest['disks'], signal: AbortSignal) {
@@ -143,6 +143,7 @@ export class RestoreTransfer {
     const remedy = remedyFor(fault);
     tools.logger.warn({ err: fault, transferId, remedy }, 'transfer interrupted');
     if (remedy === 'fail') throw fault;
+    if (remedy !== 'wait') await lease.prove();
     const lost = await this.#closeLost(remedy === 'recapture' || remedy === 'look');
     if (remedy === 'look' && lost === 0 && remedyWhileOpen(fault) === 'fail') throw fault;
     await this.#outage.wait(fault, lease.signal);

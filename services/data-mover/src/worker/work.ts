@@ -7,11 +7,13 @@ import {
   type TransferId,
 } from '@casvault/contracts';
 import { type MessagingClient } from '@casvault/messaging';
-import { type NbdTls } from '@casvault/block-source';
 import { type HeldOpenings } from './held-openings.js';
 import { type Monotonic } from './outage.js';
 import { type Unseal } from './pool-place.js';
 import { type Claim, type TransferLease } from './transfer-lease.js';
+
+/** PEM texts for disk services and exports that speak TLS: their authority, and our certificate where they ask for one. */
+export type DiskTls = { readonly ca?: string; readonly cert?: string; readonly key?: string };
 
 /** What the process gives to every transfer. */
 export interface WorkTools {
@@ -20,8 +22,7 @@ export interface WorkTools {
   readonly clock: Clock;
   readonly monotonic: Monotonic;
   readonly logger: Logger;
-  /** For exports that are spoken to over TLS; null: such exports can't be used. */
-  readonly nbdTls: NbdTls | null;
+  readonly diskTls: DiskTls;
   /** Of our software, as manifests name it. */
   readonly version: string;
 }
@@ -39,12 +40,9 @@ export interface Work<S> {
 }
 
 /** Where the engine finds an export. */
-export const endpointOf = (
-  { host, port, exportName, tls }: DiskExport,
-  nbdTls: NbdTls | null,
-): NbdEndpoint => ({
+export const endpointOf = ({ host, port, exportName, tls }: DiskExport, diskTls: DiskTls): NbdEndpoint => ({
   host,
   port,
   exportName,
-  ...(tls && nbdTls ? { tls: nbdTls } : {}),
+  ...(tls ? { tls: { kind: 'x509' as const, ...diskTls } } : {}),
 });

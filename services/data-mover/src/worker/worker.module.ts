@@ -1,6 +1,6 @@
 import { type Host } from '@casvault/service-host';
 import { type DynamicModule } from '@nestjs/common';
-import { addressOf, workerIdOf, type WorkerConfig } from '../config.js';
+import { addressOf, diskTlsOf, workerIdOf, type WorkerConfig } from '../config.js';
 import { Heartbeat } from './heartbeat.js';
 import { TransferWorker } from './transfer-worker.js';
 import { WorkerMetrics } from './worker-metrics.js';
@@ -30,7 +30,7 @@ export const workerModule = (host: Host<WorkerConfig>): DynamicModule => {
       clock,
       monotonic: () => performance.now(),
       logger,
-      nbdTls: null,
+      diskTls: diskTlsOf(config),
       version,
     },
     metrics: new WorkerMetrics(),
