@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { Fault, type DiskProgress, type ReasonCode } from '@casvault/contracts';
 import { openObjectStore, type StoreLocation } from '@casvault/object-store';
 import {
@@ -107,6 +108,7 @@ class PointBackup {
     this.#run = run;
     this.#repository = repository;
     const { descriptor, masterKey, suite, store } = repository;
+    setMaxListeners(0, this.#controller.signal);
     const nextSeq = new SharedArrayBuffer(4);
     this.#threadData = {
       location: request.location,
@@ -238,7 +240,7 @@ class PointBackup {
       repositoryId: this.#repository.descriptor.repositoryId,
       chainId: chainId.toLowerCase(),
       pointId: pointId.toLowerCase(),
-      parentPointId,
+      parentPointId: parentPointId?.toLowerCase() ?? null,
       kind,
       createdAt,
       packs: this.#packs.ranges(),

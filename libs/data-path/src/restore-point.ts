@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { type NbdEndpoint } from '@casvault/block-source';
 import { Fault, type DiskProgress } from '@casvault/contracts';
 import { openObjectStore, type StoreLocation } from '@casvault/object-store';
@@ -69,6 +70,7 @@ export async function readDisks(
   run: RestoreRun & Pick<RestoreWork, 'tolerates'>,
 ): Promise<DiskProgress[]> {
   const controller = new AbortController();
+  setMaxListeners(0, controller.signal);
   const abort = (): void => {
     controller.abort(Fault.ofAbort(run.signal));
   };

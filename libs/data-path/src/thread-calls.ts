@@ -16,7 +16,7 @@ type FromThread =
   | { readonly type: 'reply'; readonly id: number; readonly reply: unknown }
   | { readonly type: 'failed'; readonly id: number; readonly fault: FaultJson };
 
-/** A thread that does not end by itself in this time is terminated. */
+/** A thread that does not end by itself in this time, after an abort or when told, is terminated. */
 const endPatienceMs = 5_000;
 
 /** A worker thread as its owner sees it. Whoever starts one must end it. */
@@ -27,6 +27,7 @@ export class Thread<C extends Calls<C>> {
   readonly #waiting = new Map<number, { resolve: (reply: never) => void; reject: (fault: Fault) => void }>();
   #nextId = 0;
   #gone: Fault | null = null;
+  #force: NodeJS.Timeout | null = null;
 
   /** `workerData` must be plain data. When `signal` aborts, the thread aborts what it does and its calls reject. */
   constructor(file: URL, workerData: unknown, signal: AbortSignal) {
@@ -40,6 +41,7 @@ export class Thread<C extends Calls<C>> {
       this.#lose(new Fault('BUG', `a worker thread failed: ${String(error)}`, { cause: error }));
     });
     this.#worker.on('exit', () => {
+      if (this.#force !== null) clearTimeout(this.#force);
       this.#lose(new Fault('BUG', 'a worker thread ended before its work did'));
     });
     signal.addEventListener('abort', this.#abort);
@@ -63,13 +65,19 @@ export class Thread<C extends Calls<C>> {
   async end(): Promise<void> {
     this.#signal.removeEventListener('abort', this.#abort);
     if (this.#gone === null) this.#send({ type: 'end' });
-    const force = setTimeout(() => void this.#worker.terminate(), endPatienceMs);
+    this.#forceLater();
     await this.#exited;
-    clearTimeout(force);
+  }
+
+  #forceLater(): void {
+    this.#force ??= setTimeout(() => void this.#worker.terminate(), endPatienceMs);
   }
 
   readonly #abort = (): void => {
-    if (this.#gone === null) this.#send({ type: 'abort', fault: Fault.ofAbort(this.#signal).toJSON() });
+    if (this.#gone !== null) return;
+    this.#send({ type: 'abort', fault: Fault.ofAbort(this.#signal).toJSON() });
+    // A thread stuck in a pool that does not answer would keep its calls open.
+    this.#forceLater();
   };
 
   #send(message: ToThread, transfer: readonly Transferable[] = []): void {
@@ -84,7 +92,7 @@ export class Thread<C extends Calls<C>> {
   }
 
   #lose(fault: Fault): void {
-    this.#gone ??= fault;
+    this.#gone ??= this.#signal.aborted ? Fault.ofAbort(this.#signal) : fault;
     for (const { reject } of this.#waiting.values()) reject(this.#gone);
     this.#waiting.clear();
   }

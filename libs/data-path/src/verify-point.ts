@@ -1,6 +1,8 @@
 import { Fault, type DiskProgress, type FaultJson } from '@casvault/contracts';
 import { openObjectStore, type StoreLocation } from '@casvault/object-store';
 import { decodePackEnd, packKey, packsIn, pointKey, type RepositoryKey } from '@casvault/repository';
+import { PACK_BYTES } from './pack-writer.js';
+import { pageAlignedBuffer } from './page-memory.js';
 import { readInventory, readManifest } from './points.js';
 import { folderOf, openLocked, openRepository, type LockedRepository } from './repository.js';
 import { readDisks } from './restore-point.js';
@@ -64,10 +66,11 @@ async function verifyStored(
     throw new Fault('POOL_OBJECT_MISSING', `the point ${request.pointId} was made void`);
   const folder = folderOf(repository, request.chainId);
   const faults: FaultJson[] = [];
+  const room = pageAlignedBuffer(PACK_BYTES + 2 * 1_048_576);
   let checkedBytes = 0;
   for (const pack of packsIn(inventory.packs)) {
     try {
-      checkedBytes += await verifyPack(repository, packKey(folder, pack), faults, signal);
+      checkedBytes += await verifyPack(repository, packKey(folder, pack), room, faults, signal);
     } catch (error) {
       const fault = Fault.from(error);
       if (fault.kind !== 'corrupt') throw error;
@@ -80,10 +83,13 @@ async function verifyStored(
 async function verifyPack(
   { store, checksum }: LockedRepository,
   key: string,
+  room: Buffer,
   faults: FaultJson[],
   signal: AbortSignal,
 ): Promise<number> {
-  const bytes = await store.get(key, { signal });
+  const found = await store.stat(key, { signal });
+  const into = (found?.sizeBytes ?? 0) <= room.length ? { into: room } : {};
+  const bytes = await store.get(key, { signal, ...into });
   const { frames } = decodePackEnd(bytes, bytes.length, checksum, key);
   for (const [i, { offset, storedLength, storedHash }] of frames.entries()) {
     if (checksum(bytes.subarray(offset, offset + storedLength)).equals(storedHash)) continue;
