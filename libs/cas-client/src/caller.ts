@@ -1,3 +1,5 @@
+import { Fault } from '@casvault/contracts';
+import { SpanKind, SpanStatusCode, trace, type Span } from '@opentelemetry/api';
 import { XMLBuilder } from 'fast-xml-parser';
 import { type CasRequest, type HttpTransport } from './http-transport.js';
 import { bodyFault, statusFault } from './reply-fault.js';
@@ -21,6 +23,26 @@ export interface Call {
   readonly signal?: AbortSignal;
 }
 
+/** Ids in a path make no names of their own. */
+const spanName = ({ method, path }: Call): string => `cvm ${method} ${path.replace(/[^/]*\d[^/]*/g, '{}')}`;
+
+/** A client span of the active trace; the CVM itself knows nothing of traces. */
+const inSpan = <T>(call: Call, work: (span: Span) => Promise<T>): Promise<T> =>
+  trace
+    .getTracer('casvault.cas-client')
+    .startActiveSpan(spanName(call), { kind: SpanKind.CLIENT }, async (span) => {
+      try {
+        return await work(span);
+      } catch (error) {
+        const { code, message } = Fault.from(error);
+        span.setAttribute('casvault.fault', code);
+        span.setStatus({ code: SpanStatusCode.ERROR, message });
+        throw error;
+      } finally {
+        span.end();
+      }
+    });
+
 const builder = new XMLBuilder({ ignoreAttributes: false, attributeNamePrefix: '@' });
 
 /**
@@ -37,12 +59,17 @@ export class CasCaller {
     this.format = format;
   }
 
-  async call(call: Call): Promise<Wire> {
+  call(call: Call): Promise<Wire> {
+    return inSpan(call, (span) => this.ask(call, span));
+  }
+
+  private async ask(call: Call, span: Span): Promise<Wire> {
     let reply = await this.transport.send(this.request(call));
     if ((reply.status === 406 || reply.status === 415) && this.format === 'json') {
       this.format = 'xml';
       reply = await this.transport.send(this.request(call));
     }
+    span.setAttribute('http.response.status_code', reply.status);
     if (reply.status < 200 || reply.status > 299) throw statusFault(reply, call.what);
     const body = decodeBody(reply.headers['content-type'] ?? '', reply.body);
     const fault = bodyFault(body, call.what);

@@ -1,6 +1,7 @@
 import { createServer } from 'node:net';
 import { type AddressInfo } from 'node:net';
 import { Fault, type FaultCode } from '@casvault/contracts';
+import { recordSpans } from '@casvault/testkit';
 import iconv from 'iconv-lite';
 import { CasClient, type CasClientOptions } from './client.js';
 import { type RecordedCvm, type RecordedReply, startRecordedCvm } from './testing/recorded-cvm.js';
@@ -67,6 +68,18 @@ describe('C1, C2: a platform is tried', () => {
       architecture: 'x86_64',
     });
     expect(cvm.challenges).toBe(1);
+  });
+
+  it('is seen in the caller’s trace, without the password', async () => {
+    const recorder = recordSpans();
+    await start(platform);
+    const { traceId } = await recorder.inTrace(() => client.probe());
+    const span = recorder.span('cvm GET /host/id/{}');
+    expect(span.spanContext().traceId).toBe(traceId);
+    expect(span.attributes).toEqual({ 'http.response.status_code': 200 });
+    expect(JSON.stringify(recorder.ended.map(({ name, attributes }) => [name, attributes]))).not.toContain(
+      'right',
+    );
   });
 
   it('signs in again when the nonce has run out', async () => {
