@@ -8,6 +8,8 @@ export interface SpanRecorder {
   readonly ended: readonly ReadableSpan[];
   /** The first of that name; throws when none has ended. */
   span(name: string): ReadableSpan;
+  /** Forgets those that have ended. */
+  clear(): void;
   /** Runs `work` in a span; the id of its trace and what `work` returned. */
   inTrace<T>(work: () => Promise<T>): Promise<{ traceId: string; result: T }>;
 }
@@ -31,6 +33,7 @@ export const recordSpans = (): SpanRecorder => {
       if (!found) throw new Error(`no span ${name} among: ${ended.map((span) => span.name).join(', ')}`);
       return found;
     },
+    clear: () => void ended.splice(0),
     inTrace: (work) =>
       trace.getTracer('test').startActiveSpan('test', async (span) => {
         try {

@@ -157,12 +157,12 @@ export class BackupTransfer {
       };
     };
     const targets = spec.disks.map(({ target }) => target);
-    return inDiskSpans(targets, bytesOf, () =>
+    return inDiskSpans(targets, bytesOf, (committing) =>
       backupPoint(request, {
         signal: AbortSignal.any([lease.signal, lost]),
         onProgress: (progress) => this.#progressed(progress),
         onReason: (_target, reason) => void this.#reasons.add(reason),
-        beforeCommit: () => inSpan('may commit', {}, () => lease.mayCommit()),
+        beforeCommit: () => committing(() => lease.mayCommit()),
       }),
     );
   }

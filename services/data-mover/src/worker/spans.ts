@@ -1,5 +1,5 @@
 import { Fault } from '@casvault/contracts';
-import { SpanStatusCode, trace, type Attributes, type Span } from '@opentelemetry/api';
+import { context, SpanStatusCode, trace, type Attributes, type Span } from '@opentelemetry/api';
 
 const tracer = () => trace.getTracer('casvault.data-mover');
 
@@ -26,24 +26,37 @@ export const inSpan = <T>(
     }
   });
 
-/** One span for each disk, from now until `work` ends; `bytesOf` tells what became of it. */
+/** Runs `allow` in a span `commit` that lasts until the work ends; the disks' spans end before: all their bytes are stored. */
+type Committing = <T>(allow: () => Promise<T>) => Promise<T>;
+
+/** One span for each disk, from now until their bytes are all there; `bytesOf` tells what became of each. */
 export const inDiskSpans = async <T>(
   targets: readonly string[],
   bytesOf: (target: string) => Attributes,
-  work: () => Promise<T>,
+  work: (committing: Committing) => Promise<T>,
 ): Promise<T> => {
-  const spans = targets.map((target) =>
-    tracer().startSpan(`transfer ${target}`, { attributes: { 'casvault.disk': target } }),
-  );
+  const open = targets.map((target) => ({
+    span: tracer().startSpan(`transfer ${target}`, { attributes: { 'casvault.disk': target } }),
+    found: () => bytesOf(target),
+  }));
+  const end = () => {
+    for (const { span, found } of open.splice(0)) {
+      span.setAttributes(found());
+      span.end();
+    }
+  };
+  const committing: Committing = (allow) => {
+    end();
+    const span = tracer().startSpan('commit');
+    open.push({ span, found: () => ({}) });
+    return context.with(trace.setSpan(context.active(), span), allow);
+  };
   try {
-    return await work();
+    return await work(committing);
   } catch (error) {
-    for (const span of spans) endWith(span, error);
+    for (const { span } of open) endWith(span, error);
     throw error;
   } finally {
-    spans.forEach((span, i) => {
-      span.setAttributes(bytesOf(targets[i] ?? ''));
-      span.end();
-    });
+    end();
   }
 };
