@@ -127,6 +127,18 @@ describe('a backup that is interrupted', () => {
     expect(await world.restored(spec, image, sizeBytes)).toBe('');
   });
 
+  it('by a pool that is away for a while goes on where it stopped', async () => {
+    const { spec, transferId } = await underWay();
+    const away = await world.movePoolAway();
+    await worker.sees(/transfer interrupted/);
+    await away.back();
+    const { doneBytes, resumedBytes } = await resultOf(transferId);
+    expect(resumedBytes).toBeGreaterThan(8 * mib);
+    expect(doneBytes + resumedBytes).toBe(dataBytes);
+    expect(world.controller.state(transferId).epoch).toBe(1);
+    expect(await world.restored(spec, image, sizeBytes)).toBe('');
+  });
+
   it('by the silence of the controller goes on, and commits when it is back', async () => {
     const { spec, transferId } = await underWay();
     await world.controller.down();
@@ -159,5 +171,6 @@ describe('a backup that is interrupted', () => {
   it('tells none of its secrets', () => {
     for (const secret of [world.disks.token, world.sealingKey, 'sealed:v1:'])
       expect(world.output).not.toContain(secret);
+    expect(world.output).not.toContain('Warning');
   });
 });

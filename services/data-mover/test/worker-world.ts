@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir } from 'node:fs/promises';
+import { mkdir, open, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -348,9 +348,20 @@ export class WorkerWorld {
     return this.compare(image, path);
   }
 
-  /** Keys of the pool's objects that begin so. */
+  get #poolPath(): string {
+    return join(this.dir.path, 'pool');
+  }
+
+  /** As a mount that went. */
+  async movePoolAway(): Promise<{ back: () => Promise<void> }> {
+    const path = this.#poolPath;
+    await rename(path, `${path}.away`);
+    return { back: () => rename(`${path}.away`, path) };
+  }
+
+  /** The pool's objects below a folder. */
   async objects(folder: string): Promise<string[]> {
-    const root = this.pool.location.kind === 'fs' ? this.pool.location.path : '';
+    const root = this.#poolPath;
     const found = await readdir(join(root, folder), { recursive: true, withFileTypes: true }).catch(() => []);
     return found.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
   }

@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import { until } from '@casvault/testkit';
+import { freePort, until } from '@casvault/testkit';
 import { mib, WorkerWorld } from './worker-world.js';
+
+const s3Secret = 'object-store-secret-77aa';
 
 describe('a worker of the data-mover', () => {
   let world: WorkerWorld;
@@ -65,6 +67,27 @@ describe('a worker of the data-mover', () => {
     expect(world.disks.openings.size).toBe(0);
   });
 
+  it('waits for a pool that is away, and can be stopped meanwhile', async () => {
+    const location = {
+      kind: 's3',
+      endpoint: `http://127.0.0.1:${await freePort()}`,
+      region: 'us-east-1',
+      bucket: 'backups',
+      prefix: '',
+      accessKeyId: 'casvault',
+      secretKey: world.sealer.seal(s3Secret),
+      forcePathStyle: true,
+    } as const;
+    const spec = world.backupSpec([await world.image(8 * mib, 2 * mib)], {
+      pool: { ...world.pool, type: 'object', location },
+    });
+    const transferId = world.controller.begin(spec);
+    await world.workers[0]!.sees(/POOL_UNREACHABLE/);
+    expect(world.controller.state(transferId)).toMatchObject({ state: 'running', capturedAt: null });
+    world.controller.deliver(transferId, { type: 'stop' });
+    await world.controller.reaches(transferId, 'stopped', 10_000);
+  });
+
   it('stays small', async () => {
     const status = await readFile(`/proc/${world.workers[0]!.pid}/status`, 'utf8');
     const peakKiB = Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]);
@@ -74,7 +97,7 @@ describe('a worker of the data-mover', () => {
 
   it('has no secret in its log', () => {
     expect(world.output).toContain('transfer claimed');
-    for (const secret of [world.disks.token, world.sealingKey, 'sealed:v1:'])
+    for (const secret of [world.disks.token, world.sealingKey, s3Secret, 'sealed:v1:'])
       expect(world.output).not.toContain(secret);
   });
 });

@@ -8,6 +8,9 @@ import {
   type OpenRequest,
 } from '@casvault/contracts';
 
+/** What is asked of the disk service. */
+export type DiskService = Pick<DiskServiceClient, 'open' | 'get' | 'renew' | 'close'>;
+
 export const openingTimes = {
   leaseSeconds: 120,
   renewEveryMs: 20_000,
@@ -37,7 +40,7 @@ type Request = OpenRequest extends infer R
  * closed with it; whatever is not closed ends with its lease.
  */
 export class HeldOpenings {
-  readonly #client: () => DiskServiceClient;
+  readonly #client: () => DiskService;
   readonly #isOurs: () => boolean;
   readonly #clock: Clock;
   readonly #logger: Logger;
@@ -46,7 +49,7 @@ export class HeldOpenings {
 
   constructor(parts: {
     /** Made anew for each call: the token is in clear only then. */
-    readonly client: () => DiskServiceClient;
+    readonly client: () => DiskService;
     readonly isOurs: () => boolean;
     readonly clock: Clock;
     readonly logger: Logger;

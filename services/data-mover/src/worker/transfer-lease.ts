@@ -13,6 +13,8 @@ import { type MessagingClient } from '@casvault/messaging';
 import { type z } from 'zod';
 import { type Monotonic } from './outage.js';
 
+/** What is asked of the controller. */
+export type ControllerClient = Pick<MessagingClient, 'request'>;
 export type Claim = Extract<z.output<typeof claimTransfer.reply>, { outcome: 'claimed' }>;
 export type Outcome = z.input<typeof finishTransfer.request>['outcome'];
 
@@ -53,7 +55,7 @@ const isPassing = ({ code }: Fault): boolean =>
 export class TransferLease {
   readonly #claim: Claim;
   readonly #transferId: TransferId;
-  readonly #client: MessagingClient;
+  readonly #client: ControllerClient;
   readonly #clock: Clock;
   readonly #monotonic: Monotonic;
   readonly #logger: Logger;
@@ -74,7 +76,7 @@ export class TransferLease {
     parts: {
       readonly transferId: TransferId;
       readonly claimedAt: number;
-      readonly client: MessagingClient;
+      readonly client: ControllerClient;
       readonly clock: Clock;
       readonly monotonic: Monotonic;
       readonly logger: Logger;

@@ -5,9 +5,6 @@ import { TransferLease } from './transfer-lease.js';
 import { type WorkTools } from './work.js';
 import { type WorkerMetrics } from './worker-metrics.js';
 
-/** From the end's beginning until reports and closings are cut short. */
-const drainMs = 9_000;
-
 export interface TransferWorkerOptions {
   readonly workerId: BackupHostId;
   readonly group: string;
@@ -17,6 +14,8 @@ export interface TransferWorkerOptions {
   readonly metrics: WorkerMetrics;
   /** Aborts when the process is told to end. */
   readonly stopping: AbortSignal;
+  /** From then on until reports and closings are cut short. */
+  readonly drainMs: number;
 }
 
 /** Takes the nudges of a group, claims their transfers and carries them out. At the end it hands back what it has at once. */
@@ -31,15 +30,13 @@ export class TransferWorker {
   }
 
   start(): void {
-    const { group, transfers: maxInFlight, stopping: signal, tools } = this.#options;
+    const { group, transfers: maxInFlight, stopping: signal, drainMs: graceMs, tools } = this.#options;
     signal.addEventListener('abort', () => {
       for (const lease of this.#carried.values()) lease?.end('release');
     });
     const queue = new WorkQueue(tools.client);
-    this.#consuming = queue.consume(
-      group,
-      { signal, maxInFlight, graceMs: drainMs },
-      ({ transferId }, context) => this.#take(transferId, context.signal),
+    this.#consuming = queue.consume(group, { signal, maxInFlight, graceMs }, ({ transferId }, context) =>
+      this.#take(transferId, context.signal),
     );
   }
 

@@ -7,6 +7,9 @@ import { WorkerMetrics } from './worker-metrics.js';
 
 class WorkerModule {}
 
+/** Transfers are handed back within ten seconds, however long the process may take to end. */
+const longestDrainMs = 9_000;
+
 /** The only wiring of the worker role. It answers no messages: it takes nudges and asks the controller. */
 export const workerModule = (host: Host<WorkerConfig>): DynamicModule => {
   const { client, clock, logger, config, stopping, sealer, version } = host;
@@ -35,6 +38,7 @@ export const workerModule = (host: Host<WorkerConfig>): DynamicModule => {
     },
     metrics: new WorkerMetrics(),
     stopping,
+    drainMs: Math.min(longestDrainMs, config.CASVAULT_DRAIN_SECONDS * 700),
   });
   worker.start();
   const beating = new Heartbeat(report, { client, clock, logger }).beat(stopping);
