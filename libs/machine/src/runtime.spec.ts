@@ -82,6 +82,23 @@ describe('the machine runtime', () => {
     expect(await runtime.runDue()).toBe(false);
   });
 
+  it('tells an operator what changed, once, and only after it is durable', async () => {
+    const story = ({ added }: Ledger) => ({ entries: added.length });
+    const { runtime, logger, make, store } = setUp(writes, { story });
+    await runtime.deliver('a', { type: 'add', key: 'k' }, { messageId: 'm' });
+    await runtime.deliver('a', { type: 'add', key: 'k' }, { messageId: 'm' });
+    await runtime.deliver('a', { type: 'remind', inMs: 5_000 });
+    const lost = make(new FaultyMachineStore(store, () => 'lost'));
+    await expect(lost.deliver('a', { type: 'add', key: 'l' })).rejects.toThrow();
+    expect(logger.lines).toEqual([
+      {
+        level: 'info',
+        fields: { machine: 'ledger', instanceId: 'a', entries: 1 },
+        message: 'ledger changed',
+      },
+    ]);
+  });
+
   it('delivers a message once', async () => {
     const { runtime } = setUp(writes);
     await runtime.deliver('a', { type: 'add', key: 'k' }, { messageId: 'm' });

@@ -43,6 +43,8 @@ export interface MachineRuntimeOptions<S, E, F> {
    * effect: messages of one type don't overtake each other, and a slow effect holds up no other type.
    */
   readonly lane?: (effect: F) => string;
+  /** What an operator should know of an instance: logged with its id whenever a step changed it. Default: nothing. */
+  readonly story?: (state: S) => object;
 }
 
 const defaults = { concurrency: 16, leaseMs: 30_000, pollMs: 250 };
@@ -69,7 +71,8 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
   #nextForget = 0;
 
   constructor(options: MachineRuntimeOptions<S, E, F>) {
-    this.#o = { ...defaults, retry: retryUnavailable, lane: (effect: F) => effect.type, ...options };
+    const lane = (effect: F) => effect.type;
+    this.#o = { ...defaults, retry: retryUnavailable, lane, story: () => ({}), ...options };
   }
 
   /**
@@ -263,14 +266,24 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
     const { store, machine, clock } = this.#o;
     const now = clock.now();
     const traceparent = currentTraceparent();
+    let before: S | null = null;
     const decide: Decide = (state, version) => {
       if (event === null) return null;
-      const step = machine.step(state as S | null, event, now);
+      before = state as S | null;
+      const step = machine.step(before, event, now);
       return this.#saved(instanceId, version, step, traceparent);
     };
     const applied = await store.apply(machine.kind, instanceId, cause, decide, now);
     this.#kick();
+    if (event !== null && applied.outcome === 'stepped') this.#tell(instanceId, before, applied.state as S);
     return applied;
+  }
+
+  #tell(instanceId: string, before: S | null, after: S): void {
+    const { machine, story, logger } = this.#o;
+    const told = story(after);
+    if (JSON.stringify(told) === JSON.stringify(before === null ? {} : story(before))) return;
+    logger.info({ machine: machine.kind, instanceId, ...told }, `${machine.kind} changed`);
   }
 
   #saved(instanceId: string, version: number, step: Step<S, F>, traceparent: string | null): SavedStep {

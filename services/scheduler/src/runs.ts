@@ -5,7 +5,7 @@ import { type DataSource } from 'typeorm';
 import { type RunBroadcast } from './run-broadcast.js';
 import { performRun, runLane, type RunWorld } from './run.effects.js';
 import { runMachine, type RunEffect, type RunEvent } from './run.machine.js';
-import { type RunState } from './run.js';
+import { isTerminal, type RunState } from './run.js';
 
 /** Runs whose beginning was lost are looked for so often, and taken when older than this. */
 const reconcileEveryMs = 10_000;
@@ -41,6 +41,7 @@ export class Runs {
       store,
       perform,
       lane: runLane,
+      story: ({ state, ended }) => (isTerminal(state) ? { state, ended } : { state }),
       clock,
       logger,
       leaseMs: effectLeaseMs,

@@ -50,12 +50,29 @@ export class Items {
       machine: protectionMachine,
       perform: performProtection(world),
       retry: retryProtection,
+      story: ({ request: { runId, vmId }, ids: { pointId }, phase, pointState, reasons, fault }) => ({
+        runId,
+        vmId,
+        pointId,
+        phase,
+        pointState,
+        reasons,
+        fault,
+      }),
     });
     this.#restores = new MachineRuntime({
       ...common,
       machine: restoreMachine,
       perform: performRestore(world),
       retry: retryRestore,
+      story: ({ request: { runId, pointId }, phase, restoredVmId, reasons, fault }) => ({
+        runId,
+        pointId,
+        phase,
+        restoredVmId,
+        reasons,
+        fault,
+      }),
     });
   }
 

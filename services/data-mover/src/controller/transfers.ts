@@ -70,6 +70,15 @@ export class Transfers {
       clock,
       logger,
       leaseMs: effectLeaseMs,
+      story: ({ request: { ownerId, spec }, state, epoch, claim, reasons, fault }) => ({
+        ownerId,
+        kind: spec.kind,
+        state,
+        epoch,
+        workerId: claim?.workerId,
+        reasons,
+        fault,
+      }),
     });
   }
 

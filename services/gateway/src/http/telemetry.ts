@@ -80,13 +80,18 @@ const logAccess = (
 };
 
 /**
- * One server span, one measurement and one log line for every request. `http.server.request.duration` gives rate, errors and
+ * One server span, one measurement and one log line for every request. `http_server_request_duration_seconds` gives rate, errors and
  * duration; its attributes are bounded by the route table.
  */
 export const addTelemetry = (http: FastifyInstance, logger: Logger): void => {
   const meter = metrics.getMeter(name);
-  const duration = meter.createHistogram('http.server.request.duration', { unit: 's' });
-  const active = meter.createUpDownCounter('http.server.active_requests');
+  const duration = meter.createHistogram('http_server_request_duration_seconds', {
+    description: 'Time of requests of the API, by method, route and status',
+    advice: { explicitBucketBoundaries: [0.005, 0.02, 0.1, 0.5, 2, 10, 60] },
+  });
+  const active = meter.createUpDownCounter('http_server_active_requests', {
+    description: 'Requests of the API under way, event streams included',
+  });
 
   const end = (request: FastifyRequest, reply: FastifyReply): void => {
     const record = recordOf(request);
