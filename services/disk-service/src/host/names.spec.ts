@@ -32,7 +32,7 @@ describe('a server of an image', () => {
     port: 10_000,
   } as const;
 
-  test('reads without a cache of its own, and carries the proof that it is ours', () => {
+  test('reads past the page cache, and carries the proof that it is ours', () => {
     const args = serverArguments(folders, { ...image, writable: false, bitmap: 'c' }, null, 'none');
     expect(args).toEqual([
       '--fork',
@@ -43,11 +43,18 @@ describe('a server of an image', () => {
       '--port=10000',
       '--export-name=vda',
       '--format=raw',
+      '--cache=none',
       '--read-only',
+      '--aio=native',
       '--bitmap=c',
       '--',
       '/vms/-a',
     ]);
+  });
+
+  test('has no native AIO through the page cache', () => {
+    const args = serverArguments(folders, { ...image, writable: false, bitmap: null }, null, 'writeback');
+    expect(args).toEqual(expect.arrayContaining(['--cache=writeback', '--aio=threads']));
   });
 
   test('writes past the page cache, and asks for certificates when TLS is on', () => {
