@@ -20,7 +20,9 @@ nbdkit nbdkit
 radosgw radosgw
 ceph-mon ceph-mon
 ceph-osd ceph-osd
-ceph ceph-common"
+ceph ceph-common
+python3 python3
+b3sum b3sum"
 bench="$demo
 nbdcopy libnbd-bin
 borg borgbackup
