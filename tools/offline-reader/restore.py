@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads a Casvault pool without Casvault: lists its points, checks what is stored, restores a disk to a sparse raw file.
 
-Written from docs/formats/repository-v1.md alone; it shares no code, language or library with the product. The headings
+Written from docs/formats/repository-v1.md alone; it shares no code with the product. The headings
 below are sections of that page. Needs Python 3.8 and libzstd; where the descriptor says blake3-256, the program b3sum;
 for an encrypted repository, libcrypto (OpenSSL). The pool is a folder that has every object under its name.
 
