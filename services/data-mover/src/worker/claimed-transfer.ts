@@ -16,10 +16,13 @@ import { type Work, type WorkTools } from './work.js';
 import { type WorkerMetrics } from './worker-metrics.js';
 
 /**
- * How long the report of the end waits for openings to close. A backup's point is made either way, and a failed one's VM
- * should be free for the next try; a restore's volumes must be free before its VM is started.
+ * How long the report of the end waits for openings to close: a point is made either way; the VM of a failed backup should be
+ * free for the next try; a restore's volumes must be free before its VM is started.
  */
-const closeFirstMs: Record<TransferSpec['kind'], number> = { backup: 5_000, restore: 60_000, removal: 0 };
+const closeFirstMs = (kind: TransferSpec['kind'], state: Outcome['state']): number => {
+  if (kind === 'restore') return 60_000;
+  return kind === 'backup' && state !== 'succeeded' ? 5_000 : 0;
+};
 
 /** One claim, from its grant to its reported end. */
 export class ClaimedTransfer {
@@ -144,7 +147,7 @@ export class ClaimedTransfer {
     const { kind } = this.#claim.spec;
     const closing = this.#openings.closeAll(abandon);
     const enough = new AbortController();
-    await Promise.race([closing, this.#tools.clock.sleep(closeFirstMs[kind], enough.signal)]);
+    await Promise.race([closing, this.#tools.clock.sleep(closeFirstMs(kind, outcome.state), enough.signal)]);
     enough.abort();
     await this.#lease.finish(outcome, abandon);
     await closing;
