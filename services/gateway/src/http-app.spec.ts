@@ -166,6 +166,27 @@ describe('the HTTP surface', () => {
       expect(response.body).not.toMatch(/do-not-echo|"value":42/);
     });
 
+    it('shows no secret in the place of another field either', async () => {
+      const response = await inject({
+        method: 'POST',
+        url: '/platforms',
+        payload: {
+          name: 'x',
+          address: '192.0.2.1',
+          port: 'do-not-echo-1',
+          ssl: 'say do-not-echo-2',
+          userName: 7,
+          password: 'do-not-echo-1',
+          diskService: { port: 8192, token: 'do-not-echo-2' },
+        },
+      });
+      expect(problemOf(response).errors).toEqual([
+        { field: 'ssl', rule: 'expected boolean, received string' },
+        { field: 'port', rule: 'expected number, received string' },
+        { field: 'userName', rule: 'expected string, received number', value: 7 },
+      ]);
+    });
+
     it('refuses unknown fields however deep, and in the query', async () => {
       const payload = {
         name: 'x',

@@ -50,10 +50,30 @@ export const secretFieldsOf = (schema: z.ZodType): Set<string> => {
   return found;
 };
 
+/** What must not be shown of one input. */
+interface Hidden {
+  /** Names of fields. */
+  readonly fields: Set<string>;
+  /** Values that stand in such a field: one may stand in another field too, by mistake. */
+  readonly values: readonly string[];
+}
+
+/** No body that is meant nests its secrets deeper. */
+const maxSecretDepth = 4;
+
+const secretValuesIn = (input: unknown, fields: Set<string>, depth = 1): string[] => {
+  if (typeof input !== 'object' || input === null || depth > maxSecretDepth) return [];
+  return Object.entries(input).flatMap(([name, value]) => {
+    if (!fields.has(name)) return secretValuesIn(value, fields, depth + 1);
+    return typeof value === 'string' && value !== '' ? [value] : [];
+  });
+};
+
 /** A plain value where a plain one belongs; nothing of what should have been an object (a secret may be in it). */
-const shownValue = (issue: z.core.$ZodIssue, value: unknown, secrets: Set<string>): Partial<FieldError> => {
-  if (issue.path.some((key) => secrets.has(String(key)))) return {};
+const shownValue = (issue: z.core.$ZodIssue, value: unknown, hidden: Hidden): Partial<FieldError> => {
+  if (issue.path.some((key) => hidden.fields.has(String(key)))) return {};
   if (issue.code === 'invalid_type' && (issue.expected === 'object' || issue.expected === 'array')) return {};
+  if (hidden.values.some((secret) => String(value).includes(secret))) return {};
   if (typeof value === 'string') return { value: value.slice(0, maxValueLength) };
   return typeof value === 'number' || typeof value === 'boolean' || value === null ? { value } : {};
 };
@@ -68,12 +88,7 @@ const ruleOf = (issue: z.core.$ZodIssue, value: unknown): string => {
 const fieldName = (part: string, path: Path): string =>
   path.length === 0 ? part : path.map(String).join('.');
 
-const fieldErrors = (
-  part: string,
-  issue: z.core.$ZodIssue,
-  input: unknown,
-  secrets: Set<string>,
-): FieldError[] => {
+const fieldErrors = (part: string, issue: z.core.$ZodIssue, input: unknown, hidden: Hidden): FieldError[] => {
   if (issue.code === 'unrecognized_keys')
     return issue.keys.map((key) => ({
       field: fieldName(part, [...issue.path, key]),
@@ -81,7 +96,7 @@ const fieldErrors = (
     }));
   const value = valueAt(input, issue.path);
   const field = fieldName(part, issue.path);
-  return [{ field, rule: ruleOf(issue, value), ...shownValue(issue, value, secrets) }];
+  return [{ field, rule: ruleOf(issue, value), ...shownValue(issue, value, hidden) }];
 };
 
 const check = (
@@ -91,10 +106,11 @@ const check = (
 ): { output: unknown; errors: FieldError[] } => {
   const parsed = schema.safeParse(input);
   if (parsed.success) return { output: parsed.data, errors: [] };
-  const secrets = secretFieldsOf(schema);
+  const fields = secretFieldsOf(schema);
+  const hidden = { fields, values: secretValuesIn(input, fields) };
   return {
     output: null,
-    errors: parsed.error.issues.flatMap((issue) => fieldErrors(part, issue, input, secrets)),
+    errors: parsed.error.issues.flatMap((issue) => fieldErrors(part, issue, input, hidden)),
   };
 };
 
