@@ -15,7 +15,7 @@ const regionBytes = { least: 64 * mib, most: 448 * mib };
 const wantedRatio = 2.5;
 const dataShare = 0.82;
 const sampleBytes = 256 * mib;
-const samplePiece = 4 * mib;
+const samplePiece = mib;
 
 const kinds = ['files', 'log', 'pages', 'random'] as const;
 export type ContentKind = (typeof kinds)[number];
@@ -51,7 +51,7 @@ export async function makeDiskImage(options: {
     random: incompressible(seed),
   });
   const wanted = Math.floor((sizeBytes * dataShare) / blockBytes) * blockBytes;
-  const shares = sharesOf(await ratiosOf(sources(), Math.min(48 * mib, sizeBytes / 64)));
+  const shares = sharesOf(await ratiosOf(sources(), Math.min(384 * mib, sizeBytes / 8)));
   const raw = join(dir, 'disk.raw');
   const handle = await open(raw, 'w+');
   try {

@@ -25,9 +25,13 @@ export class EngineProcess {
     return engine;
   }
 
+  get pid(): number {
+    return this.#child.pid ?? NaN;
+  }
+
   /** What the call cost the process, by its own clocks. */
   async call(call: EngineCall): Promise<Pick<Figures, 'wallS' | 'cpuS' | 'peakRssMiB'>> {
-    const pid = this.#child.pid ?? NaN;
+    const { pid } = this;
     forgetPeak(pid);
     const { error, wallS, cpuS } = await new Promise<EngineReply>((resolve, reject) => {
       const died = (code: number | null): void => reject(new Error(`the engine's process ended (${code})`));

@@ -20,6 +20,9 @@ export type Step = (typeof steps)[number];
 export interface Contestant {
   readonly name: string;
   begin(round: number): Promise<void>;
+  /** Before each of its steps and after it: for what runs by itself and must not take CPU from the others. */
+  readonly wake?: () => Promise<void>;
+  readonly rest?: () => void;
   readonly steps: Partial<Readonly<Record<Step, () => Promise<Figures>>>>;
   end(): Promise<void>;
 }

@@ -54,7 +54,8 @@ export function goalsOf(records: Records, limit: Limit): Goal[] {
     ratio('restore', engine, nbdcopy, 1.2, 0.8),
     memory(records, engine),
     memory(records, service),
-    ...steps.map((step) => ratio(step, service, engine, 1.15, 1.05)),
+    ratio('full', service, engine, 1.15, 1.05),
+    ratio('restore', service, engine, 1.15, 1.05),
   ];
 }
 

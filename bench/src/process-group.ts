@@ -55,9 +55,22 @@ export class ProcessGroups {
   }
 }
 
-function isDescendant(pid: number): boolean {
+/** All processes below this one, and theirs, but for some and what is below those. */
+export function descendants(except: readonly number[]): number[] {
+  const pids = readdirSync('/proc').map(Number).filter(Number.isInteger);
+  return pids.filter((pid) => {
+    try {
+      return isDescendant(pid) && !except.some((one) => pid === one || isDescendant(pid, one));
+    } catch {
+      // It ended in between.
+      return false;
+    }
+  });
+}
+
+function isDescendant(pid: number, of = process.pid): boolean {
   for (let ancestor = parentOf(pid); ancestor > 1; ancestor = parentOf(ancestor))
-    if (ancestor === process.pid) return true;
+    if (ancestor === of) return true;
   return false;
 }
 

@@ -59,8 +59,10 @@ export async function runRounds(
       for (const contestant of order) {
         const run = contestant.steps[step];
         if (run === undefined) continue;
+        await contestant.wake?.();
         await hooks.settle(step);
         const figures = await run();
+        contestant.rest?.();
         records.add(contestant.name, step, figures);
         hooks.onFigures(round, contestant.name, step, figures);
       }

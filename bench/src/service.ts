@@ -1,15 +1,16 @@
 import { chmod, chown, copyFile, link, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Platform, type RunDetail, type Vm } from '@casvault/contracts';
 import { ApiClient, startStack, type Stack } from '@casvault/stack';
-import { freePort, type Lab } from '@casvault/testkit';
+import { freePort, until, type Lab } from '@casvault/testkit';
 import { storedMiB } from './command.js';
 import { type DiskImage } from './disk-image.js';
 import { endings } from './endings.js';
 import { type Contestant, type Figures } from './figures.js';
 import { names } from './goals.js';
 import { busyCpuS, forgetPeak, peakRssMiB } from './machine.js';
-import { ProcessGroups } from './process-group.js';
+import { descendants, ProcessGroups } from './process-group.js';
 import { requireSameDisk } from './same-disk.js';
 
 const vmName = 'bench';
@@ -32,17 +33,30 @@ export class ServiceContestant implements Contestant {
     this.#world = world;
   }
 
-  /** Starts the stack and its lab below `dir`; they end with the run. */
-  static async start(image: DiskImage, dir: string): Promise<ServiceContestant> {
-    return new ServiceContestant(image, await World.start(image, dir));
+  /** Starts the stack and its lab below `dir`; they end with the run. `others`: our children that are no part of it. */
+  static async start(image: DiskImage, dir: string, others: readonly number[]): Promise<ServiceContestant> {
+    const contestant = new ServiceContestant(image, await World.start(image, dir, others));
+    contestant.rest();
+    return contestant;
   }
 
+  /** Its processes are halted while others are measured: idle, they take a twentieth of two cores. */
+  readonly rest = (): void => this.#world.signal('SIGSTOP');
+  readonly wake = async (): Promise<void> => {
+    this.#world.signal('SIGCONT');
+    await until(() => this.#world.api.isHealthy(), 30_000);
+    // What was due meanwhile is made up for.
+    await sleep(3_000);
+  };
+
   async begin(round: number): Promise<void> {
+    await this.wake();
     this.#round = round;
     const name = `round-${round}`;
     const path = join(this.#world.stack.dir, 'pools', name);
     const { id } = await this.#world.api.createPool({ name, type: 'standard', path });
     this.#pool = { id, path };
+    this.rest();
   }
 
   readonly steps = {
@@ -100,9 +114,10 @@ class World {
     readonly platform: Platform,
     readonly vm: Vm,
     readonly place: { platformId: string; hostId: string; storageName: string },
+    private readonly others: readonly number[],
   ) {}
 
-  static async start(image: DiskImage, dir: string): Promise<World> {
+  static async start(image: DiskImage, dir: string, others: readonly number[]): Promise<World> {
     const stack = await startStack({
       dir: join(dir, 'stack'),
       gatewayPort: await freePort(),
@@ -124,7 +139,9 @@ class World {
     const platform = await register(api, lab);
     const vm = (await api.listVms({ platformId: platform.id })).find((one) => one.name === vmName);
     if (vm === undefined) throw new Error(`the CAS shows no ${vmName}`);
-    return new World(stack, lab, api, platform, vm, await placeOn(api, platform));
+    const world = new World(stack, lab, api, platform, vm, await placeOn(api, platform), others);
+    endings.add(() => world.signal('SIGCONT'));
+    return world;
   }
 
   /** Runs an immediate job to its successful end. */
@@ -151,6 +168,10 @@ class World {
     const labVm = (await this.lab.admin.vms()).find(({ uuid }) => uuid === restored.uuid);
     if (labVm !== undefined) await this.lab.admin.deleteVm(labVm.id);
     await this.api.syncPlatform(this.platform.id);
+  }
+
+  signal(name: 'SIGSTOP' | 'SIGCONT'): void {
+    for (const pid of descendants(this.others)) process.kill(pid, name);
   }
 
   /** The services and all they start are our children, but for the NBD servers: those name a folder of the lab. */
