@@ -40,6 +40,7 @@ describe('the data-mover’s controller over NATS and Postgres', () => {
     const [zombie, heir] = [controller.worker(), controller.worker()];
     const first = await zombie.claim(transferId);
     await zombie.renew(transferId, 1, 10);
+    await controller.reaches(transferId, 'running');
     const before = controller.nudges.length;
     expect((await controller.reaches(transferId, 'queued')).reasons).toContain('WORKER_LOST');
     await until(() => controller.nudges.slice(before).includes(transferId));
