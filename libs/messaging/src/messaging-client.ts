@@ -21,13 +21,6 @@ export interface SendOptions {
   readonly messageId: string;
   readonly actor?: string;
 }
-/** A message made elsewhere (an outbox), already valid. */
-export interface RelayedMessage {
-  readonly subject: string;
-  readonly payload: unknown;
-  readonly messageId: string;
-  readonly traceparent: string | null;
-}
 
 const defaultDeadlineMs = 10_000;
 /** How long a request waits for a connection, and for a service that is just starting again. */
@@ -90,12 +83,6 @@ export class MessagingClient {
     await this.#publish(event.subject, event.payload, payload, options);
   }
 
-  /** Publishes what an outbox holds, under the trace it was made in. */
-  async relay({ subject, payload, messageId, traceparent }: RelayedMessage): Promise<void> {
-    const headers = { ...(traceparent === null ? {} : { traceparent }) };
-    await this.store(subject, toBytes(payload), { messageId }, headers);
-  }
-
   /**
    * Events as they happen, to every caller: for live views. Those that pass while the connection is down are lost.
    * Returns the way to end it.
@@ -129,17 +116,12 @@ export class MessagingClient {
   }
 
   /** For this library: stores bytes in the stream that covers the subject. */
-  async store(
-    subject: string,
-    data: Uint8Array,
-    { messageId, actor }: SendOptions,
-    headers: Record<string, string> = {},
-  ): Promise<void> {
+  async store(subject: string, data: Uint8Array, { messageId, actor }: SendOptions): Promise<void> {
     await this.link.whenConnected(patienceMs);
     const attempt = () =>
       this.link.jetstream.publish(subject, data, {
         msgID: messageId,
-        headers: outgoingHeaders({ [headerNames.actor]: actor, ...headers }),
+        headers: outgoingHeaders({ [headerNames.actor]: actor }),
         timeout: publishTimeoutMs,
       });
     try {

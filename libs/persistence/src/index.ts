@@ -7,9 +7,7 @@ export {
   type Transaction,
 } from './database.js';
 export { asDatabaseFault, isUniqueViolation } from './database-fault.js';
-export { firstTime } from './handled-message.js';
 export { PostgresMachineStore, type ProjectedStep } from './machine-store.js';
 export { type Migration } from './migration.js';
-export { OutboxRelay, publishWith, type OutboxRelayOptions, type OutgoingMessage } from './outbox.js';
 export { pageFrom, readCursor, type Keyset } from './page.js';
 export { provisionSchema, type ProvisionOptions } from './provision.js';

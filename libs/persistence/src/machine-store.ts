@@ -11,7 +11,6 @@ import {
 } from '@casvault/machine';
 import { type DataSource } from 'typeorm';
 import { inTransaction, reading, type Transaction } from './database.js';
-import { firstTime } from './handled-message.js';
 
 /** A step as its projection sees it. `before` is null for the first. */
 export interface ProjectedStep<S = unknown> {
@@ -161,6 +160,15 @@ const lock = async (tx: Transaction, kind: string, id: string): Promise<Instance
   ]);
   const [created] = await tx.query<InstanceRow[]>(select, [kind, id]);
   return created ?? { state: null, version: '0', wake_at: null };
+};
+
+/** Records in the step's transaction that `scope` handles this message. False: it was handled before. */
+const firstTime = async (tx: Transaction, scope: string, messageId: string): Promise<boolean> => {
+  const rows = await tx.query<unknown[]>(
+    'INSERT INTO handled_message (scope, message_id) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING 1 AS one',
+    [scope, messageId],
+  );
+  return rows.length > 0;
 };
 
 const refusal = async (

@@ -42,14 +42,7 @@ export const sharedMigrations: readonly Migration[] = [
         handled_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (scope, message_id)
       );
-      CREATE INDEX handled_message_age ON handled_message (handled_at);
-      CREATE TABLE outbox (
-        seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-        message_id text NOT NULL UNIQUE,
-        subject text NOT NULL,
-        payload jsonb NOT NULL,
-        traceparent text
-      );`,
+      CREATE INDEX handled_message_age ON handled_message (handled_at);`,
   },
   {
     name: '0000-03-machine-trace',

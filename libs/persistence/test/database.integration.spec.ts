@@ -1,22 +1,15 @@
 import { randomBytes } from 'node:crypto';
-import { defineEvent } from '@casvault/contracts';
-import { startPostgres, testClock, TestLogger, until, type PostgresServer } from '@casvault/testkit';
+import { startPostgres, TestLogger, type PostgresServer } from '@casvault/testkit';
 import pg from 'pg';
 import { type DataSource } from 'typeorm';
-import { z } from 'zod';
 import {
-  firstTime,
   inTransaction,
   isUniqueViolation,
   openDatabase,
-  OutboxRelay,
   provisionSchema,
-  publishWith,
   type Migration,
-  type OutgoingMessage,
 } from '../src/index.js';
 
-const happened = defineEvent('inventory', 'happened', 1, { payload: z.object({ n: z.number() }) });
 const table: Migration = {
   name: '0001-thing',
   sql: 'CREATE TABLE thing (id int PRIMARY KEY, n int NOT NULL DEFAULT 0)',
@@ -132,52 +125,6 @@ describe('a schema of its own', () => {
     const error: unknown = await insert().catch((caught: unknown) => caught);
     expect(isUniqueViolation(error, 'thing_pkey')).toBe(true);
     expect(isUniqueViolation(error, 'other')).toBe(false);
-  });
-
-  it('handles a message once, with its effect or not at all', async () => {
-    const source = await open('once', await url('once'), [table]);
-    const handle = (fail: boolean) =>
-      inTransaction(source, async (tx) => {
-        if (!(await firstTime(tx, 'x', 'm1'))) return false;
-        await tx.query('INSERT INTO thing VALUES (1)');
-        if (fail) throw new Error('crash');
-        return true;
-      });
-    await expect(handle(true)).rejects.toThrow('crash');
-    expect(await handle(false)).toBe(true);
-    expect(await handle(false)).toBe(false);
-  });
-
-  it('publishes what committed, in order, and nothing else, while the broker fails at times', async () => {
-    const databaseUrl = await url('outbox');
-    const [one, two] = [await open('outbox', databaseUrl), await open('outbox', databaseUrl)];
-    const put = (n: number, fail = false) =>
-      inTransaction(one, async (tx) => {
-        await publishWith(tx, happened, { n }, `m${n}`);
-        if (fail) throw new Error('rolled back');
-      });
-    for (let n = 0; n < 150; n++) await put(n);
-    await expect(put(999, true)).rejects.toThrow('rolled back');
-    await put(3);
-    const got: OutgoingMessage[] = [];
-    let calls = 0;
-    const publish = async (message: OutgoingMessage) => {
-      calls += 1;
-      if (calls === 20) throw new Error('the broker is away');
-      got.push(message);
-    };
-    const relays = [one, two].map(
-      (database) => new OutboxRelay({ database, publish, clock: testClock, logger }),
-    );
-    for (const relay of relays) relay.start();
-    await until(async () => {
-      const [row] = await one.query<{ left: string }[]>('SELECT count(*) AS left FROM outbox');
-      return row?.left === '0';
-    });
-    for (const relay of relays) await relay.drain();
-    const first = [...new Map(got.map((message) => [message.messageId, message.payload])).values()];
-    expect(first).toEqual(Array.from({ length: 150 }, (_, n) => ({ n })));
-    expect(got[0]).toMatchObject({ subject: 'evt.inventory.happened.v1', messageId: 'm0' });
   });
 
   it('needs no right to more than itself: the role owns nothing else', async () => {

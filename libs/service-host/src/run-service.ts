@@ -4,7 +4,7 @@ import { NestFactory } from '@nestjs/core';
 import { type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { type Clock, type Logger } from '@casvault/contracts';
 import { MessagingClient, NatsTransport } from '@casvault/messaging';
-import { openDatabase, OutboxRelay, schemaOf, type Migration } from '@casvault/persistence';
+import { openDatabase, schemaOf, type Migration } from '@casvault/persistence';
 import { type DataSource, type EntitySchema } from 'typeorm';
 import { systemClock } from './clock.js';
 import { ConfigProblems, configExitCode, type ServiceConfig } from './config-reader.js';
@@ -130,7 +130,7 @@ const connectHost = async <C extends ServiceConfig>(
   });
   shutdown.add('messaging', () => client.drain());
   health.check('nats', () => client.connected);
-  const database = await connectDatabase(options, config, logger, client, health, shutdown);
+  const database = await connectDatabase(options, config, logger, health, shutdown);
   return {
     name,
     version,
@@ -150,7 +150,6 @@ const connectDatabase = async <C extends ServiceConfig>(
   { name, database: declared }: ServiceOptions<C>,
   config: C,
   logger: Logger,
-  client: MessagingClient,
   health: HealthServer,
   shutdown: Shutdown,
 ): Promise<DataSource | null> => {
@@ -166,14 +165,6 @@ const connectDatabase = async <C extends ServiceConfig>(
   });
   shutdown.add('database', () => database.destroy());
   health.check('postgres', async () => (await database.query<unknown[]>('SELECT 1')).length === 1);
-  const relay = new OutboxRelay({
-    database,
-    publish: (message) => client.relay(message),
-    clock: systemClock,
-    logger,
-  });
-  relay.start();
-  shutdown.add('outbox', () => relay.drain());
   return database;
 };
 

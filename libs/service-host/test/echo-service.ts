@@ -1,7 +1,6 @@
 import { Controller, Module } from '@nestjs/common';
 import { defineCommand, defineEvent, defineQuery, Fault } from '@casvault/contracts';
 import { OnCommand, OnEvent, OnQuery, type MessageContext } from '@casvault/messaging';
-import { publishWith } from '@casvault/persistence';
 import { z } from 'zod';
 import { databaseShape, readConfig, runService, serviceShape, type Host } from '../src/index.js';
 
@@ -30,10 +29,8 @@ class EchoHandlers {
 
   @OnCommand(note)
   async note({ text }: z.output<typeof note.payload>, { messageId }: MessageContext) {
-    await host.database?.transaction(async (tx) => {
-      await tx.query('INSERT INTO note (kind, text) VALUES ($1, $2)', ['command', text]);
-      await publishWith(tx, noted, { text }, `noted-${messageId}`);
-    });
+    await host.database?.query('INSERT INTO note (kind, text) VALUES ($1, $2)', ['command', text]);
+    await host.client.publish(noted, { text }, { messageId: `noted-${messageId}` });
   }
 
   @OnEvent(noted)

@@ -66,7 +66,7 @@ describe('a service', () => {
     expect(service.output).not.toMatch(/short/);
   });
 
-  it('answers queries, carries out commands and hears its own event through the outbox', async () => {
+  it('answers queries, carries out commands and hears its own event', async () => {
     const service = await start();
     const reply = await client.request(echo, { text: 'hello' }, { actor: 'admin' });
     expect(reply).toEqual({ text: 'hello', pid: service.pid });
@@ -106,7 +106,7 @@ describe('a service', () => {
     expect(residentMiB).toBeLessThan(125);
   });
 
-  it('passes one trace on: caller, command, outbox, event', async () => {
+  it('passes one trace on: caller, command, event', async () => {
     await using collector = await startOtlpReceiver();
     const { endpoint } = collector;
     const service = await start({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint });
@@ -125,6 +125,7 @@ describe('a service', () => {
       'evt.inventory.noted.v1',
       'root',
       'send cmd.inventory.note.v1',
+      'send evt.inventory.noted.v1',
     ]);
     expect(service.output).toContain(traceId);
   });

@@ -245,7 +245,7 @@ describe('licensing-auth', () => {
       expiresAt: null,
     });
     const secrets = [password, secret, sealer.open(made.token)];
-    const tables = ['app_user', 'session', 'api_token', 'sign_in_failure', 'outbox'];
+    const tables = ['app_user', 'session', 'api_token', 'sign_in_failure'];
     const dump: string[] = [];
     for (const table of tables) dump.push(JSON.stringify((await rows.query(`SELECT * FROM ${table}`)).rows));
     for (const text of [...dump, ...everything, service.output])
