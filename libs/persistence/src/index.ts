@@ -6,7 +6,7 @@ export {
   type DatabaseOptions,
   type Transaction,
 } from './database.js';
-export { asDatabaseFault, isUniqueViolation } from './database-fault.js';
+export { isUniqueViolation } from './database-fault.js';
 export { PostgresMachineStore, type ProjectedStep } from './machine-store.js';
 export { type Migration } from './migration.js';
 export { pageFrom, readCursor, type Keyset } from './page.js';
