@@ -1,6 +1,6 @@
-import { chmod, mkdir, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { spawnService, type RunningProcess } from './process.js';
 
@@ -178,6 +178,8 @@ export const startLab = async (options: LabOptions): Promise<Lab> => {
     remove: async () => {
       await stop();
       for (const host of ready.hosts) await rm(host.root, { recursive: true, force: true });
+      // Below `dir`, or beside it where the hosts' user could not get there.
+      await rmdir(dirname(ready.hosts[0]?.root ?? dir)).catch(() => undefined);
       await rm(dir, { recursive: true, force: true });
     },
   };
