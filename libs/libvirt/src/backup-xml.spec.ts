@@ -61,14 +61,21 @@ test('a checkpoint covers the disks that it names', () => {
     { target: 'vda', checkpoint: true },
     { target: 'vdb', checkpoint: false },
   ];
-  const xml = checkpointXml('cp-1', disks);
-  expect(parseCheckpoint(xml)).toEqual({ name: 'cp-1', parent: null, createdAtSeconds: 0, targets: ['vda'] });
+  const xml = checkpointXml('cp-1', disks, 'made by <x>');
+  expect(parseCheckpoint(xml)).toEqual({
+    name: 'cp-1',
+    parent: null,
+    createdAtSeconds: 0,
+    description: 'made by <x>',
+    targets: ['vda'],
+  });
   const printed = `<domaincheckpoint><name>b</name><parent><name>a</name></parent><creationTime>1700000000</creationTime>
     <disks><disk name='vda' checkpoint='bitmap' bitmap='b'/></disks></domaincheckpoint>`;
   expect(parseCheckpoint(printed)).toEqual({
     name: 'b',
     parent: 'a',
     createdAtSeconds: 1_700_000_000,
+    description: '',
     targets: ['vda'],
   });
 });

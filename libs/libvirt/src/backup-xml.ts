@@ -63,15 +63,17 @@ export function parseBackup(xml: string): BackupPlan {
   };
 }
 
-/** `<domaincheckpoint>` over the given disks; the others are left out by name. */
+/** `<domaincheckpoint>` over the given disks; the others are left out by name. libvirt keeps `description` with it. */
 export function checkpointXml(
   name: string,
   disks: readonly { target: string; checkpoint: boolean }[],
+  description = '',
 ): string {
   const list = disks.map(
     (disk) => `<disk name='${escapeXml(disk.target)}' checkpoint='${disk.checkpoint ? 'bitmap' : 'no'}'/>`,
   );
-  return `<domaincheckpoint><name>${escapeXml(name)}</name><disks>${list.join('')}</disks></domaincheckpoint>`;
+  const about = description === '' ? '' : `<description>${escapeXml(description)}</description>`;
+  return `<domaincheckpoint><name>${escapeXml(name)}</name>${about}<disks>${list.join('')}</disks></domaincheckpoint>`;
 }
 
 export interface ParsedCheckpoint {
@@ -79,6 +81,8 @@ export interface ParsedCheckpoint {
   readonly parent: string | null;
   /** Seconds since 1970 by the host's clock, as libvirt keeps it. */
   readonly createdAtSeconds: number;
+  /** Empty when it was made without one. */
+  readonly description: string;
   readonly targets: readonly string[];
 }
 
@@ -89,6 +93,7 @@ export function parseCheckpoint(xml: string): ParsedCheckpoint {
     name: text(root, 'name') ?? '',
     parent: text(child(root, 'parent'), 'name') ?? null,
     createdAtSeconds: Number(text(root, 'creationTime') ?? 0),
+    description: text(root, 'description') ?? '',
     targets: (list ? children(list, 'disk') : [])
       .filter((disk) => attribute(disk, 'checkpoint') === 'bitmap')
       .map((disk) => attribute(disk, 'name') ?? ''),

@@ -28,6 +28,9 @@ export type BeginOutcome = 'begun' | 'port-taken' | 'bitmap-unusable';
 
 const isCode = (error: unknown, code: string): boolean => Fault.is(error) && error.code === code;
 
+/** The description of a checkpoint proves whose it is: its name is the caller's and may come again. */
+const madeBy = (openingId: OpeningId): string => `casvault opening ${openingId}`;
+
 /**
  * Captures of running VMs as pull-mode backups of libvirt: QEMU keeps the blocks that the guest overwrites in a scratch
  * file per disk and serves the disks as they were over its own NBD server. The job lives in QEMU: it goes on when this
@@ -88,6 +91,7 @@ export class LiveCaptures {
         : checkpointXml(
             capture.checkpoint,
             capture.disks.map((disk) => ({ target: disk.target, checkpoint: disk.keepsBitmaps })),
+            madeBy(capture.openingId),
           );
     try {
       await this.#libvirt.backupBegin(capture.vmUuid, backup, checkpoint);
@@ -111,6 +115,17 @@ export class LiveCaptures {
   /** Says whether the VM's backup job is that of this opening. */
   async isRunning(openingId: OpeningId, vmUuid: string): Promise<boolean> {
     return (await this.holder(vmUuid)) === openingId;
+  }
+
+  /** Says whether the VM has a checkpoint of this name that this very opening made. */
+  async hasMade(openingId: OpeningId, vmUuid: string, checkpoint: string): Promise<boolean> {
+    try {
+      if (!(await this.#libvirt.checkpointNames(vmUuid)).includes(checkpoint)) return false;
+      return (await this.#libvirt.checkpoint(vmUuid, checkpoint)).description === madeBy(openingId);
+    } catch (error) {
+      if (isCode(error, 'VM_NOT_FOUND') || isCode(error, 'NOT_FOUND')) return false;
+      throw error;
+    }
   }
 
   /** Ends the job, removes the checkpoint unless it is kept, and the scratch files. Safe to repeat at any time. */

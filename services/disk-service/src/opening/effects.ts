@@ -77,14 +77,20 @@ export class OpeningEffects {
   }
 
   /**
-   * Removes what a step of a killed service made after `remove` had run. Its checkpoint goes with its job alone: by now
-   * another opening may have made one of the same name.
+   * Removes what a step of a killed service made after `remove` had run: its job, or a checkpoint that it left. By now another
+   * opening may have made a checkpoint of the same name, so it must be known for this opening's own.
    */
   async removeLate(record: OpeningRecord): Promise<void> {
-    const vm = vmOf(record.request);
-    const isLate =
-      record.method !== 'live' || (vm !== null && (await this.#live.isRunning(record.openingId, vm.uuid)));
-    if (isLate) await this.remove(record);
+    if (record.method !== 'live' || (await this.#hasLateRemnant(record))) await this.remove(record);
+  }
+
+  async #hasLateRemnant({ openingId, request, checkpoint, keepCheckpoint }: OpeningRecord): Promise<boolean> {
+    const vm = vmOf(request);
+    if (vm === null) return false;
+    if (await this.#live.isRunning(openingId, vm.uuid)) return true;
+    return (
+      checkpoint !== null && !keepCheckpoint && (await this.#live.hasMade(openingId, vm.uuid, checkpoint))
+    );
   }
 
   /** Counts the ports of a record found at start as taken. */
