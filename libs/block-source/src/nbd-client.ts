@@ -33,6 +33,11 @@ type Settle = (fault: Fault | null) => void;
 
 /** Zeroing has no payload, but one endless request would hold up a stop and the server's other work. */
 const maxZeroBytes = 256 * 1024 * 1024;
+/**
+ * Longer reads and writes are split: QEMU allocates the whole of a request, and beyond this its allocator gives the memory back to
+ * the system each time, which doubles the server's CPU.
+ */
+const maxPayloadBytes = 512 * 1024;
 /** Parts of one split request under way at once. */
 const maxParts = 16;
 
@@ -54,10 +59,11 @@ export class NbdClient implements DiskReader, DiskWriter {
   readonly canMultiConn: boolean;
   /** Offsets and lengths must be multiples of it, but for the end of a disk that is none. */
   readonly minBlockBytes: number;
-  /** Longer reads and writes are split. */
+  /** What the server takes in one request. */
   readonly maxBlockBytes: number;
   readonly contexts: ReadonlySet<string>;
 
+  readonly #partBytes: number;
   readonly #canFlush: boolean;
   readonly #contextIds: ReadonlyMap<string, number>;
   readonly #link: NbdLink;
@@ -74,6 +80,7 @@ export class NbdClient implements DiskReader, DiskWriter {
     this.canMultiConn = has(transmissionFlag.multiConn);
     this.minBlockBytes = terms.minBlockBytes;
     this.maxBlockBytes = terms.maxBlockBytes;
+    this.#partBytes = Math.min(terms.maxBlockBytes, maxPayloadBytes);
     this.#canFlush = has(transmissionFlag.flush);
     this.#contextIds = new Map([...terms.contexts].map(([id, name]) => [name, id]));
     this.contexts = new Set(this.#contextIds.keys());
@@ -99,7 +106,7 @@ export class NbdClient implements DiskReader, DiskWriter {
 
   async read(offset: number, into: Uint8Array): Promise<void> {
     this.#check('read', offset, into.length);
-    await this.#split(into.length, this.maxBlockBytes, (start, length, settle) => {
+    await this.#split(into.length, this.#partBytes, (start, length, settle) => {
       const part = length === into.length ? into : into.subarray(start, start + length);
       this.#request(command.read, 0, pendingRead(offset + start, part, settle));
     });
@@ -107,7 +114,7 @@ export class NbdClient implements DiskReader, DiskWriter {
 
   async write(offset: number, from: Uint8Array): Promise<void> {
     this.#checkWrite('write', offset, from.length);
-    await this.#split(from.length, this.maxBlockBytes, (start, length, settle) => {
+    await this.#split(from.length, this.#partBytes, (start, length, settle) => {
       const part = from.subarray(start, start + length);
       this.#request(command.write, 0, plain('write', offset + start, length, settle), part);
     });
