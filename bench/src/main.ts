@@ -157,6 +157,7 @@ const leave = (status: number): void => {
 };
 process.once('SIGINT', () => leave(130));
 process.once('SIGTERM', () => leave(143));
+process.once('SIGHUP', () => leave(129));
 // As when whoever reads the output hangs up.
 process.once('uncaughtException', (error) => {
   say(`bench: ${error.message}`);
