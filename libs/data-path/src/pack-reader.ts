@@ -50,7 +50,7 @@ interface Stretch {
 /**
  * Fetches frames of packs, unpacks each once, checks every block by its id and hands runs of them on. Jobs are worked on in the order of their
  * calls; the next stretch is read meanwhile. A failed job does not harm the others.
- * Memory: 2 buffers of 10 MiB, 9 frames of 1 MiB.
+ * Memory: 2 buffers of 10 MiB, 9 frames of 1 MiB, another one when encrypted.
  */
 export class PackReader {
   readonly #store: ObjectStore;
@@ -60,6 +60,7 @@ export class PackReader {
   readonly #buffers = new BufferPool(readBuffers, () => pageAlignedBuffer(readBufferBytes));
   readonly #plains = new BufferPool(plainBuffers, () => Buffer.allocUnsafeSlow(GROUP_BYTES + 64));
   readonly #decompress = openDecompress();
+  #coded: Buffer = Buffer.alloc(0);
   #reading: Promise<unknown> = Promise.resolve();
   #unpacking: Promise<unknown> = Promise.resolve();
 
@@ -159,10 +160,18 @@ export class PackReader {
           throw damaged(object, `${what} does not decompress to ${length} bytes`);
         return room.subarray(0, length);
       },
+      this.#codedRoom(state, stored.length),
     );
     if (plain.buffer === into.buffer) return plain;
     into.set(plain);
     return into.subarray(0, plain.length);
+  }
+
+  /** For what is unsealed. */
+  #codedRoom({ packKey }: JobState, bytes: number): Buffer | undefined {
+    if (packKey === null) return undefined;
+    if (this.#coded.length < bytes) this.#coded = Buffer.allocUnsafeSlow(Math.max(bytes, GROUP_BYTES));
+    return this.#coded;
   }
 
   async #settle(state: JobState, writes: Promise<void>[], into: Buffer): Promise<void> {

@@ -108,9 +108,9 @@ export class PackWriter {
       this.#scratch = Buffer.allocUnsafeSlow(Math.max(bound, codedBound(GROUP_BYTES)));
     const { codec, length } = this.#code(plain, this.#scratch, 0);
     const ref = refOf(codec);
-    const sealed = sealFrame(this.#target.suite, pack.key, kind, ref, this.#scratch.subarray(0, length));
-    pack.buffer.set(sealed, pack.fill);
-    return { ref, storedLength: sealed.length };
+    const coded = this.#scratch.subarray(0, length);
+    const into = pack.buffer.subarray(pack.fill);
+    return { ref, storedLength: sealFrame(this.#target.suite, pack.key, kind, ref, coded, into).length };
   }
 
   /** Puts what is open and waits for all puts: everything added is durable, or the first failure is thrown. */

@@ -61,15 +61,19 @@ function frameAad(suite: Suite, kind: FrameKind, ref: Omit<FrameRef, 'offset' | 
   return aad;
 }
 
-/** The stored bytes of a frame. `packKey` is `packFrameKey` of its pack, null in a repository without encryption. */
+/**
+ * The stored bytes of a frame. `packKey` is `packFrameKey` of its pack, null in a repository without encryption: then they are `coded`,
+ * otherwise the beginning of `into` where that is given.
+ */
 export function sealFrame(
   suite: Suite,
   packKey: Uint8Array | null,
   kind: FrameKind,
   ref: Omit<FrameRef, 'offset' | 'storedLength'>,
   coded: Uint8Array,
+  into?: Uint8Array,
 ): Uint8Array {
-  return packKey === null ? coded : seal(packKey, frameAad(suite, kind, ref), coded);
+  return packKey === null ? coded : seal(packKey, frameAad(suite, kind, ref), coded, into);
 }
 
 /** Decompresses to exactly `plainLength` bytes; anything else is damage of `object`. `what` says of which part. */
@@ -77,7 +81,8 @@ export type Unpack = (coded: Uint8Array, plainLength: number, what: string, obje
 
 /**
  * The plain bytes of a stored frame, of exactly `ref.plainLength`; may be a view of `stored`. The content is not proven here: the caller
- * checks ids. Anything that does not open is damage of `object`. Allocates at most `plainLength` + 1 KiB, twice when sealed.
+ * checks ids. Anything that does not open is damage of `object`. Allocates at most `plainLength` + 1 KiB, twice when sealed, unless it is
+ * given the room for what is coded: `scratch`, as long as `stored`, of which the result may be a view.
  */
 export function openFrame(
   suite: Suite,
@@ -87,8 +92,9 @@ export function openFrame(
   stored: Uint8Array,
   object: string,
   unpack: Unpack = unzstd,
+  scratch?: Uint8Array,
 ): Uint8Array {
-  const coded = packKey === null ? stored : unseal(packKey, frameAad(suite, kind, ref), stored);
+  const coded = packKey === null ? stored : unseal(packKey, frameAad(suite, kind, ref), stored, scratch);
   if (coded === null) throw damaged(object, `frame ${ref.frame} fails its authentication`);
   if (ref.codec === 'zstd') return unpack(coded, ref.plainLength, `frame ${ref.frame}`, object);
   if (coded.length !== ref.plainLength) {

@@ -1,6 +1,13 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  hkdfSync,
+  randomBytes,
+  type Cipheriv,
+  type Decipheriv,
+} from 'node:crypto';
 import { Fault } from '@casvault/contracts';
-import { uuidBytes } from './bytes.js';
+import { asBuffer, uuidBytes } from './bytes.js';
 import { openDigest, type Digest, type HashName } from './digest.js';
 import { SEAL_BYTES, type PackRef } from './layout.js';
 
@@ -49,24 +56,54 @@ export function packFrameKey(suite: Suite, pack: PackRef): Buffer | null {
   return deriveKey(suite.keys.frames, Buffer.alloc(0), info);
 }
 
-/** `nonce (12) || ciphertext || tag (16)`, AES-256-GCM. */
-export function seal(key: Uint8Array, aad: Uint8Array, plain: Uint8Array): Buffer {
-  const nonce = randomBytes(12);
-  const cipher = createCipheriv('aes-256-gcm', key, nonce);
-  cipher.setAAD(aad);
-  const body = cipher.update(plain);
-  cipher.final();
-  return Buffer.concat([nonce, body, cipher.getAuthTag()]);
+/**
+ * node:crypto returns new memory. In pieces of this size the allocator has it ready again, while larger ones are mapped each time; and it is
+ * given back at once (`transfer` frees what an ArrayBuffer holds), as collecting a GiB of it costs as much as the encryption.
+ */
+const cipherPieceBytes = 64 * 1024;
+
+/** Room of a length: the beginning of `into`, or new. */
+const room = (length: number, into?: Uint8Array): Buffer =>
+  into === undefined ? Buffer.allocUnsafe(length) : asBuffer(into).subarray(0, length);
+
+function pour(cipher: Cipheriv | Decipheriv, from: Uint8Array, into: Buffer): void {
+  for (let at = 0; at < from.length; at += cipherPieceBytes) {
+    const piece = cipher.update(from.subarray(at, at + cipherPieceBytes));
+    into.set(piece, at);
+    if (piece.buffer.byteLength === piece.length) piece.buffer.transfer(0);
+  }
 }
 
-/** The plain bytes, or null where key, AAD or bytes are not those of the sealing. */
-export function unseal(key: Uint8Array, aad: Uint8Array, sealed: Uint8Array): Buffer | null {
+/**
+ * `nonce (12) || ciphertext || tag (16)`, AES-256-GCM; at the beginning of `into` where that is given, which must not overlap `plain` and
+ * have `SEAL_BYTES` more.
+ */
+export function seal(key: Uint8Array, aad: Uint8Array, plain: Uint8Array, into?: Uint8Array): Buffer {
+  const sealed = room(plain.length + SEAL_BYTES, into);
+  const nonce = randomBytes(12);
+  sealed.set(nonce, 0);
+  const cipher = createCipheriv('aes-256-gcm', key, nonce);
+  cipher.setAAD(aad);
+  pour(cipher, plain, sealed.subarray(12));
+  cipher.final();
+  sealed.set(cipher.getAuthTag(), 12 + plain.length);
+  return sealed;
+}
+
+/** The plain bytes, in `into` where that is given, or null where key, AAD or bytes are not those of the sealing. */
+export function unseal(
+  key: Uint8Array,
+  aad: Uint8Array,
+  sealed: Uint8Array,
+  into?: Uint8Array,
+): Buffer | null {
   if (sealed.length < SEAL_BYTES) return null;
   const end = sealed.length - 16;
   const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, 12));
   decipher.setAAD(aad);
   decipher.setAuthTag(sealed.subarray(end));
-  const plain = decipher.update(sealed.subarray(12, end));
+  const plain = room(end - 12, into);
+  pour(decipher, sealed.subarray(12, end), plain);
   try {
     decipher.final();
   } catch {
