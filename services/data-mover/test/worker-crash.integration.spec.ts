@@ -1,4 +1,4 @@
-import { type TransferId } from '@casvault/contracts';
+import { Fault, type TransferId } from '@casvault/contracts';
 import { until, type RunningProcess } from '@casvault/testkit';
 import { mib, WorkerWorld } from './worker-world.js';
 
@@ -152,15 +152,15 @@ describe('a backup that is interrupted', () => {
   it('by the silence of the controller at its very end is reported when that is back', async () => {
     world.disks.bytesPerSecond = 0;
     const spec = world.backupSpec([await world.image(8 * mib, 2 * mib)]);
-    let renewals = 0;
     let down = Promise.resolve();
-    world.controller.onRenew = () => {
-      renewals += 1;
-      // Whether to commit is still answered, and that the claim stands; the end is not heard.
-      if (renewals === 4) down = world.controller.down();
+    // Whether to commit is still answered, the end is not taken.
+    world.controller.onFinish = () => {
+      down = world.controller.down();
+      throw new Fault('DEPENDENCY_UNAVAILABLE', 'the controller goes down');
     };
     const transferId = world.controller.begin(spec);
     await worker.sees(/end not reported/, 60_000);
+    world.controller.onFinish = () => undefined;
     await down;
     expect(world.controller.state(transferId).state).toBe('running');
     await world.controller.up(world.nats.url);

@@ -55,6 +55,8 @@ export class PlayedController {
   readonly transfers = new Map<string, TransferState>();
   /** Called before a renewal is answered. */
   onRenew: (transferId: TransferId, epoch: number) => void = () => undefined;
+  /** Called before a reported end is taken; what it throws is the answer. */
+  onFinish: () => void = () => undefined;
   readonly reported: Omit<BackupHost, 'state' | 'lastSeenAt'>[] = [];
   #services: ScriptedService[] = [];
   #timer: NodeJS.Timeout | null = null;
@@ -85,6 +87,7 @@ export class PlayedController {
         return { openingId: state.openingId!, writerId: state.claim!.writerId };
       });
       query(finishTransfer, ({ transferId, ...end }) => {
+        this.onFinish();
         this.deliver(transferId, { type: 'finish', ...end });
         return {};
       });
