@@ -9,6 +9,8 @@ const opening: Opening = {
   openingId: id,
   kind: 'volume',
   method: 'write',
+  consistency: 'crash',
+  reasons: [],
   openedAt: '2026-01-01T00:00:00.000Z',
   leaseUntil: '2026-01-01T00:01:00.000Z',
   checkpoint: null,

@@ -7,7 +7,7 @@ import {
   emptySchema,
   instantSchema,
 } from './define.js';
-import { captureDiskRequestSchema } from './disk-service.js';
+import { captureDiskRequestSchema, captureMethodSchema, checkpointNameSchema } from './disk-service.js';
 import { faultSchema } from './fault.js';
 import {
   backupHostIdSchema,
@@ -39,6 +39,21 @@ export const transferOptionsSchema = z.object({
   reconnectMinutes: z.number().int().min(1).max(60).default(10),
 });
 
+/** What the worker does about trackers (G1). */
+export const trackingSchema = z.object({
+  /** Checkpoint begun at the captured instant; null: none is made. */
+  checkpoint: checkpointNameSchema.nullable().default(null),
+  /** Checkpoints that go when the point is committed. */
+  supersedes: z.array(checkpointNameSchema).max(64).default([]),
+  /** `skip`: without a valid bitmap on every disk that could have one the transfer fails with CBT_INVALID (`cbt.fallback`). */
+  withoutBitmap: z.enum(['compare', 'skip']).default('compare'),
+  /** Blocks called unchanged that are read and compared on each tracked disk: 66 finds an omission of 10 % with p >= 0.999. */
+  sampleBlocks: z.number().int().min(0).max(100_000).default(66),
+  /** The slow pass: this 1/30 of each tracked disk is compared whatever the bitmap says; null: none. */
+  sweepPart: z.number().int().min(0).max(29).nullable().default(null),
+});
+export type Tracking = z.infer<typeof trackingSchema>;
+
 export const backupDiskSchema = captureDiskRequestSchema.extend({
   diskId: diskIdSchema,
   role: z.enum(['system', 'data']),
@@ -67,6 +82,15 @@ export const backupSpecSchema = z.object({
   configuration: z.record(z.string(), z.unknown()),
   diskService: diskServiceEndpointSchema,
   disks: z.array(backupDiskSchema).min(1).max(64),
+  /** Disks of the VM that the point does not hold, with the reason's code (R4, D1). */
+  excludedDisks: z.array(z.object({ target: z.string(), reason: z.string() })).default([]),
+  tracking: trackingSchema.prefault({}),
+  quiesceSeconds: z.number().int().min(1).max(60).nullable().default(null),
+  /** As in an open request: the instant is that of a snapshot which the platform made. */
+  snapshot: z
+    .object({ kind: z.enum(['internal', 'external']), name: z.string().min(1).max(64) })
+    .nullable()
+    .default(null),
   options: transferOptionsSchema,
 });
 export type BackupSpec = z.infer<typeof backupSpecSchema>;
@@ -124,9 +148,21 @@ export const diskProgressSchema = z.object({
 export type DiskProgress = z.infer<typeof diskProgressSchema>;
 
 export const transferResultSchema = z.object({
-  disks: z.array(diskProgressSchema.extend({ sizeBytes: bytesSchema, mapRoot: z.string() })),
+  disks: z.array(
+    diskProgressSchema.extend({
+      sizeBytes: bytesSchema,
+      mapRoot: z.string(),
+      /** Why this disk was read as it was. */
+      reasons: z.array(reasonCodeSchema).default([]),
+      /** Only what its bitmap names was read, besides the sample. */
+      tracked: z.boolean().default(false),
+    }),
+  ),
+  /** Bytes of all objects that the point alone brought into the pool: packs and manifest. Goes with it when it is the newest. */
+  poolBytes: bytesSchema.default(0),
   capturedAt: instantSchema.nullable(),
-  method: z.enum(['live', 'offline', 'write']),
+  method: z.enum([...captureMethodSchema.options, 'write']),
+  consistency: z.enum(['file-system', 'crash']).default('crash'),
   reasons: z.array(reasonCodeSchema),
 });
 export type TransferResult = z.infer<typeof transferResultSchema>;

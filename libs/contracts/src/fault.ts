@@ -35,6 +35,8 @@ export const faultCodes = {
   VM_STATE_REFUSED: 'conflict',
   CAPTURE_REFUSED: 'conflict',
   CAPTURE_LOST: 'unavailable',
+  /** No valid CBT, and the job says to skip such VMs (`cbt.fallback`). */
+  CBT_INVALID: 'conflict',
   // disk service and NBD
   DISK_SERVICE_UNREACHABLE: 'unavailable',
   DISK_SERVICE_REFUSED: 'conflict',
@@ -54,6 +56,9 @@ export const faultCodes = {
   POOL_OBJECT_DAMAGED: 'corrupt',
   POOL_FORMAT_UNSUPPORTED: 'user',
   POOL_KEY_WRONG: 'user',
+  /** A point or chain that is read, extended, held or depended on (G2). */
+  POINT_IN_USE: 'conflict',
+  POINT_HELD: 'conflict',
   // work
   LEASE_LOST: 'conflict',
   STOPPED: 'user',

@@ -17,6 +17,7 @@ import {
   runItemIdSchema,
   vmIdSchema,
 } from './ids.js';
+import { checkpointNameSchema } from './disk-service.js';
 import { poolLocationSchema, poolSchema, poolTypeSchema, poolViewSchema } from './pool.js';
 
 const nameSchema = z.string().trim().min(1).max(128);
@@ -215,9 +216,69 @@ export const getVmFacts = defineQuery('inventory', 'get-vm-facts', 1, {
     platformName: z.string(),
     diskService: diskServiceEndpointSchema,
     configuration: z.record(z.string(), z.unknown()),
+    /** What the platform's release and the VM's host can do for it now (R1, R8, R9). */
+    capabilities: z
+      .object({
+        /** The disk service of the host offers the live point-in-time export. */
+        liveExport: z.boolean(),
+        /** R8: incremental backup of a running VM. */
+        liveIncremental: z.boolean(),
+        internalSnapshot: z.boolean(),
+        externalSnapshot: z.boolean(),
+        /** R9: external snapshots of this release can carry incrementals. */
+        externalIncremental: z.boolean(),
+      })
+      .default({
+        liveExport: true,
+        liveIncremental: true,
+        internalSnapshot: true,
+        externalSnapshot: true,
+        externalIncremental: true,
+      }),
+    /** R10: disks on a bus without hot plug that were added since the last boot, by target. */
+    restartNeeded: z.array(z.string()).default([]),
   }),
 });
 export type VmFacts = z.infer<typeof getVmFacts.reply>;
+
+/**
+ * What an item asks of the platform for a capture or a roll-back. All are idempotent by `itemId`, and what they make bears
+ * names that prove whose it is, so that whatever is killed, it is found and removed.
+ */
+export const shutDownVm = defineQuery('inventory', 'shut-down-vm', 1, {
+  request: z.object({
+    itemId: runItemIdSchema,
+    vmId: vmIdSchema,
+    /** The guest is asked, never forced: VM_STATE_REFUSED when it has not shut down by then, and it is left running. */
+    withinSeconds: z.number().int().min(10).max(3_600).default(300),
+  }),
+  /** `wasRunning` of the first call for this item: whoever shut it down starts it again. */
+  reply: z.object({ wasRunning: z.boolean() }),
+});
+export const startVm = defineQuery('inventory', 'start-vm', 1, {
+  request: z.object({ itemId: runItemIdSchema, vmId: vmIdSchema }),
+  reply: emptySchema,
+});
+/** Named `casvault-<itemId>` on the platform. */
+export const createVmSnapshot = defineQuery('inventory', 'create-vm-snapshot', 1, {
+  request: z.object({ itemId: runItemIdSchema, vmId: vmIdSchema, kind: z.enum(['internal', 'external']) }),
+  reply: z.object({
+    name: z.string(),
+    takenAt: instantSchema,
+    /** What a disk service reads: the image with the snapshot inside, or the layer that it froze. */
+    disks: z.array(z.object({ target: z.string(), path: z.string() })),
+  }),
+});
+/** Also when it is gone; nobody else's snapshot is ever touched. */
+export const removeVmSnapshot = defineQuery('inventory', 'remove-vm-snapshot', 1, {
+  request: z.object({ itemId: runItemIdSchema, vmId: vmIdSchema }),
+  reply: emptySchema,
+});
+/** D6: removes this product's checkpoints and bitmaps from a VM but for those named. Asked through the disk service of its host. */
+export const removeCheckpoints = defineQuery('inventory', 'remove-checkpoints', 1, {
+  request: z.object({ vmId: vmIdSchema, keep: z.array(checkpointNameSchema).max(64) }),
+  reply: z.object({ removed: z.array(checkpointNameSchema) }),
+});
 
 /** One disk of a VM to be made for a restore. */
 export const restoreDiskSchema = z.object({

@@ -31,6 +31,92 @@ export const reasons = {
     en: 'no usable dirty bitmap: all data is read and compared with the parent',
     'zh-CN': '没有可用的脏位图：读取全部数据并与父时间点比较',
   },
+  CAPTURE_INTERNAL_SNAPSHOT: {
+    en: 'running VM: read from an internal snapshot of the platform',
+    'zh-CN': '虚拟机运行中：从平台内部快照读取',
+  },
+  CAPTURE_EXTERNAL_SNAPSHOT: {
+    en: 'running VM: read from below an external snapshot of the platform',
+    'zh-CN': '虚拟机运行中：从平台外部快照的底层读取',
+  },
+  CAPTURE_POWERED_OFF: {
+    en: 'running VM with disks that cannot be captured online: shut down for the backup, started again after it (R6)',
+    'zh-CN': '运行中的虚拟机含无法在线捕获的硬盘：备份时关机，之后重新启动 (R6)',
+  },
+  POWER_OFF_NEEDED: {
+    en: 'disks that cannot be captured online, and the job does not allow to shut the VM down (R6)',
+    'zh-CN': '含无法在线捕获的硬盘，而作业不允许关闭虚拟机 (R6)',
+  },
+  SHUTDOWN_FAILED: {
+    en: 'the guest did not shut down in time: not backed up, left as it was',
+    'zh-CN': '虚拟机未能按时关机：未备份，保持原状',
+  },
+  DISK_ENCRYPTED: { en: 'an encrypted disk is not backed up (R2)', 'zh-CN': '加密硬盘不备份 (R2)' },
+  DISK_LEFT_OUT: {
+    en: 'an independent disk is not in an external snapshot: the point does not hold it (R4)',
+    'zh-CN': '独立硬盘不在外部快照中：时间点不包含该硬盘 (R4)',
+  },
+  RESTART_NEEDED: {
+    en: 'a disk without hot plug was added since the last boot: restart the VM first (R10)',
+    'zh-CN': '自上次启动后添加了不支持热插拔的硬盘：请先重启虚拟机 (R10)',
+  },
+  INCREMENTAL_UNSUPPORTED: {
+    en: 'this release has no incremental backup of a running VM (R8)',
+    'zh-CN': '该版本不支持运行中虚拟机的增量备份 (R8)',
+  },
+  CBT_UNSUPPORTED: {
+    en: 'the disk cannot have changed block tracking: read in full (R5)',
+    'zh-CN': '硬盘不支持 CBT：读取全部数据 (R5)',
+  },
+  CBT_DISABLED: { en: 'CBT is switched off in the job', 'zh-CN': '作业未启用 CBT' },
+  BITMAP_MISSING: {
+    en: 'the bitmap of the last point is gone: the disk is read in full and compared',
+    'zh-CN': '上一时间点的位图不存在：读取整个硬盘并比较',
+  },
+  BITMAP_INCONSISTENT: {
+    en: 'the bitmap was not saved cleanly: the disk is read in full and compared (R7)',
+    'zh-CN': '位图未正常保存：读取整个硬盘并比较 (R7)',
+  },
+  BITMAP_LINEAGE_UNPROVEN: {
+    en: 'the bitmap is not proven to begin at the last point: the disk is read in full and compared',
+    'zh-CN': '无法证明位图起始于上一时间点：读取整个硬盘并比较',
+  },
+  BITMAP_FOREIGN_LAYER: {
+    en: 'a snapshot of somebody else lies over the bitmap: the disk is read in full and compared',
+    'zh-CN': '位图上存在他人创建的快照层：读取整个硬盘并比较',
+  },
+  DISK_RESIZED: {
+    en: 'the disk has another size than at the last point: read in full and compared',
+    'zh-CN': '硬盘大小与上一时间点不同：读取整个硬盘并比较',
+  },
+  DISK_ADDED: {
+    en: 'the disk was not in the last point: read in full',
+    'zh-CN': '上一时间点不含该硬盘：读取全部数据',
+  },
+  RESTORED_SINCE: {
+    en: 'the VM was restored since the last point: a new full (R14)',
+    'zh-CN': '上一时间点之后虚拟机被恢复过：重新完全备份 (R14)',
+  },
+  TRACKER_WRONG: {
+    en: 'a block that the bitmap called unchanged had changed: the disk was compared in full',
+    'zh-CN': '位图标记为未变的数据块已变化：已对整个硬盘比较',
+  },
+  GUEST_NOT_FROZEN: {
+    en: 'the guest was not frozen (no agent, or it refused): consistent as after a power cut',
+    'zh-CN': '未能冻结客户机文件系统（无代理或被拒绝）：崩溃一致',
+  },
+  SKIPPED_WITHOUT_CBT: {
+    en: 'no valid CBT, and the job says to skip such VMs',
+    'zh-CN': '无有效 CBT，作业设置为跳过',
+  },
+  POINT_SUSPECT: {
+    en: 'made by a tracker that was found wrong later: verify it, or rely on a newer point',
+    'zh-CN': '由之后被发现出错的位图生成：请校验，或使用更新的时间点',
+  },
+  ROLLED_BACK_BY_COMPARISON: {
+    en: 'no usable bitmap: all blocks were compared, those that differ written',
+    'zh-CN': '没有可用位图：比较全部数据块，仅写入不同部分',
+  },
   WORKER_LOST: {
     en: 'the mover was lost; another goes on from its checkpoint',
     'zh-CN': '备份主机失联；由另一台从检查点继续',

@@ -9,6 +9,7 @@ import {
   pageRequestSchema,
 } from './define.js';
 import { diskProgressSchema, transferOptionsSchema } from './data-mover.js';
+import { captureMethodSchema } from './disk-service.js';
 import { faultSchema } from './fault.js';
 import {
   chainIdSchema,
@@ -42,8 +43,11 @@ export const chainSchema = z.object({
   vmId: vmIdSchema,
   vmName: z.string(),
   poolId: poolIdSchema,
+  /** D1: the disks that it is of; null: the whole VM. */
+  diskIds: z.array(diskIdSchema).nullable().default(null),
   createdAt: instantSchema,
 });
+export type Chain = z.infer<typeof chainSchema>;
 
 export const pointDiskSchema = z.object({
   diskId: diskIdSchema,
@@ -55,6 +59,12 @@ export const pointDiskSchema = z.object({
   readBytes: bytesSchema,
   storedBytes: bytesSchema,
   mapRoot: z.string().nullable(),
+  /** Why this disk was read as it was. */
+  reasons: z.array(reasonCodeSchema).default([]),
+  /** Only what its bitmap named was read, besides the sample. */
+  tracked: z.boolean().default(false),
+  /** A tracker that made this was found wrong later (G1). */
+  suspect: z.boolean().default(false),
 });
 
 export const pointSchema = z.object({
@@ -71,8 +81,13 @@ export const pointSchema = z.object({
   createdAt: instantSchema,
   capturedAt: instantSchema.nullable(),
   availableAt: instantSchema.nullable(),
-  method: z.enum(['live', 'offline']).nullable(),
+  method: captureMethodSchema.nullable(),
+  consistency: z.enum(['file-system', 'crash']).default('crash'),
   disks: z.array(pointDiskSchema),
+  /** Disks of the VM that the point does not hold (R4, D1). */
+  excludedDisks: z.array(z.object({ target: z.string(), reason: z.string() })).default([]),
+  /** Bytes of the objects that it alone brought into the pool. */
+  poolBytes: bytesSchema.default(0),
   reasons: z.array(reasonCodeSchema),
   fault: faultSchema.nullable(),
 });
@@ -95,6 +110,12 @@ export const listChains = defineQuery('snapshot-engine', 'list-chains', 1, {
   reply: pageOf(chainSchema),
 });
 
+/** D2, D6: what an incremental backup trusts, and what it does without. */
+export const cbtOptionsSchema = z.object({
+  enable: z.boolean().default(true),
+  fallback: z.enum(['full', 'skip-alert', 'skip-silent']).default('full'),
+});
+
 /** Protects one VM once. `itemId` makes it idempotent: sent again, the present state is published again. */
 export const protectVm = defineCommand('snapshot-engine', 'protect-vm', 1, {
   payload: z.object({
@@ -105,7 +126,15 @@ export const protectVm = defineCommand('snapshot-engine', 'protect-vm', 1, {
     poolId: poolIdSchema,
     /** Group of backup hosts whose movers carry it. */
     group: z.string(),
+    /** A full opens a new chain. An incremental stands on the newest point of the chain; where there is none it is a full. */
     pointKind: z.enum(['full', 'incremental']),
+    /** The chain to extend; absent: the newest of the same VM, disks and pool. */
+    chainId: chainIdSchema.optional(),
+    /** D1: only these disks; absent: all that the capture can hold. */
+    diskIds: z.array(diskIdSchema).min(1).max(64).optional(),
+    cbt: cbtOptionsSchema.prefault({}),
+    /** R6: a running VM with disks that can't be captured online is shut down for the backup and started again. */
+    powerOff: z.boolean().default(false),
     options: transferOptionsSchema,
   }),
 });

@@ -110,7 +110,7 @@ export type PointDisk = z.infer<typeof pointDiskSchema>;
 
 const factsSchema = z.object({
   capturedAt: instantSchema,
-  method: z.enum(['live', 'offline']),
+  method: z.enum(['live', 'offline', 'internal-snapshot', 'external-snapshot']),
   vm: z.object({
     vmId: z.uuid(),
     uuid: z.guid(),

@@ -9,6 +9,7 @@ import {
   reportBackupHost,
   startTransfer,
   transferChanged,
+  trackingSchema,
   transferOptionsSchema,
   type BackupHostId,
   type BackupSpec,
@@ -88,6 +89,10 @@ export const backupSpec = (): BackupSpec => ({
       sizeBytes: 1 << 20,
     },
   ],
+  excludedDisks: [],
+  tracking: trackingSchema.parse({}),
+  quiesceSeconds: null,
+  snapshot: null,
   options: transferOptionsSchema.parse({}),
 });
 

@@ -117,6 +117,10 @@ export class PlayedDiskService {
         format,
         writable: request.kind === 'volume',
         bitmapContext: null,
+        bitmapReason: null,
+        bitmapMadeBy: null,
+        checkpointed: false,
+        generation: '',
       });
     }
     const openedAt = new Date().toISOString();
@@ -125,6 +129,8 @@ export class PlayedDiskService {
       openingId: id,
       kind: request.kind,
       method: isCapture ? 'offline' : 'write',
+      consistency: 'crash',
+      reasons: [],
       openedAt,
       leaseUntil: new Date(Date.now() + request.leaseSeconds * 1_000).toISOString(),
       checkpoint: null,

@@ -13,6 +13,7 @@ import {
   renewTransfer,
   replaceOpening,
   reportBackupHost,
+  trackingSchema,
   transferOptionsSchema,
   type BackupHost,
   type BackupSpec,
@@ -310,6 +311,10 @@ export class WorkerWorld {
         format: 'qcow2' as const,
         sizeBytes: mib,
       })),
+      excludedDisks: [],
+      tracking: trackingSchema.parse({}),
+      quiesceSeconds: null,
+      snapshot: null,
       options: transferOptionsSchema.parse({}),
       ...more,
     };

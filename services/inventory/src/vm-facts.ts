@@ -27,6 +27,14 @@ export class VmFactsReader {
         token: platform.diskService.token,
       },
       configuration: { ...configuration },
+      capabilities: {
+        liveExport: true,
+        liveIncremental: true,
+        internalSnapshot: true,
+        externalSnapshot: true,
+        externalIncremental: true,
+      },
+      restartNeeded: [],
     };
   }
 }

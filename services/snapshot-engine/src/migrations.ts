@@ -43,4 +43,17 @@ export const migrations: readonly Migration[] = [
       CREATE INDEX point_by_chain ON point (chain_id, created_at DESC, id DESC);
       CREATE INDEX point_available ON point (vm_id, pool_id, available_at DESC) WHERE state = 'available';`,
   },
+  {
+    name: '0002-widen-point',
+    sql: `
+      -- null: of the whole VM
+      ALTER TABLE chain ADD COLUMN disk_ids jsonb;
+      ALTER TABLE point
+        ADD COLUMN consistency text NOT NULL DEFAULT 'crash',
+        ADD COLUMN excluded_disks jsonb NOT NULL DEFAULT '[]',
+        ADD COLUMN pool_bytes double precision NOT NULL DEFAULT 0;
+      UPDATE point SET disks = (
+        SELECT coalesce(jsonb_agg('{"reasons": [], "tracked": false, "suspect": false}' || d ORDER BY n), '[]')
+        FROM jsonb_array_elements(disks) WITH ORDINALITY AS e (d, n));`,
+  },
 ];

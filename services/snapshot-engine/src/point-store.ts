@@ -1,5 +1,6 @@
 import {
   Fault,
+  type Chain,
   type ChainId,
   type listChains,
   type listPoints,
@@ -123,6 +124,7 @@ export class PointStore {
         id: row.id as ChainId,
         vmId: row.vmId as VmId,
         poolId: row.poolId as PoolId,
+        diskIds: row.diskIds as Chain['diskIds'],
         createdAt: row.createdAt.toISOString(),
       }),
     );
@@ -141,7 +143,7 @@ export class PointStore {
       .createQueryBuilder()
       .insert()
       .into(chainTable)
-      .values({ id, vmId, vmName, poolId, createdAt: new Date(createdAt) })
+      .values({ id, vmId, vmName, poolId, diskIds: null, createdAt: new Date(createdAt) })
       .orIgnore()
       .execute();
   }

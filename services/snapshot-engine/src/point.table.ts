@@ -7,6 +7,7 @@ export interface ChainRow {
   vmId: string;
   vmName: string;
   poolId: string;
+  diskIds: string[] | null;
   createdAt: Date;
 }
 
@@ -17,6 +18,7 @@ export const chainTable = new EntitySchema<ChainRow>({
     vmId: { type: 'uuid', name: 'vm_id' },
     vmName: { type: 'text', name: 'vm_name' },
     poolId: { type: 'uuid', name: 'pool_id' },
+    diskIds: { type: 'jsonb', name: 'disk_ids', nullable: true },
     createdAt: { type: 'timestamptz', name: 'created_at' },
   },
 });
@@ -37,6 +39,9 @@ export interface PointRow {
   capturedAt: Date | null;
   availableAt: Date | null;
   method: Point['method'];
+  consistency: Point['consistency'];
+  excludedDisks: Point['excludedDisks'];
+  poolBytes: number;
   disks: Point['disks'];
   reasons: Point['reasons'];
   fault: Point['fault'];
@@ -62,6 +67,9 @@ export const pointTable = new EntitySchema<PointRow>({
     capturedAt: { type: 'timestamptz', name: 'captured_at', nullable: true },
     availableAt: { type: 'timestamptz', name: 'available_at', nullable: true },
     method: { type: 'text', nullable: true },
+    consistency: { type: 'text' },
+    excludedDisks: { type: 'jsonb', name: 'excluded_disks' },
+    poolBytes: { type: 'double precision', name: 'pool_bytes' },
     disks: { type: 'jsonb' },
     reasons: { type: 'jsonb' },
     fault: { type: 'jsonb', nullable: true },

@@ -1,5 +1,6 @@
 import {
   Fault,
+  trackingSchema,
   type BackupSpec,
   type ChainId,
   type ItemChanged,
@@ -235,6 +236,10 @@ const specOf = (
     configuration,
     diskService,
     disks,
+    excludedDisks: [],
+    tracking: trackingSchema.parse({}),
+    quiesceSeconds: null,
+    snapshot: null,
     options: state.request.options,
   };
 };

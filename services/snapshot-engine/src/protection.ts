@@ -72,6 +72,9 @@ const diskOf = (disk: BackupSpec['disks'][number], state: ProtectionState): Poin
     readBytes: done ? done.doneBytes + done.resumedBytes : 0,
     storedBytes: done?.storedBytes ?? 0,
     mapRoot: done?.mapRoot ?? null,
+    reasons: done?.reasons ?? [],
+    tracked: done?.tracked ?? false,
+    suspect: false,
   };
 };
 
@@ -95,6 +98,9 @@ export const pointOf = (state: ProtectionState): Point | null => {
     capturedAt: state.capturedAt,
     availableAt: state.availableAt,
     method: plan.method,
+    consistency: state.result?.consistency ?? 'crash',
+    excludedDisks: spec.excludedDisks,
+    poolBytes: state.result?.poolBytes ?? 0,
     disks: spec.disks.map((disk) => diskOf(disk, state)),
     reasons: [...state.reasons],
     fault: state.fault,

@@ -32,7 +32,14 @@ const request: TransferRequest = {
   group: 'default',
   spec: { kind: 'removal', pointId: newId<PointId>(), chainId: newId<ChainId>(), pool, writers: [] },
 };
-const result = { disks: [], capturedAt: null, method: 'write', reasons: [] } as const;
+const result = {
+  disks: [],
+  poolBytes: 0,
+  capturedAt: null,
+  method: 'write',
+  consistency: 'crash',
+  reasons: [],
+} as const;
 const succeeded: FinishOutcome = { state: 'succeeded', result: { ...result, disks: [], reasons: [] } };
 const failure = new Fault('POOL_FULL', 'no room').toJSON();
 const disk = (doneBytes: number, resumedBytes = 0) => ({

@@ -107,10 +107,11 @@ export class BackupTransfer {
     if (manifest === null) return null;
     const disks = manifest.facts.disks.map(({ target, sizeBytes, root, stats }) => {
       const { dataBytes: totalBytes, readBytes: doneBytes, storedBytes, resumedBytes } = stats;
-      return { target, sizeBytes, mapRoot: root, totalBytes, doneBytes, storedBytes, resumedBytes };
+      const progress = { target, totalBytes, doneBytes, storedBytes, resumedBytes };
+      return { ...progress, sizeBytes, mapRoot: root, reasons: [], tracked: false };
     });
     const { capturedAt, method } = manifest.facts;
-    return { disks, capturedAt, method, reasons: [...this.#reasons] };
+    return { disks, poolBytes: 0, capturedAt, method, consistency: 'crash', reasons: [...this.#reasons] };
   }
 
   async #capture(): Promise<HeldOpening> {
@@ -220,7 +221,14 @@ export class BackupTransfer {
 
   #resultOf({ manifest, disks }: BackupResult): TransferResult {
     const { capturedAt, method } = manifest.facts;
-    return { disks: [...disks], capturedAt, method, reasons: [...this.#reasons] };
+    return {
+      disks: disks.map((disk) => ({ ...disk, reasons: [], tracked: false })),
+      poolBytes: 0,
+      capturedAt,
+      method,
+      consistency: 'crash',
+      reasons: [...this.#reasons],
+    };
   }
 
   /** Returns when another attempt is due, or throws. */

@@ -9,6 +9,15 @@ import { type Work } from './work.js';
 /** How long a pool may be away in the middle of a removal. */
 const reconnectMinutes = 10;
 
+const nothingMoved: TransferResult = {
+  disks: [],
+  poolBytes: 0,
+  capturedAt: null,
+  method: 'write',
+  consistency: 'crash',
+  reasons: [],
+};
+
 /** Takes a point and what failed attempts at it left out of its pool. Done again it finds nothing to do. */
 export const removePoint = async (work: Work<RemovalSpec>): Promise<TransferResult> => {
   const { spec, lease, tools, transferId } = work;
@@ -23,13 +32,12 @@ export const removePoint = async (work: Work<RemovalSpec>): Promise<TransferResu
     try {
       const { removedPacks } = await inSpan('remove point', { 'casvault.point': pointId }, remove);
       tools.logger.info({ transferId, removedPacks }, 'point removed from its pool');
-      return { disks: [], capturedAt: null, method: 'write', reasons: [] };
+      return nothingMoved;
     } catch (error) {
       lease.throwIfEnded();
       const fault = Fault.from(error);
       // Where no repository is, there is nothing of the point.
-      if (fault.code === 'POOL_OBJECT_MISSING')
-        return { disks: [], capturedAt: null, method: 'write', reasons: [] };
+      if (fault.code === 'POOL_OBJECT_MISSING') return nothingMoved;
       if (remedyFor(fault) !== 'wait') throw fault;
       tools.logger.warn({ err: fault, transferId }, 'transfer interrupted');
       await outage.wait(fault, lease.signal);

@@ -83,7 +83,14 @@ export class RestoreTransfer {
       disks.push({ target: disk.target, destination: opened.destination, fresh });
     }
     const result = await this.#move(location, disks, AbortSignal.any([lease.signal, ...lost]));
-    return { disks: [...result.disks], capturedAt: null, method: 'write', reasons: [] };
+    return {
+      disks: result.disks.map((disk) => ({ ...disk, reasons: [], tracked: false })),
+      poolBytes: 0,
+      capturedAt: null,
+      method: 'write',
+      consistency: 'crash',
+      reasons: [],
+    };
   }
 
   async #pointSizes(location: StoreLocation): Promise<Map<string, number>> {

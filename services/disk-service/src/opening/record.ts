@@ -74,6 +74,8 @@ export function toOpening(record: OpeningRecord): Opening {
     openingId: record.openingId,
     kind: record.request.kind,
     method: record.method,
+    consistency: 'crash',
+    reasons: [],
     openedAt: record.openedAt,
     leaseUntil: record.leaseUntil,
     checkpoint: record.checkpoint,
@@ -87,6 +89,10 @@ export function toOpening(record: OpeningRecord): Opening {
       format: disk.format,
       writable: record.method === 'write',
       bitmapContext: bitmapContext(record, disk),
+      bitmapReason: null,
+      bitmapMadeBy: null,
+      checkpointed: record.checkpoint !== null && disk.keepsBitmaps,
+      generation: '',
     })),
   };
 }

@@ -48,7 +48,9 @@ export class ModelTransfer {
     this.publish({
       state: 'succeeded',
       result: {
-        disks: [{ ...this.#disk(2), sizeBytes: 2, mapRoot: 'cd' }],
+        disks: [{ ...this.#disk(2), sizeBytes: 2, mapRoot: 'cd', reasons: [], tracked: false }],
+        poolBytes: 3,
+        consistency: 'crash',
         capturedAt: present.capturedAt,
         method: 'live',
         reasons: [],

@@ -66,6 +66,14 @@ export const sampleFacts = (vm: Partial<VmFacts['vm']> = {}): VmFacts => ({
   platformName: 'lab',
   diskService: { url: 'http://127.0.0.2:8192', token: sealed },
   configuration: { name: 'db' },
+  capabilities: {
+    liveExport: true,
+    liveIncremental: true,
+    internalSnapshot: true,
+    externalSnapshot: true,
+    externalIncremental: true,
+  },
+  restartNeeded: [],
 });
 
 export const sampleProtectVm = (): ProtectVm => ({
@@ -76,6 +84,8 @@ export const sampleProtectVm = (): ProtectVm => ({
   poolId: samplePool.id,
   group: 'default',
   pointKind: 'full',
+  cbt: { enable: true, fallback: 'full' },
+  powerOff: false,
   options,
 });
 export const sampleIds = (): ProtectionIds => ({
@@ -105,6 +115,9 @@ export const sampleSource = (): RestorablePoint => {
       capturedAt: '2026-01-01T00:00:01.000Z',
       availableAt: '2026-01-01T00:00:02.000Z',
       method: 'live',
+      consistency: 'crash',
+      excludedDisks: [],
+      poolBytes: 0,
       disks: vm.disks.map(({ id, target, role, bus, sizeBytes }) => ({
         diskId: id,
         target,
@@ -115,6 +128,9 @@ export const sampleSource = (): RestorablePoint => {
         readBytes: 0,
         storedBytes: 0,
         mapRoot: 'ab',
+        reasons: [],
+        tracked: false,
+        suspect: false,
       })),
       reasons: [],
       fault: null,
