@@ -36,6 +36,8 @@ module.exports = {
           '^libs/[^/]+/(src|dist/src)/index\\.(ts|js|d\\.ts)$',
           '^$1/$2/',
           '^libs/[^/]+/(src|dist/src)/testing/index\\.(ts|js|d\\.ts)$',
+          // For simulators: machines without their servers. Services are kept out of each other by the rule below.
+          '^services/[^/]+/(src|dist/src)/machine\\.(ts|js|d\\.ts)$',
         ],
       },
     },

@@ -1,5 +1,5 @@
 export type { EffectFailed, Machine, RuntimeEvent, Step, Woken } from './machine.js';
-export { MemoryMachineStore } from './memory-store.js';
+export { MemoryMachineStore, type MemoryMachineStoreOptions } from './memory-store.js';
 export { backoffMs, retryUnavailable, type Failure, type RetryPolicy } from './retry.js';
 export { MachineRuntime, type MachineRuntimeOptions, type Perform, type PerformContext } from './runtime.js';
 export type {

@@ -1,3 +1,4 @@
+import { PATTERN_EXTRAS_METADATA } from '@nestjs/microservices/constants.js';
 import { Ctx, MessagePattern, Payload, RpcException } from '@nestjs/microservices';
 import { Catch, UseFilters, type RpcExceptionFilter } from '@nestjs/common';
 import { type Command, type Event, type Query } from '@casvault/contracts';
@@ -54,3 +55,20 @@ export const OnEvent = <P extends z.ZodType>(
   contract: Event<P>,
   options: ConsumeOptions = {},
 ): HandlerDecorator<z.output<P>, void> => handler(contract, { maxInFlight: 1, ...options });
+
+export interface Handler {
+  readonly contract: Query | Command | Event;
+  readonly handle: (payload: unknown, context: MessageContext) => Promise<unknown>;
+}
+
+/** The handlers of a controller, for those who bring messages without NATS: simulators. */
+export const handlersOf = (controller: object): readonly Handler[] => {
+  const prototype = Object.getPrototypeOf(controller) as object;
+  return Object.getOwnPropertyNames(prototype).flatMap((name): Handler[] => {
+    const method = Reflect.get(prototype, name) as unknown;
+    if (typeof method !== 'function') return [];
+    const extras = Reflect.getMetadata(PATTERN_EXTRAS_METADATA, method) as HandlerExtras | undefined;
+    const handle = method.bind(controller) as Handler['handle'];
+    return extras ? [{ contract: extras.contract, handle }] : [];
+  });
+};

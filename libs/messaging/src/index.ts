@@ -1,6 +1,11 @@
-export { OnCommand, OnEvent, OnQuery, type ConsumeOptions } from './handlers.js';
+export { handlersOf, OnCommand, OnEvent, OnQuery, type ConsumeOptions, type Handler } from './handlers.js';
 export { type MessageContext } from './message-context.js';
-export { MessagingClient, type RequestOptions, type SendOptions } from './messaging-client.js';
+export {
+  MessagingClient,
+  type Messenger,
+  type RequestOptions,
+  type SendOptions,
+} from './messaging-client.js';
 export { type NatsOptions } from './nats-options.js';
 export { NatsTransport } from './nats-transport.js';
 export { WorkQueue } from './work-queue.js';

@@ -22,6 +22,9 @@ export interface SendOptions {
   readonly actor?: string;
 }
 
+/** What services do with messages: `MessagingClient` over NATS, or a model of it. */
+export type Messenger = Pick<MessagingClient, 'request' | 'send' | 'publish'>;
+
 const defaultDeadlineMs = 10_000;
 /** How long a request waits for a connection, and for a service that is just starting again. */
 const patienceMs = 2_000;

@@ -11,7 +11,7 @@ import { RunHandlers } from './run.handlers.js';
 import { RunItemStore } from './run-item-store.js';
 import { observeRuns } from './run-metrics.js';
 import { RunStore } from './run-store.js';
-import { Runs } from './runs.js';
+import { runMachines, Runs } from './runs.js';
 
 class SchedulerModule {}
 
@@ -23,7 +23,8 @@ export const schedulerModule = (host: Host<SchedulerConfig>): DynamicModule => {
   const runStore = new RunStore(database);
   const world = { client, runs: runStore, items: new RunItemStore(database), clock };
   const broadcast = new RunBroadcast({ client, runs: runStore, clock, logger, stopping });
-  const runs = new Runs({ world, broadcast, database, clock, logger });
+  const machines = runMachines(database, runStore);
+  const runs = new Runs({ world, broadcast, machines, clock, logger });
   const check = new DefinitionCheck(client);
   const jobs = new Jobs({ database, jobs: jobStore, runStore, runs, check, clock });
   observeRuns(runStore, logger);

@@ -10,7 +10,7 @@ import {
   type VmId,
 } from '@casvault/contracts';
 import { type Perform } from '@casvault/machine';
-import { type MessagingClient } from '@casvault/messaging';
+import { type Messenger } from '@casvault/messaging';
 import { runLimits } from './run.js';
 import { type RunEffect, type RunEvent } from './run.machine.js';
 import { endOf } from './run-item.js';
@@ -18,9 +18,9 @@ import { type AskedItem, type RunItemStore } from './run-item-store.js';
 import { type RunStore } from './run-store.js';
 
 export interface RunWorld {
-  readonly client: MessagingClient;
-  readonly runs: RunStore;
-  readonly items: RunItemStore;
+  readonly client: Messenger;
+  readonly runs: Pick<RunStore, 'news' | 'beginning' | 'notBegun'>;
+  readonly items: Pick<RunItemStore, 'asked' | 'record' | 'end'>;
   readonly clock: Clock;
 }
 

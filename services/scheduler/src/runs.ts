@@ -1,11 +1,12 @@
 import { type Clock, type ItemChanged, type Logger, type RunId } from '@casvault/contracts';
-import { MachineRuntime } from '@casvault/machine';
+import { MachineRuntime, type MachineStore } from '@casvault/machine';
 import { PostgresMachineStore, type ProjectedStep } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { type RunBroadcast } from './run-broadcast.js';
 import { performRun, runLane, type RunWorld } from './run.effects.js';
 import { runMachine, type RunEffect, type RunEvent } from './run.machine.js';
 import { isTerminal, type RunState } from './run.js';
+import { type RunStore } from './run-store.js';
 
 /** Runs whose beginning was lost are looked for so often, and taken when older than this. */
 const reconcileEveryMs = 10_000;
@@ -16,11 +17,17 @@ const effectLeaseMs = 10_000;
 
 export interface RunsOptions {
   readonly world: RunWorld;
-  readonly broadcast: RunBroadcast;
-  readonly database: DataSource;
+  readonly broadcast: Pick<RunBroadcast, 'changed'>;
+  readonly machines: MachineStore;
   readonly clock: Clock;
   readonly logger: Logger;
 }
+
+/** Where they are kept; what queries see of them is written with each step. */
+export const runMachines = (database: DataSource, runs: RunStore): MachineStore =>
+  new PostgresMachineStore(database, {
+    project: (tx, step) => runs.project(tx, step as ProjectedStep<RunState>),
+  });
 
 /** The run machines, and what brings them their events. */
 export class Runs {
@@ -31,10 +38,7 @@ export class Runs {
 
   constructor(options: RunsOptions) {
     this.#o = options;
-    const { world, database, clock, logger } = options;
-    const store = new PostgresMachineStore(database, {
-      project: (tx, step) => world.runs.project(tx, step as ProjectedStep<RunState>),
-    });
+    const { world, machines: store, clock, logger } = options;
     const perform = performRun(world);
     this.#runtime = new MachineRuntime({
       machine: runMachine,

@@ -3,7 +3,7 @@ import { type Host } from '@casvault/service-host';
 import { type DynamicModule } from '@nestjs/common';
 import { type SnapshotEngineConfig } from './config.js';
 import { ItemHandlers } from './item.handlers.js';
-import { Items } from './items.js';
+import { itemMachines, Items } from './items.js';
 import { PointHandlers } from './point.handlers.js';
 import { observePoints } from './point-metrics.js';
 import { PointStore } from './point-store.js';
@@ -15,7 +15,8 @@ export const snapshotEngineModule = (host: Host<SnapshotEngineConfig>): DynamicM
   const { database, client, clock, logger } = host;
   if (!database) throw new Fault('BUG', 'snapshot-engine runs with a database');
   const points = new PointStore(database);
-  const items = new Items({ world: { client, points }, database, clock, logger });
+  const machines = itemMachines(database, points);
+  const items = new Items({ world: { client, points }, machines, clock, logger });
   observePoints(points, logger);
   items.start();
   host.onDrain('items', () => items.drain());

@@ -8,7 +8,7 @@ import {
   type TransferChanged,
   type TransferId,
 } from '@casvault/contracts';
-import { MachineRuntime } from '@casvault/machine';
+import { MachineRuntime, type MachineStore } from '@casvault/machine';
 import { PostgresMachineStore, type ProjectedStep } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { type PointStore } from './point-store.js';
@@ -24,26 +24,28 @@ const effectLeaseMs = 10_000;
 
 export interface ItemsOptions {
   readonly world: ItemWorld;
-  readonly database: DataSource;
+  readonly machines: MachineStore;
   readonly clock: Clock;
   readonly logger: Logger;
 }
+
+/** Where they are kept; what queries see of them is written with each step. */
+export const itemMachines = (database: DataSource, points: PointStore): MachineStore =>
+  new PostgresMachineStore(database, {
+    project: async (tx, step) => {
+      if (step.kind === protectionMachine.kind)
+        await points.project(tx, step as ProjectedStep<ProtectionState>);
+    },
+  });
 
 /** Protections and restores, each under the id of its run item. */
 export class Items {
   readonly #protections: MachineRuntime<ProtectionState, ProtectionEvent, ProtectionEffect>;
   readonly #restores: MachineRuntime<RestoreState, RestoreEvent, RestoreEffect>;
-  readonly #points: PointStore;
+  readonly #points: ItemWorld['points'];
 
-  constructor({ world, database, clock, logger }: ItemsOptions) {
-    const { points } = world;
-    this.#points = points;
-    const store = new PostgresMachineStore(database, {
-      project: async (tx, step) => {
-        if (step.kind === protectionMachine.kind)
-          await points.project(tx, step as ProjectedStep<ProtectionState>);
-      },
-    });
+  constructor({ world, machines: store, clock, logger }: ItemsOptions) {
+    this.#points = world.points;
     const common = { store, clock, logger, leaseMs: effectLeaseMs };
     this.#protections = new MachineRuntime({
       ...common,

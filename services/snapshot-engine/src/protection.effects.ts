@@ -9,7 +9,7 @@ import {
   stopTransfer,
 } from '@casvault/contracts';
 import { retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
-import { type MessagingClient } from '@casvault/messaging';
+import { type Messenger } from '@casvault/messaging';
 import { attemptLimits } from './deadlines.js';
 import { type PointStore } from './point-store.js';
 import { type ProtectVm } from './protection.js';
@@ -19,8 +19,8 @@ import { type ProtectionEffect, type ProtectionEvent } from './protection.machin
 const factsDeadlineMs = 60_000;
 
 export interface ItemWorld {
-  readonly client: MessagingClient;
-  readonly points: PointStore;
+  readonly client: Messenger;
+  readonly points: Pick<PointStore, 'newestAvailable' | 'restorable' | 'itemOf'>;
 }
 
 const loadFacts = async (

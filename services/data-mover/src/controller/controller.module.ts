@@ -1,12 +1,12 @@
 import { Fault } from '@casvault/contracts';
-import { MessagingClient } from '@casvault/messaging';
+import { MessagingClient, WorkQueue } from '@casvault/messaging';
 import { type Host } from '@casvault/service-host';
 import { type DynamicModule } from '@nestjs/common';
 import { type ControllerConfig } from '../config.js';
 import { TransferMetrics } from './transfer-metrics.js';
 import { TransferStore } from './transfer-store.js';
 import { TransferHandlers, WorkerHandlers } from './transfer.handlers.js';
-import { Transfers } from './transfers.js';
+import { transferMachines, Transfers } from './transfers.js';
 
 class ControllerModule {}
 
@@ -15,7 +15,9 @@ export const controllerModule = (host: Host<ControllerConfig>): DynamicModule =>
   const { database, client, clock, logger } = host;
   if (!database) throw new Fault('BUG', 'the controller runs with a database');
   const store = new TransferStore(database);
-  const transfers = new Transfers({ client, database, store, clock, logger });
+  const queue = new WorkQueue(client);
+  const machines = transferMachines(database, store);
+  const transfers = new Transfers({ client, queue, machines, store, clock, logger });
   transfers.start();
   host.onDrain('transfers', () => transfers.drain());
   return {

@@ -14,7 +14,13 @@ import {
   type TransferId,
   type WriterId,
 } from '@casvault/contracts';
-import { MessagingClient, OnCommand, OnQuery, type MessageContext } from '@casvault/messaging';
+import {
+  MessagingClient,
+  OnCommand,
+  OnQuery,
+  type MessageContext,
+  type Messenger,
+} from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
 import { TransferMetrics } from './transfer-metrics.js';
@@ -29,8 +35,8 @@ type Request<T extends { request: z.ZodType }> = z.output<T['request']>;
 export class TransferHandlers {
   constructor(
     @Inject(Transfers) private readonly transfers: Transfers,
-    @Inject(TransferStore) private readonly store: TransferStore,
-    @Inject(MessagingClient) private readonly client: MessagingClient,
+    @Inject(TransferStore) private readonly store: Pick<TransferStore, 'isInUse'>,
+    @Inject(MessagingClient) private readonly client: Pick<Messenger, 'request'>,
   ) {}
 
   @OnCommand(startTransfer)
@@ -64,7 +70,7 @@ export class TransferHandlers {
 export class WorkerHandlers {
   constructor(
     @Inject(Transfers) private readonly transfers: Transfers,
-    @Inject(TransferMetrics) private readonly metrics: TransferMetrics,
+    @Inject(TransferMetrics) private readonly metrics: Pick<TransferMetrics, 'finished'>,
   ) {}
 
   @OnQuery(claimTransfer)

@@ -10,8 +10,8 @@ import {
   type TransferId,
   type WriterId,
 } from '@casvault/contracts';
-import { MachineRuntime, type Perform } from '@casvault/machine';
-import { WorkQueue, type MessagingClient } from '@casvault/messaging';
+import { MachineRuntime, type MachineStore, type Perform } from '@casvault/machine';
+import { type Messenger, type WorkQueue } from '@casvault/messaging';
 import { PostgresMachineStore, type ProjectedStep } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
@@ -20,9 +20,10 @@ import { transferMachine, type TransferEffect, type TransferEvent } from './tran
 import { transferLimits, type TransferRequest, type TransferState } from './transfer.js';
 
 export interface TransfersOptions {
-  readonly client: MessagingClient;
-  readonly database: DataSource;
-  readonly store: TransferStore;
+  readonly client: Pick<Messenger, 'publish'>;
+  readonly queue: Pick<WorkQueue, 'publishNudge'>;
+  readonly machines: MachineStore;
+  readonly store: Pick<TransferStore, 'backupsOf'>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -36,32 +37,35 @@ const effectLeaseMs = 10_000;
 
 /** A lost nudge is rung again by the machine's own timer, so it is not worth a retry. */
 const performTransfer =
-  ({ client, logger }: TransfersOptions): Perform<TransferEvent, TransferEffect> =>
+  ({ client, queue, logger }: TransfersOptions): Perform<TransferEvent, TransferEffect> =>
   async (effect, { effectId: messageId }) => {
     if (effect.type === 'publish') {
       await client.publish(transferChanged, effect.change, { messageId });
       return null;
     }
     try {
-      await new WorkQueue(client).publishNudge(effect.group, effect.transferId, messageId);
+      await queue.publishNudge(effect.group, effect.transferId, messageId);
     } catch (error) {
       logger.warn({ err: error, transferId: effect.transferId }, 'nudge not sent');
     }
     return null;
   };
 
+/** Where they are kept; what queries see of them is written with each step. */
+export const transferMachines = (database: DataSource, store: TransferStore): MachineStore =>
+  new PostgresMachineStore(database, {
+    project: (tx, step) => store.project(tx, step as ProjectedStep<TransferState>),
+  });
+
 /** The transfer machines, and what brings them their events. */
 export class Transfers {
   readonly #runtime: MachineRuntime<TransferState, TransferEvent, TransferEffect>;
 
-  readonly #store: TransferStore;
+  readonly #store: TransfersOptions['store'];
 
   constructor(options: TransfersOptions) {
-    const { database, store, clock, logger } = options;
+    const { machines, store, clock, logger } = options;
     this.#store = store;
-    const machines = new PostgresMachineStore(database, {
-      project: (tx, step) => store.project(tx, step as ProjectedStep<TransferState>),
-    });
     const perform = performTransfer(options);
     this.#runtime = new MachineRuntime({
       machine: transferMachine,

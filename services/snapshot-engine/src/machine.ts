@@ -1,0 +1,7 @@
+/** The door for simulators: the service's machines and handlers, without its database and its NATS. */
+export { ItemHandlers } from './item.handlers.js';
+export { Items, type ItemsOptions } from './items.js';
+export { protectionMachine } from './protection.machine.js';
+export { pointOf, type ProtectionState } from './protection.js';
+export { restoreMachine } from './restore.machine.js';
+export { type RestoreState } from './restore.js';
