@@ -11,6 +11,7 @@ import {
   virtualSwitchSchema,
 } from './network.js';
 import { type NewVm, newVmBody } from './new-vm.js';
+import { type CasSnapshot, newSnapshotBody, type NewSnapshot, snapshotsOf } from './snapshot.js';
 import {
   type CasStoragePool,
   type CasStorageVolume,
@@ -265,6 +266,36 @@ export class CasClient {
   /** Cuts the power. */
   async powerOffVm(id: string, signal?: AbortSignal): Promise<void> {
     await this.power('powerOff', id, signal);
+  }
+
+  // ---- snapshots
+
+  /** All snapshots of a VM, whoever made them. */
+  async snapshots(id: string, signal?: AbortSignal): Promise<CasSnapshot[]> {
+    return snapshotsOf(
+      await this.get(`/vm/snapshot/${enc(id)}`, `list the snapshots of VM ${id}`, {}, signal),
+    );
+  }
+
+  /** All disks of one instant, without memory. Which disks an external one takes is the platform's choice (R4). */
+  async createSnapshot(snapshot: NewSnapshot, signal?: AbortSignal): Promise<void> {
+    await this.write({
+      method: 'POST',
+      path: '/vm/snapshot',
+      what: `make snapshot ${snapshot.name} of VM ${snapshot.vmExternalId}`,
+      body: newSnapshotBody(snapshot),
+      ...opt(signal),
+    });
+  }
+
+  /** Removes one snapshot; an external one's layer is merged back, while the VM runs too. */
+  async deleteSnapshot(id: string, name: string, signal?: AbortSignal): Promise<void> {
+    await this.write({
+      method: 'DELETE',
+      path: `/vm/snapshot/${enc(id)}/${enc(name)}`,
+      what: `delete snapshot ${name} of VM ${id}`,
+      ...opt(signal),
+    });
   }
 
   // ----

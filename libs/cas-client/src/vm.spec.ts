@@ -49,6 +49,7 @@ describe('VMs as the CVM describes them', () => {
         storageName: null,
         encrypted: false,
         hasInternalSnapshot: true,
+        restartNeeded: false,
         backingFile: null,
       },
       expect.objectContaining({

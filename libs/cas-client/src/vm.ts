@@ -64,6 +64,8 @@ export interface CasDisk {
   readonly encrypted: boolean;
   readonly hasInternalSnapshot: boolean;
   readonly backingFile: string | null;
+  /** Added since the last boot on a bus without hot plug: the running guest does not have it (R10). */
+  readonly restartNeeded: boolean;
 }
 
 /**
@@ -90,6 +92,8 @@ const storageRowSchema = z.object({
   snapShot: text,
   backingFile: text,
   backingStore: text,
+  // UNPROVEN: no public client shows by which field a CVM tells of a disk that waits for a restart.
+  needRestart: text,
 });
 type StorageRow = z.infer<typeof storageRowSchema>;
 
@@ -137,6 +141,7 @@ const diskOf = (row: StorageRow): CasDisk | null => {
     encrypted: isSet(row.encrypt) || isSet(row.diskSecret),
     hasInternalSnapshot: isSet(row.snapShot),
     backingFile: backing === '' ? null : backing,
+    restartNeeded: isSet(row.needRestart),
   };
 };
 

@@ -143,5 +143,7 @@ export const healthSchema = z.object({
   libvirtVersion: z.string(),
   qemuVersion: z.string(),
   openings: z.number().int(),
+  /** A running VM's disks can be exported as of one instant while it writes on. */
+  liveExport: z.boolean().default(true),
 });
 export type DiskServiceHealth = z.infer<typeof healthSchema>;

@@ -12,7 +12,7 @@ import { LiveCaptures } from './host/live-capture.js';
 import { tempDir } from './host/names.js';
 import { Ports } from './host/ports.js';
 import { bearerToken } from './http/access.guard.js';
-import { HealthController, serviceVersionToken } from './http/health.controller.js';
+import { HealthController, liveExportToken, serviceVersionToken } from './http/health.controller.js';
 import { nbdAddressToken, OpeningsController } from './http/openings.controller.js';
 import { ProblemFilter } from './http/problem.js';
 import { traceRequests } from './http/request-trace.js';
@@ -93,8 +93,8 @@ function assemble(config: Config, logger: Logger) {
   const store = new RecordStore(config.stateDir);
   const isOff = (vmUuid: string): Promise<boolean> => isShutOff(libvirt, vmUuid);
   const effects = new OpeningEffects({ live, servers, ports: new Ports(config.nbdPorts), isOff, logger });
-  const { volumeDirs, scratchReserveBytes, maxOpenings } = config;
-  const planner = new Planner({ libvirt, live, volumeDirs, scratchReserveBytes, logger });
+  const { volumeDirs, scratchReserveBytes, maxOpenings, liveExport } = config;
+  const planner = new Planner({ libvirt, live, volumeDirs, scratchReserveBytes, liveExport, logger });
   const tls = config.nbdTlsDir !== null;
   const openings = new Openings({ store, effects, planner, clock, logger, metrics, tls, maxOpenings });
   const sweeper = new Sweeper({ openings, store, live, servers, clock, logger, scratchReserveBytes });
@@ -124,6 +124,7 @@ function moduleOf(config: Config, parts: Parts, version: string): DynamicModule 
       { provide: bearerToken, useValue: config.token },
       { provide: nbdAddressToken, useValue: config.nbdAddress },
       { provide: serviceVersionToken, useValue: version },
+      { provide: liveExportToken, useValue: config.liveExport },
     ],
   };
 }

@@ -20,6 +20,8 @@ export interface Config {
   readonly stateDir: string;
   readonly volumeDirs: readonly string[];
   readonly maxOpenings: number;
+  /** False: running VMs are not captured by themselves, as on a host whose hypervisor can't. */
+  readonly liveExport: boolean;
   readonly logLevel: string;
   /** Traces are sent when OpenTelemetry's own variable is set. */
   readonly traces: boolean;
@@ -61,6 +63,7 @@ const schema = z.object({
     .pipe(z.array(folder).min(1))
     .default(['/vms']),
   MAX_OPENINGS: z.coerce.number().int().min(1).max(1024).default(64),
+  LIVE_EXPORT: z.enum(['on', 'off']).default('on'),
   LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });
 type Settings = z.infer<typeof schema>;
@@ -93,6 +96,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     stateDir: settings.STATE_DIR,
     volumeDirs: settings.VOLUME_DIRS,
     maxOpenings: settings.MAX_OPENINGS,
+    liveExport: settings.LIVE_EXPORT === 'on',
     logLevel: settings.LOG_LEVEL,
     traces: Boolean(env['OTEL_EXPORTER_OTLP_ENDPOINT'] ?? env['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT']),
   };

@@ -6,6 +6,7 @@ import { BackupHostHandlers, clockToken } from './backup-host.handlers.js';
 import { BackupHostStore } from './backup-host-store.js';
 import { CasAccess } from './cas-access.js';
 import { type InventoryConfig } from './config.js';
+import { DiskServices } from './disk-services.js';
 import { HostStore } from './host-store.js';
 import { InventoryMetrics } from './inventory-metrics.js';
 import { NetworkStore } from './network-store.js';
@@ -21,8 +22,14 @@ import { RepositoryPlaces } from './repository-places.js';
 import { RestoreVmHandlers } from './restore-vm.handlers.js';
 import { RestoreVmStore } from './restore-vm-store.js';
 import { RestoreVms } from './restore-vms.js';
+import { ShutdownStore } from './shutdown-store.js';
 import { SyncSchedule } from './sync-schedule.js';
+import { VmAccess } from './vm-access.js';
+import { VmActionHandlers } from './vm-action.handlers.js';
 import { VmFactsReader } from './vm-facts.js';
+import { VmPower } from './vm-power.js';
+import { VmSnapshotStore } from './vm-snapshot-store.js';
+import { VmSnapshots } from './vm-snapshots.js';
 import { VmStore } from './vm-store.js';
 
 class InventoryModule {}
@@ -64,6 +71,10 @@ export const inventoryParts = (parts: InventoryParts) => {
   const intervalMs = parts.syncSeconds * 1000;
   const schedule = new SyncSchedule({ platforms, sync, clock, logger, intervalMs, pollMs: schedulePollMs });
   const restores = new RestoreVmStore(database);
+  const vmAccess = new VmAccess(vms, platforms, access);
+  const shutdowns = new ShutdownStore(database);
+  const snapshots = new VmSnapshotStore(database);
+  const diskServices = new DiskServices(open);
   const providers = [
     { provide: clockToken, useValue: clock },
     { provide: PlatformStore, useValue: platforms },
@@ -71,13 +82,15 @@ export const inventoryParts = (parts: InventoryParts) => {
     { provide: PlatformSync, useValue: sync },
     { provide: HostStore, useValue: hosts },
     { provide: VmStore, useValue: vms },
-    { provide: VmFactsReader, useValue: new VmFactsReader(vms, platforms, sync) },
+    { provide: VmFactsReader, useValue: new VmFactsReader(vms, platforms, sync, diskServices) },
     { provide: NetworkStore, useValue: new NetworkStore(database) },
     { provide: BackupHostStore, useValue: new BackupHostStore(database) },
     {
       provide: RestoreVms,
       useValue: new RestoreVms({ restores, platforms, hosts, sync, access, clock, logger }),
     },
+    { provide: VmPower, useValue: new VmPower({ shutdowns, vms: vmAccess, clock, logger }) },
+    { provide: VmSnapshots, useValue: new VmSnapshots({ snapshots, vms: vmAccess, clock, logger }) },
     {
       provide: Pools,
       useValue: new Pools(new PoolStore(database), new RepositoryPlaces(open), clock, logger),
@@ -86,7 +99,13 @@ export const inventoryParts = (parts: InventoryParts) => {
   return { providers, schedule };
 };
 
-export const handlers = [PlatformHandlers, RestoreVmHandlers, BackupHostHandlers, PoolHandlers];
+export const handlers = [
+  PlatformHandlers,
+  VmActionHandlers,
+  RestoreVmHandlers,
+  BackupHostHandlers,
+  PoolHandlers,
+];
 
 export const inventoryModule = (host: Host<InventoryConfig>): DynamicModule => {
   const { database, clock, logger, stopping, sealer, config } = host;

@@ -4,8 +4,18 @@ import { migrations } from './migrations.js';
 import { platformTable } from './platform.table.js';
 import { poolTable } from './pool.table.js';
 import { restoreVmTable } from './restore-vm.table.js';
+import { shutdownTable } from './shutdown.table.js';
+import { vmSnapshotTable } from './vm-snapshot.table.js';
 
 export const inventoryDatabase = {
-  tables: [platformTable, hostTable, restoreVmTable, backupHostTable, poolTable],
+  tables: [
+    platformTable,
+    hostTable,
+    restoreVmTable,
+    backupHostTable,
+    poolTable,
+    shutdownTable,
+    vmSnapshotTable,
+  ],
   migrations,
 };

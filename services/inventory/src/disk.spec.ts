@@ -13,6 +13,7 @@ const cas = (fields: Partial<CasDisk>): CasDisk => ({
   storageName: null,
   encrypted: false,
   hasInternalSnapshot: false,
+  restartNeeded: false,
   backingFile: null,
   ...fields,
 });

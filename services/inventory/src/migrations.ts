@@ -147,4 +147,34 @@ export const migrations: readonly Migration[] = [
       );
       CREATE UNIQUE INDEX pool_name ON pool (lower(name));`,
   },
+  {
+    name: '0004-create-vm-shutdown-and-vm-snapshot',
+    sql: `
+      -- Both are written before the CVM is asked: what an item did to a VM is known after any crash.
+      CREATE TABLE vm_shutdown (
+        item_id uuid NOT NULL,
+        vm_id uuid NOT NULL REFERENCES vm (id),
+        platform_id uuid NOT NULL REFERENCES platform (id),
+        state text NOT NULL,
+        -- when the item first asked
+        was_running boolean NOT NULL,
+        asked_at timestamptz NOT NULL,
+        PRIMARY KEY (item_id, vm_id)
+      );
+      CREATE INDEX vm_shutdown_open ON vm_shutdown (platform_id, asked_at) WHERE state <> 'ended';
+
+      CREATE TABLE vm_snapshot (
+        item_id uuid NOT NULL,
+        vm_id uuid NOT NULL REFERENCES vm (id),
+        platform_id uuid NOT NULL REFERENCES platform (id),
+        kind text NOT NULL,
+        state text NOT NULL,
+        -- targets and paths of the disks that it takes, as they lay before it
+        before jsonb NOT NULL,
+        taken_at timestamptz,
+        asked_at timestamptz NOT NULL,
+        PRIMARY KEY (item_id, vm_id)
+      );
+      CREATE INDEX vm_snapshot_suspect ON vm_snapshot (platform_id, asked_at);`,
+  },
 ];

@@ -66,12 +66,15 @@ export class PlatformSync {
     return slot.current;
   }
 
-  /** Reads one VM as the CVM tells it now and stores it. VM_NOT_FOUND when the platform has it no more. */
+  /**
+   * Reads one VM as the CVM tells it now and stores it. VM_NOT_FOUND when the platform has it no more. `restartNeeded`: the
+   * targets of disks that the running guest does not have yet (R10).
+   */
   async readVm(
     id: PlatformId,
     uuid: string,
     signal: AbortSignal,
-  ): Promise<{ vmId: VmId; configuration: Readonly<Record<string, unknown>> }> {
+  ): Promise<{ vmId: VmId; configuration: Readonly<Record<string, unknown>>; restartNeeded: string[] }> {
     const { platforms, access, readings, clock } = this.options;
     const platform = await platforms.get(id);
     const startedAt = clock.now();
@@ -90,7 +93,8 @@ export class PlatformSync {
     }
     if (vmId === null)
       throw new Fault('CONFLICT', `VM ${row.name} is on a host that platform ${platform.name} does not list`);
-    return { vmId, configuration: { ...configuration, list: { ...row } } };
+    const restartNeeded = detail.disks.filter((disk) => disk.restartNeeded).map((disk) => disk.target);
+    return { vmId, configuration: { ...configuration, list: { ...row } }, restartNeeded };
   }
 
   private async once(id: PlatformId, everything: boolean): Promise<void> {

@@ -17,6 +17,7 @@ import { type PlatformStore } from './platform-store.js';
 import { type PlatformSync } from './platform-sync.js';
 import { matchDisks, planRestoreVm, restoreMarker, type RestoreVmRequest } from './restore-vm.rules.js';
 import { type RestoreVm, type RestoreVmStore } from './restore-vm-store.js';
+import { Turns } from './turns.js';
 
 export type RestoreVmReply = z.infer<typeof createRestoreVm.reply>;
 
@@ -36,22 +37,22 @@ export interface RestoreVmsOptions {
  */
 export class RestoreVms {
   /** One call at a time for a restore in this process; across processes the CVM's unique names decide. */
-  private readonly turns = new Map<RunItemId, Promise<unknown>>();
+  private readonly turns = new Turns();
 
   constructor(private readonly options: RestoreVmsOptions) {}
 
   create(request: RestoreVmRequest, signal: AbortSignal): Promise<RestoreVmReply> {
-    return this.inTurn(request.restoreId, () => this.createNow(request, signal));
+    return this.turns.take(request.restoreId, () => this.createNow(request, signal));
   }
 
   /** Hands the VM over: the marker goes, then the power comes on. Safe to repeat. */
   finish(restoreId: RunItemId, platformId: PlatformId, powerOn: boolean, signal: AbortSignal): Promise<VmId> {
-    return this.inTurn(restoreId, () => this.finishNow(restoreId, platformId, powerOn, signal));
+    return this.turns.take(restoreId, () => this.finishNow(restoreId, platformId, powerOn, signal));
   }
 
   /** Removes what `create` made, with its volumes; does nothing when it is gone or handed over. */
   remove(restoreId: RunItemId, platformId: PlatformId, signal: AbortSignal): Promise<void> {
-    return this.inTurn(restoreId, () => this.removeNow(restoreId, platformId, signal));
+    return this.turns.take(restoreId, () => this.removeNow(restoreId, platformId, signal));
   }
 
   private async createNow(request: RestoreVmRequest, signal: AbortSignal): Promise<RestoreVmReply> {
@@ -209,17 +210,6 @@ export class RestoreVms {
     const row = byUuid ?? (await client.vmByName(restore.vmName, signal));
     if (row === null || restore.state === 'finished') return byUuid;
     return (await isMarked(client, row, restore.restoreId, signal)) ? row : null;
-  }
-
-  private async inTurn<T>(restoreId: RunItemId, work: () => Promise<T>): Promise<T> {
-    const before = this.turns.get(restoreId) ?? Promise.resolve();
-    const mine = before.then(work, work);
-    this.turns.set(restoreId, mine);
-    try {
-      return await mine;
-    } finally {
-      if (this.turns.get(restoreId) === mine) this.turns.delete(restoreId);
-    }
   }
 }
 

@@ -1,4 +1,6 @@
 import { type VmFacts, type VmId } from '@casvault/contracts';
+import { capabilitiesOf } from './capability.rules.js';
+import { type DiskServices } from './disk-services.js';
 import { diskServiceUrl } from './platform.js';
 import { type PlatformStore } from './platform-store.js';
 import { type PlatformSync } from './platform-sync.js';
@@ -10,14 +12,16 @@ export class VmFactsReader {
     private readonly vms: VmStore,
     private readonly platforms: PlatformStore,
     private readonly sync: PlatformSync,
+    private readonly diskServices: DiskServices,
   ) {}
 
   /** Throws VM_NOT_FOUND when the platform has it no more, and what the CVM fails with. */
   async read(id: VmId, signal: AbortSignal): Promise<VmFacts> {
     const known = await this.vms.get(id);
     const platform = await this.platforms.get(known.platformId);
-    const { configuration } = await this.sync.readVm(platform.id, known.uuid, signal);
+    const { configuration, restartNeeded } = await this.sync.readVm(platform.id, known.uuid, signal);
     const vm = await this.vms.get(id);
+    const health = await this.diskServices.health(platform, vm.hostIp, signal);
     return {
       vm,
       platformName: platform.name,
@@ -27,14 +31,12 @@ export class VmFactsReader {
         token: platform.diskService.token,
       },
       configuration: { ...configuration },
-      capabilities: {
-        liveExport: true,
-        liveIncremental: true,
-        internalSnapshot: true,
-        externalSnapshot: true,
-        externalIncremental: true,
-      },
-      restartNeeded: [],
+      capabilities: capabilitiesOf({
+        release: platform.version,
+        offersLiveExport: health?.liveExport ?? null,
+        disks: vm.disks,
+      }),
+      restartNeeded: vm.powerState === 'stopped' ? [] : restartNeeded,
     };
   }
 }

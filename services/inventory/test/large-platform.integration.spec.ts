@@ -42,6 +42,7 @@ const vmOf = (index: number): VmReading => ({
       storageName: null,
       encrypted: false,
       hasInternalSnapshot: false,
+      restartNeeded: false,
       backingFile: null,
     })),
   },

@@ -6,6 +6,7 @@ import { Metrics } from '../metrics.js';
 import { Openings } from '../opening/openings.js';
 
 export const serviceVersionToken = Symbol('serviceVersion');
+export const liveExportToken = Symbol('liveExport');
 
 /** Open to all: it tells versions and counts, and nothing of any VM. */
 @Controller()
@@ -15,6 +16,7 @@ export class HealthController {
   readonly #openings: Openings;
   readonly #metrics: Metrics;
   readonly #version: string;
+  readonly #liveExport: boolean;
 
   constructor(
     @Inject(Libvirt) libvirt: Libvirt,
@@ -22,12 +24,14 @@ export class HealthController {
     @Inject(Openings) openings: Openings,
     @Inject(Metrics) metrics: Metrics,
     @Inject(serviceVersionToken) version: string,
+    @Inject(liveExportToken) liveExport: boolean,
   ) {
     this.#libvirt = libvirt;
     this.#live = live;
     this.#openings = openings;
     this.#metrics = metrics;
     this.#version = version;
+    this.#liveExport = liveExport;
   }
 
   /** 503 when libvirt does not answer: no capture can be made then. */
@@ -40,6 +44,7 @@ export class HealthController {
       libvirtVersion: libvirt,
       qemuVersion: hypervisor.replace(/^QEMU /, ''),
       openings: this.#openings.count(),
+      liveExport: this.#liveExport,
     };
   }
 

@@ -23,6 +23,7 @@ export class Planner {
   readonly #live: LiveCaptures;
   readonly #volumeDirs: readonly string[];
   readonly #scratchReserveBytes: number;
+  readonly #liveExport: boolean;
   readonly #logger: Logger;
 
   constructor(parts: {
@@ -30,12 +31,14 @@ export class Planner {
     live: LiveCaptures;
     volumeDirs: readonly string[];
     scratchReserveBytes: number;
+    liveExport: boolean;
     logger: Logger;
   }) {
     this.#libvirt = parts.libvirt;
     this.#live = parts.live;
     this.#volumeDirs = parts.volumeDirs;
     this.#scratchReserveBytes = parts.scratchReserveBytes;
+    this.#liveExport = parts.liveExport;
     this.#logger = parts.logger;
   }
 
@@ -65,6 +68,7 @@ export class Planner {
     const domain = await this.#domain(request, signal);
     const method = captureMethod(domain);
     const planned = planDisks(request, domain, await sameFiles(request, domain));
+    if (method === 'live' && !this.#liveExport) throw noLiveExport(request);
     if (method === 'live') await this.#refuseBusy(request);
     const checkpoints = await this.#checkpointsFor(request, method);
     const disks: DiskRecord[] = [];
@@ -218,3 +222,8 @@ async function planRecord(
     keepsBitmaps: image.keepsBitmaps,
   };
 }
+
+const noLiveExport = ({ vm }: CaptureRequest): Fault =>
+  new Fault('CAPTURE_REFUSED', `VM ${vm.name} is running, and this host offers no live export`, {
+    details: { vmUuid: vm.uuid },
+  });

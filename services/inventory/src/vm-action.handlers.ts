@@ -1,0 +1,39 @@
+import { createVmSnapshot, removeVmSnapshot, shutDownVm, startVm } from '@casvault/contracts';
+import { type MessageContext, OnQuery } from '@casvault/messaging';
+import { Controller, Inject } from '@nestjs/common';
+import { type z } from 'zod';
+import { VmPower } from './vm-power.js';
+import { VmSnapshots } from './vm-snapshots.js';
+
+type Request<T extends { request: z.ZodType }> = z.output<T['request']>;
+
+/** What items ask of VMs. */
+@Controller()
+export class VmActionHandlers {
+  constructor(
+    @Inject(VmPower) private readonly power: VmPower,
+    @Inject(VmSnapshots) private readonly snapshots: VmSnapshots,
+  ) {}
+
+  @OnQuery(shutDownVm)
+  async shutDown(request: Request<typeof shutDownVm>, context: MessageContext) {
+    return this.power.shutDown(request, context.signal);
+  }
+
+  @OnQuery(startVm)
+  async start({ itemId, vmId }: Request<typeof startVm>, context: MessageContext) {
+    await this.power.start(itemId, vmId, context.signal);
+    return {};
+  }
+
+  @OnQuery(createVmSnapshot)
+  async createSnapshot(request: Request<typeof createVmSnapshot>, context: MessageContext) {
+    return this.snapshots.create(request, context.signal);
+  }
+
+  @OnQuery(removeVmSnapshot)
+  async removeSnapshot({ itemId, vmId }: Request<typeof removeVmSnapshot>, context: MessageContext) {
+    await this.snapshots.remove(itemId, vmId, context.signal);
+    return {};
+  }
+}
