@@ -32,6 +32,7 @@ describe('the configuration', () => {
       stateDir: '/var/lib/casvault/disk-service/state',
       volumeDirs: ['/vms'],
       maxOpenings: 64,
+      liveExport: true,
       logLevel: 'info',
       traces: false,
     });

@@ -24,7 +24,7 @@ export class DiskServices {
     try {
       const bounded = AbortSignal.any([signal, AbortSignal.timeout(healthMs)]);
       return await this.on(platform, hostIp).health({ signal: bounded });
-    } catch (error) {
+    } catch {
       if (signal.aborted) throw Fault.ofAbort(signal);
       return null;
     }
