@@ -1,10 +1,10 @@
 import { setMaxListeners } from 'node:events';
-import { Fault, type DiskProgress, type ReasonCode } from '@casvault/contracts';
+import { Fault, reasonCodeSchema, type DiskProgress, type ReasonCode } from '@casvault/contracts';
 import { openObjectStore, type StoreLocation } from '@casvault/object-store';
 import {
   encodeManifest,
   FORMAT_VERSION,
-  packKey,
+  packsIn,
   parsePackKey,
   pointKey,
   writerPrefix,
@@ -14,7 +14,7 @@ import {
   type PointInventory,
   type RepositoryKey,
 } from '@casvault/repository';
-import { DiskBackup, type BackupDisk } from './backup-disk.js';
+import { DiskBackup, type BackedUpDisk, type BackupDisk } from './backup-disk.js';
 import { type BackupThreadData } from './backup-thread.js';
 import { EarlierPacks } from './earlier-packs.js';
 import { inLanes } from './lanes.js';
@@ -22,7 +22,7 @@ import { MapReader } from './map-reader.js';
 import { MapWriter } from './map-writer.js';
 import { PackSet } from './pack-set.js';
 import { PackWriter } from './pack-writer.js';
-import { lookUpPoint, readManifest } from './points.js';
+import { lookUpPoint, readManifest, type StoredManifest } from './points.js';
 import { reportProgress } from './progress.js';
 import { folderOf, openRepository, type Repository } from './repository.js';
 import { TeamMember } from './thread-team.js';
@@ -46,7 +46,8 @@ export interface BackupRequest {
   /** A committed point of the chain: what it has is not stored again. Null for the first of a chain. */
   readonly parentPointId: string | null;
   readonly createdAt: string;
-  readonly facts: Omit<PointFacts, 'disks' | 'excludedDisks' | 'tools'> & {
+  readonly facts: Pick<PointFacts, 'capturedAt' | 'method' | 'vm' | 'configuration'> & {
+    readonly consistency?: PointFacts['consistency'];
     readonly excludedDisks?: PointFacts['excludedDisks'];
     readonly tools?: PointFacts['tools'];
   };
@@ -68,9 +69,20 @@ export interface BackupRun {
   readonly beforeCommit?: () => Promise<void>;
 }
 
+export interface BackupDiskResult extends DiskProgress {
+  readonly sizeBytes: number;
+  readonly mapRoot: string;
+  /** Why the disk was read as it was. */
+  readonly reasons: readonly ReasonCode[];
+  /** Only what its bitmap names was read, besides the sample and the slow pass. */
+  readonly tracked: boolean;
+}
+
 export interface BackupResult {
   readonly manifest: Manifest;
-  readonly disks: readonly (DiskProgress & { readonly sizeBytes: number; readonly mapRoot: string })[];
+  readonly disks: readonly BackupDiskResult[];
+  /** Bytes of all objects that this point alone brought: its manifest and its packs, those of earlier attempts among them. */
+  readonly poolBytes: number;
   /** True when another attempt had committed this point already: its manifest is the point. */
   readonly adopted: boolean;
 }
@@ -161,7 +173,7 @@ class PointBackup {
   async #backUp(teams: readonly TeamMember[][]): Promise<BackupResult> {
     const { disks } = this.#request;
     const backups = await this.#prepare();
-    const done: PointDisk[] = [];
+    const done: BackedUpDisk[] = [];
     const progress = reportProgress(() => backups.map((disk) => disk.progress), this.#run.onProgress);
     try {
       await inLanes(disks, teams, async (_, index, team) => {
@@ -172,8 +184,9 @@ class PointBackup {
     } finally {
       progress.stop();
     }
+    for (const { packs } of done) this.#packs.addAll(packs);
     return this.#commit(
-      done,
+      done.map(({ disk }) => disk),
       backups.map((disk) => disk.progress),
     );
   }
@@ -192,7 +205,6 @@ class PointBackup {
       maps: new MapReader(repository, folder, signal),
       mapWriter: this.#mapWriter,
       earlier: await EarlierPacks.load(repository, folder, earlierWriters, signal),
-      packs: this.#packs,
       readBytes,
       signal,
       onReason: (target: string, reason: ReasonCode) => this.#run.onReason?.(target, reason),
@@ -202,15 +214,20 @@ class PointBackup {
     };
     return disks.map((disk, ordinal) => {
       const before = parent?.facts.disks.find(({ diskId }) => diskId === disk.diskId) ?? null;
-      return new DiskBackup(disk, ordinal, before, work);
+      const known =
+        parent === null
+          ? null
+          : { pointId: parent.inventory.pointId, manifestHash: parent.hash, disk: before };
+      return new DiskBackup(disk, ordinal, known, work);
     });
   }
 
   async #commit(disks: PointDisk[], progress: readonly DiskProgress[]): Promise<BackupResult> {
-    const manifest = this.#manifest(disks);
     const { store, suite } = this.#repository;
-    const bytes = encodeManifest(manifest, suite);
     const { signal } = this.#controller;
+    const packBytes = await this.#packBytes();
+    const manifest = this.#manifest(disks, packBytes);
+    const bytes = encodeManifest(manifest, suite);
     await this.#requireParent();
     await this.#run.beforeCommit?.();
     const key = pointKey(this.#request.chainId, this.#request.pointId);
@@ -222,7 +239,29 @@ class PointBackup {
       if (typeof found === 'string') throw voided(this.#request);
       return adopt(this.#repository, this.#request, found, signal);
     }
-    return { manifest, disks: resultOf(disks, progress), adopted: false };
+    // A disk that was gone over twice may have left maps that nothing refers to.
+    if (disks.some(({ reasons }) => reasons.includes('TRACKER_WRONG')))
+      await removeUnreferred(this.#repository, this.#request, manifest, signal);
+    const poolBytes = packBytes + bytes.length;
+    return { manifest, disks: resultOf(disks, progress), poolBytes, adopted: false };
+  }
+
+  /** Of the packs that this attempt and its predecessors wrote, those that the point refers to: no other point has them. */
+  async #packBytes(): Promise<number> {
+    const { writerId, earlierWriters } = this.#request;
+    const { store } = this.#repository;
+    let total = 0;
+    for (const writer of new Set([writerId, ...earlierWriters])) {
+      if (!this.#packs.hasWriter(writer.toLowerCase())) continue;
+      const listed = store.list(writerPrefix(this.#threadData.folder, writer), {
+        signal: this.#controller.signal,
+      });
+      for await (const { key, sizeBytes } of listed) {
+        const pack = parsePackKey(key)?.pack;
+        if (pack !== undefined && this.#packs.has(pack)) total += sizeBytes;
+      }
+    }
+    return total;
   }
 
   /** A parent that was removed meanwhile took packs along that this point would refer to. */
@@ -234,7 +273,7 @@ class PointBackup {
     throw new Fault('CONFLICT', `the parent ${parentPointId} was removed while this point was being made`);
   }
 
-  #manifest(disks: PointDisk[]): Manifest {
+  #manifest(disks: PointDisk[], packBytes: number): Manifest {
     const { chainId, pointId, parentPointId, kind, createdAt, facts } = this.#request;
     const inventory: PointInventory = {
       repositoryId: this.#repository.descriptor.repositoryId,
@@ -245,9 +284,10 @@ class PointBackup {
       createdAt,
       packs: this.#packs.ranges(),
     };
-    const { excludedDisks = [], tools = {} } = facts;
+    const { excludedDisks = [], tools = {}, consistency = 'crash' } = facts;
     const format = { 'repository format': String(FORMAT_VERSION), node: process.versions.node, ...tools };
-    return { inventory, facts: { ...facts, excludedDisks, tools: format, disks } };
+    const whole = { ...facts, consistency, excludedDisks, tools: format, disks, packBytes };
+    return { inventory, facts: whole };
   }
 }
 
@@ -259,29 +299,28 @@ const levelOf = (compression: Compression): number | null => {
   return compression.mode === 'fast' ? 1 : compression.level;
 };
 
-function resultOf(disks: readonly PointDisk[], progress: readonly DiskProgress[]): BackupResult['disks'] {
-  return disks.map((disk, i) => ({ ...progress[i]!, sizeBytes: disk.sizeBytes, mapRoot: disk.root }));
+function resultOf(disks: readonly PointDisk[], progress: readonly DiskProgress[]): BackupDiskResult[] {
+  return disks.map(({ sizeBytes, root, reasons, tracked }, i) => {
+    // What a newer version wrote may have reasons that this one does not know.
+    const known = reasons.filter((code): code is ReasonCode => reasonCodeSchema.safeParse(code).success);
+    return { ...progress[i]!, sizeBytes, mapRoot: root, reasons: known, tracked };
+  });
 }
 
 /** The point is committed: what this attempt wrote and the point does not refer to goes. */
 async function adopt(
   repository: Repository,
   request: BackupRequest,
-  manifest: Manifest,
+  manifest: StoredManifest,
   signal: AbortSignal,
 ): Promise<BackupResult> {
-  const folder = folderOf(repository, request.chainId);
-  const referred = new Set<string>();
-  for (const { writerId, seqs } of manifest.inventory.packs) {
-    if (writerId !== request.writerId.toLowerCase()) continue;
-    for (const [first, last] of seqs) {
-      for (let seq = first; seq <= last; seq += 1) referred.add(packKey(folder, { writerId, seq }));
-    }
-  }
-  for await (const { key } of repository.store.list(writerPrefix(folder, request.writerId), { signal })) {
-    if (parsePackKey(key) !== null && !referred.has(key)) await repository.store.delete(key, { signal });
-  }
-  const { disks } = manifest.facts;
+  await removeUnreferred(repository, request, manifest, signal);
+  return resultOfManifest(manifest);
+}
+
+/** What the attempt that committed a point reported, from the point itself: all of it was read by then. */
+export function resultOfManifest(manifest: StoredManifest): BackupResult {
+  const { disks, packBytes } = manifest.facts;
   const progress = disks.map(({ target, stats }) => ({
     target,
     totalBytes: stats.dataBytes,
@@ -289,5 +328,22 @@ async function adopt(
     storedBytes: stats.storedBytes,
     resumedBytes: stats.resumedBytes,
   }));
-  return { manifest, disks: resultOf(disks, progress), adopted: true };
+  const poolBytes = packBytes + manifest.sizeBytes;
+  return { manifest, disks: resultOf(disks, progress), poolBytes, adopted: true };
+}
+
+/** Removes the packs of this attempt's writer that the point does not name. */
+async function removeUnreferred(
+  repository: Repository,
+  request: BackupRequest,
+  { inventory }: Manifest,
+  signal: AbortSignal,
+): Promise<void> {
+  const folder = folderOf(repository, request.chainId);
+  const referred = new PackSet();
+  for (const pack of packsIn(inventory.packs)) referred.add(pack);
+  for await (const { key } of repository.store.list(writerPrefix(folder, request.writerId), { signal })) {
+    const pack = parsePackKey(key)?.pack;
+    if (pack !== undefined && !referred.has(pack)) await repository.store.delete(key, { signal });
+  }
 }

@@ -5,13 +5,17 @@
  */
 export {
   backupPoint,
+  resultOfManifest,
+  type BackupDiskResult,
   type BackupRequest,
   type BackupResult,
   type BackupRun,
   type Compression,
 } from './backup-point.js';
-export { type BackupDisk } from './backup-disk.js';
-export { findManifest, listPoints, readInventory, readManifest } from './points.js';
+export { type BackupDisk, type TrackerChecks } from './backup-disk.js';
+export { sampleSize } from './sample.js';
+export { provenBitmap, type FoundBitmap } from './lineage.js';
+export { findManifest, listPoints, readInventory, readManifest, type StoredManifest } from './points.js';
 export { removePointData } from './remove-point.js';
 export {
   createRepository,

@@ -36,6 +36,13 @@ export class MapWriter {
     return added;
   }
 
+  /** Everything written so far can be read; more may follow. */
+  flush(): Promise<void> {
+    const flushed = this.#turn.then(() => this.#packs.finish());
+    this.#turn = flushed.catch(() => undefined);
+    return flushed;
+  }
+
   finish(): Promise<void> {
     return this.#packs.finish();
   }

@@ -10,8 +10,16 @@ export class PackSet {
     else seqs.add(seq);
   }
 
+  addAll(other: PackSet): void {
+    for (const pack of other.#all()) this.add(pack);
+  }
+
   has({ writerId, seq }: PackRef): boolean {
     return this.#writers.get(writerId)?.has(seq) === true;
+  }
+
+  hasWriter(writerId: string): boolean {
+    return this.#writers.has(writerId);
   }
 
   ranges(): PackRanges {

@@ -5,6 +5,7 @@ import {
   decodeInventory,
   decodeManifest,
   isVoidPoint,
+  manifestHash,
   parsePointKey,
   pointKey,
   type Manifest,
@@ -12,12 +13,19 @@ import {
 } from '@casvault/repository';
 import { type LockedRepository, type Repository } from './repository.js';
 
+/** A manifest, and the object that holds it. */
+export interface StoredManifest extends Manifest {
+  /** The hash that it ends with. */
+  readonly hash: string;
+  readonly sizeBytes: number;
+}
+
 /** What stands in the place of a manifest: the point, nothing, or the word that there shall never be one. */
 export async function lookUpPoint(
   repository: Repository,
   point: { readonly chainId: string; readonly pointId: string },
   signal: AbortSignal,
-): Promise<Manifest | 'absent' | 'void'> {
+): Promise<StoredManifest | 'absent' | 'void'> {
   const key = pointKey(point.chainId, point.pointId);
   let bytes: Uint8Array;
   try {
@@ -29,7 +37,7 @@ export async function lookUpPoint(
   if (isVoidPoint(bytes, repository.checksum, key)) return 'void';
   const manifest = decodeManifest(bytes, repository.suite, key);
   requireSamePoint(manifest.inventory, key);
-  return manifest;
+  return { ...manifest, hash: manifestHash(bytes), sizeBytes: bytes.length };
 }
 
 /** The manifest of a point; null where the point was never committed or is gone. Faults: POOL_OBJECT_DAMAGED. */
@@ -37,7 +45,7 @@ export async function findManifest(
   repository: Repository,
   point: { readonly chainId: string; readonly pointId: string },
   signal: AbortSignal,
-): Promise<Manifest | null> {
+): Promise<StoredManifest | null> {
   const found = await lookUpPoint(repository, point, signal);
   return typeof found === 'string' ? null : found;
 }
@@ -47,7 +55,7 @@ export async function readManifest(
   repository: Repository,
   point: { readonly chainId: string; readonly pointId: string },
   signal: AbortSignal,
-): Promise<Manifest> {
+): Promise<StoredManifest> {
   const manifest = await findManifest(repository, point, signal);
   if (manifest !== null) return manifest;
   const key = pointKey(point.chainId, point.pointId);

@@ -84,6 +84,8 @@ const bitmapLineageSchema = z.object({
   parentPointId: z.uuid().nullable(),
   /** Hash at the end of the parent's manifest: the lineage is of these bytes and no others. */
   parentManifestHash: hashHexSchema.nullable(),
+  /** The opening that made the checkpoint, as the host keeps it: a checkpoint of another one is another instant's. */
+  openingId: z.uuid().nullable().default(null),
   /** Identity of the image and the run of QEMU that keeps the bitmap, as the disk service reports it. */
   generation: z.string().max(255),
 });
@@ -104,6 +106,10 @@ const pointDiskSchema = z
     segments: z.array(segmentRefSchema.nullable()),
     stats: diskStatsSchema,
     lineage: bitmapLineageSchema.nullable(),
+    /** Codes of why the disk was read as it was. */
+    reasons: z.array(z.string().max(64)).default([]),
+    /** Only what a bitmap names was read, besides samples. */
+    tracked: z.boolean().default(false),
   })
   .refine((disk) => disk.segments.length === segmentsOf(disk.sizeBytes), 'one segment for every 128 GiB');
 export type PointDisk = z.infer<typeof pointDiskSchema>;
@@ -111,6 +117,8 @@ export type PointDisk = z.infer<typeof pointDiskSchema>;
 const factsSchema = z.object({
   capturedAt: instantSchema,
   method: z.enum(['live', 'offline', 'internal-snapshot', 'external-snapshot']),
+  /** How whole the guest's file systems are: frozen for the instant, or as after a power cut. */
+  consistency: z.enum(['file-system', 'crash']).default('crash'),
   vm: z.object({
     vmId: z.uuid(),
     uuid: z.guid(),
@@ -123,6 +131,8 @@ const factsSchema = z.object({
   disks: z.array(pointDiskSchema).max(65_535),
   excludedDisks: z.array(z.object({ target: z.string(), reason: z.string() })),
   tools: z.record(z.string(), z.string()),
+  /** Bytes of the packs that came into the repository with this point. */
+  packBytes: bytesSchema.default(0),
 });
 export type PointFacts = z.infer<typeof factsSchema>;
 

@@ -208,6 +208,8 @@ function disks(suite: Suite) {
         ),
         stats: { dataBytes: 5, readBytes: 4, resumedBytes: 1, sameBytes: 0, newBytes: 5, storedBytes: 3 },
         lineage: null,
+        reasons: [],
+        tracked: false,
       };
     });
 }
@@ -226,6 +228,8 @@ export function manifests(suite: Suite): fc.Arbitrary<Manifest> {
     facts: fc.record({
       capturedAt: instants,
       method: fc.constantFrom('live', 'offline'),
+      consistency: fc.constantFrom('file-system', 'crash'),
+      packBytes: fc.nat(),
       vm: fc.record({
         vmId: uuids,
         uuid: uuids,

@@ -172,6 +172,8 @@ function writePoint(
       storedBytes: 0,
     },
     lineage: null,
+    reasons: [],
+    tracked: false,
   };
   const { repositoryId, chainId } = sampleIds;
   const manifest = encodeManifest(
@@ -188,6 +190,8 @@ function writePoint(
       facts: {
         capturedAt: instant,
         method: 'offline',
+        consistency: 'crash',
+        packBytes: 0,
         vm: {
           vmId: sampleIds.diskId,
           uuid: sampleIds.diskId,
