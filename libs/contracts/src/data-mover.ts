@@ -116,6 +116,20 @@ export const restoreSpecSchema = z.object({
 });
 export type RestoreSpec = z.infer<typeof restoreSpecSchema>;
 
+/**
+ * Brings disks of a stopped VM back to a point in place (F8): only blocks that differ are written. A disk is in the progress from before
+ * its first write; one that is not has not been touched.
+ */
+export const rollbackSpecSchema = restoreSpecSchema.extend({
+  kind: z.literal('rollback'),
+  /** A point of the same VM and pool whose checkpoint may still be counting: what it names, and what lies between its maps and those of the point, is all that can differ. Null: everything is compared. */
+  since: z
+    .object({ pointId: pointIdSchema, chainId: chainIdSchema, checkpoint: checkpointNameSchema })
+    .nullable()
+    .default(null),
+});
+export type RollbackSpec = z.infer<typeof rollbackSpecSchema>;
+
 /** Removes what a failed, stopped or deleted point has in its pool. A worker does it: not every pool can be reached from the controller. */
 export const removalSpecSchema = z.object({
   kind: z.literal('removal'),
@@ -130,6 +144,7 @@ export type RemovalSpec = z.infer<typeof removalSpecSchema>;
 export const transferSpecSchema = z.discriminatedUnion('kind', [
   backupSpecSchema,
   restoreSpecSchema,
+  rollbackSpecSchema,
   removalSpecSchema,
 ]);
 export type TransferSpec = z.infer<typeof transferSpecSchema>;
@@ -144,6 +159,8 @@ export const diskProgressSchema = z.object({
   storedBytes: bytesSchema,
   /** Taken over from an earlier attempt without reading them again. */
   resumedBytes: bytesSchema,
+  /** Roll-back: all of it is written and flushed. */
+  durable: z.boolean().optional(),
 });
 export type DiskProgress = z.infer<typeof diskProgressSchema>;
 
@@ -191,10 +208,11 @@ export const transferChanged = defineEvent('data-mover', 'transfer-changed', 1, 
   payload: z.object({
     transferId: transferIdSchema,
     ownerId: runItemIdSchema,
-    kind: z.enum(['backup', 'restore', 'removal']),
+    kind: z.enum(['backup', 'restore', 'rollback', 'removal']),
     state: transferStateSchema,
     /** Rises by one with every claim. */
     epoch: z.number().int().min(0),
+    /** Of a roll-back: since when disks may have been written; null: none was. */
     capturedAt: instantSchema.nullable(),
     progress: z.array(diskProgressSchema),
     /** What the controller decided on the way (a lost worker, a new capture). */

@@ -4,7 +4,8 @@ import { faultSchema } from './fault.js';
 import { createApiToken, principalSchema, signIn } from './licensing-auth.js';
 import { diskServiceAccessSchema, platformConnectionSchema, registerPlatform } from './inventory.js';
 import { poolLocationSchema } from './pool.js';
-import { createJob } from './scheduler.js';
+import { backupDefinitionSchema, createJob, restoreDefinitionSchema } from './scheduler.js';
+import { rollbackTargetSchema } from './snapshot-engine.js';
 
 /**
  * What only the REST API has: bodies with secrets in clear (the gateway seals them), its own replies, and its problems.
@@ -66,8 +67,20 @@ export const newPoolBodySchema = z.discriminatedUnion('type', [
 ]);
 export type NewPoolBody = z.input<typeof newPoolBodySchema>;
 
-export const newJobBodySchema = createJob.request.omit({ id: true });
+/** What overwrites or makes disks one at a time has routes of its own, which ask for what it takes. */
+export const newJobBodySchema = createJob.request
+  .omit({ id: true })
+  .extend({ definition: z.discriminatedUnion('kind', [backupDefinitionSchema, restoreDefinitionSchema]) });
 export type NewJobBody = z.input<typeof newJobBodySchema>;
+
+/** F8. */
+export const rollbackBodySchema = rollbackTargetSchema.extend({
+  /** The VM's name: what is on its disks now is overwritten. */
+  confirm: z.string().min(1).max(255),
+  group: restoreDefinitionSchema.shape.group,
+  options: restoreDefinitionSchema.shape.options,
+});
+export type RollbackBody = z.input<typeof rollbackBodySchema>;
 
 /** One field of a request that breaks a rule. `value` is absent for secrets, and for what is no plain value. */
 export const fieldErrorSchema = z.object({

@@ -12,7 +12,12 @@ import { diskProgressSchema, transferOptionsSchema } from './data-mover.js';
 import { faultSchema } from './fault.js';
 import { jobIdSchema, pointIdSchema, poolIdSchema, runIdSchema, runItemIdSchema, vmIdSchema } from './ids.js';
 import { reasonCodeSchema } from './reason.js';
-import { itemPhaseSchema, restoreTargetSchema } from './snapshot-engine.js';
+import {
+  itemKindSchema,
+  itemPhaseSchema,
+  restoreTargetSchema,
+  rollbackTargetSchema,
+} from './snapshot-engine.js';
 
 const parallelSchema = z.object({
   vms: z.number().int().min(1).max(32).default(2),
@@ -45,9 +50,18 @@ export const restoreDefinitionSchema = z.object({
   parallel: parallelSchema.prefault({}),
   options: transferOptionsSchema.prefault({}),
 });
+/** F8. Not a saved job of a user: it is made, with one immediate run, for exactly one confirmed request. */
+export const rollbackDefinitionSchema = restoreDefinitionSchema.extend({
+  kind: z.literal('rollback'),
+  items: z
+    .array(z.object({ pointId: pointIdSchema, target: rollbackTargetSchema }))
+    .min(1)
+    .max(1000),
+});
 export const jobDefinitionSchema = z.discriminatedUnion('kind', [
   backupDefinitionSchema,
   restoreDefinitionSchema,
+  rollbackDefinitionSchema,
 ]);
 export type JobDefinition = z.infer<typeof jobDefinitionSchema>;
 
@@ -76,7 +90,7 @@ export type Job = z.infer<typeof jobSchema>;
 
 export const runItemSchema = z.object({
   id: runItemIdSchema,
-  kind: z.enum(['backup', 'restore']),
+  kind: itemKindSchema,
   vmId: vmIdSchema.nullable(),
   vmName: z.string(),
   state: z.enum(['queued', 'running', 'succeeded', 'failed', 'stopped']),
@@ -95,7 +109,7 @@ export const runSchema = z.object({
   id: runIdSchema,
   jobId: jobIdSchema,
   jobName: z.string(),
-  kind: z.enum(['backup', 'restore']),
+  kind: itemKindSchema,
   state: runStateSchema,
   createdAt: instantSchema,
   startedAt: instantSchema.nullable(),

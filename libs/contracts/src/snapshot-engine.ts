@@ -170,10 +170,38 @@ export const restoreVm = defineCommand('snapshot-engine', 'restore-vm', 1, {
     options: transferOptionsSchema,
   }),
 });
-/** Stops a protection or a restore. */
+/** F8: what a roll-back takes besides the point. */
+export const rollbackTargetSchema = z.object({
+  /** Absent: all disks that the point holds. */
+  diskIds: z.array(diskIdSchema).min(1).max(64).optional(),
+  /** A VM that was running is started again whatever this says. */
+  startAfter: z.boolean().default(false),
+  /** A disk that lies at another path than the point's did may be another volume: refused unless this says that it was only moved. */
+  acceptMoved: z.boolean().default(false),
+});
+export type RollbackTarget = z.infer<typeof rollbackTargetSchema>;
+/**
+ * Brings a VM, or some of its disks, back to one of its points in place (F8). Idempotent by `itemId`. Before the first write a failure or a
+ * stop leaves the VM as it was; after it the VM stays off, the fault says what each disk holds, and a roll-back asked for anew ends it.
+ */
+export const rollbackVm = defineCommand('snapshot-engine', 'rollback-vm', 1, {
+  payload: z.object({
+    itemId: runItemIdSchema,
+    runId: runIdSchema,
+    jobId: jobIdSchema,
+    pointId: pointIdSchema,
+    group: z.string(),
+    target: rollbackTargetSchema,
+    options: transferOptionsSchema,
+  }),
+});
+/** Stops whatever item it is. */
 export const stopItem = defineCommand('snapshot-engine', 'stop-item', 1, {
   payload: z.object({ itemId: runItemIdSchema }),
 });
+
+export const itemKindSchema = z.enum(['backup', 'restore', 'rollback']);
+export type ItemKind = z.infer<typeof itemKindSchema>;
 
 export const itemPhaseSchema = z.enum([
   'preparing',
@@ -192,11 +220,11 @@ export const itemChanged = defineEvent('snapshot-engine', 'item-changed', 1, {
   payload: z.object({
     itemId: runItemIdSchema,
     runId: runIdSchema,
-    kind: z.enum(['backup', 'restore']),
+    kind: itemKindSchema,
     phase: itemPhaseSchema,
     /** The point made, or the point read. */
     pointId: pointIdSchema.nullable(),
-    /** Restore: the VM that came of it. */
+    /** The VM that came of a restore, or was rolled back. */
     restoredVmId: vmIdSchema.nullable(),
     capturedAt: instantSchema.nullable(),
     progress: z.array(diskProgressSchema),

@@ -7,6 +7,7 @@ import { itemMachines, Items } from './items.js';
 import { PointHandlers } from './point.handlers.js';
 import { observePoints } from './point-metrics.js';
 import { PointStore } from './point-store.js';
+import { VmMarkStore } from './vm-mark-store.js';
 
 class SnapshotEngineModule {}
 
@@ -15,7 +16,7 @@ export const snapshotEngineModule = (host: Host<SnapshotEngineConfig>): DynamicM
   const { database, client, clock, logger } = host;
   if (!database) throw new Fault('BUG', 'snapshot-engine runs with a database');
   const points = new PointStore(database);
-  const machines = itemMachines(database, points);
+  const machines = itemMachines(database, points, new VmMarkStore(database));
   const items = new Items({ world: { client, points }, machines, clock, logger });
   observePoints(points, logger);
   items.start();

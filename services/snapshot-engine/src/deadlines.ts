@@ -13,6 +13,9 @@ export const deadlines = {
   createVmMs: 30 * 60_000,
   finishVmMs: 30 * 60_000,
   removeVmMs: 60 * 60_000,
+  /** For a guest to shut down; it is asked for less long, and more than once only while the platform is silent. */
+  shutDownMs: 30 * 60_000,
+  removeCheckpointsMs: 5 * 60_000,
 } as const;
 
 /** Attempts before a passing cause is taken as final: the first within 200 ms, later ones every 15 s. */
@@ -25,6 +28,10 @@ export const attemptLimits = {
   finishVm: 26,
   /** About 50 min. */
   removeVm: 200,
+  shutDown: 4,
+  /** About 2 min: what is left is found by the reconciler. */
+  removeCheckpoints: 12,
+  startVm: 26,
 } as const;
 
 export const after = (now: Date, ms: number): string => new Date(now.getTime() + ms).toISOString();

@@ -1,4 +1,11 @@
-import { protectVm, restoreVm, stopItem, transferChanged, type TransferChanged } from '@casvault/contracts';
+import {
+  protectVm,
+  restoreVm,
+  rollbackVm,
+  stopItem,
+  transferChanged,
+  type TransferChanged,
+} from '@casvault/contracts';
 import { OnCommand, OnEvent } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
@@ -18,6 +25,11 @@ export class ItemHandlers {
   @OnCommand(restoreVm)
   async restore(request: Payload<typeof restoreVm>): Promise<void> {
     await this.items.restore(request);
+  }
+
+  @OnCommand(rollbackVm)
+  async rollBack(request: Payload<typeof rollbackVm>): Promise<void> {
+    await this.items.rollBack(request);
   }
 
   @OnCommand(stopItem)

@@ -18,6 +18,10 @@ import { type ProtectionState, type ProtectVm } from './protection.js';
 import { performRestore, retryRestore } from './restore.effects.js';
 import { restoreMachine, type RestoreEffect, type RestoreEvent } from './restore.machine.js';
 import { type RestoreState, type RestoreVm } from './restore.js';
+import { performRollback, retryRollback } from './rollback.effects.js';
+import { rollbackMachine, type RollbackEffect, type RollbackEvent } from './rollback.machine.js';
+import { type RollbackState, type RollbackVm } from './rollback.js';
+import { type VmMarkStore } from './vm-mark-store.js';
 
 /** Effects of a process that died are performed by another after this. */
 const effectLeaseMs = 10_000;
@@ -30,18 +34,20 @@ export interface ItemsOptions {
 }
 
 /** Where they are kept; what queries see of them is written with each step. */
-export const itemMachines = (database: DataSource, points: PointStore): MachineStore =>
+export const itemMachines = (database: DataSource, points: PointStore, marks: VmMarkStore): MachineStore =>
   new PostgresMachineStore(database, {
     project: async (tx, step) => {
       if (step.kind === protectionMachine.kind)
         await points.project(tx, step as ProjectedStep<ProtectionState>);
+      if (step.kind === rollbackMachine.kind) await marks.project(tx, step as ProjectedStep<RollbackState>);
     },
   });
 
-/** Protections and restores, each under the id of its run item. */
+/** Protections, restores and roll-backs, each under the id of its run item. */
 export class Items {
   readonly #protections: MachineRuntime<ProtectionState, ProtectionEvent, ProtectionEffect>;
   readonly #restores: MachineRuntime<RestoreState, RestoreEvent, RestoreEffect>;
+  readonly #rollbacks: MachineRuntime<RollbackState, RollbackEvent, RollbackEffect>;
   readonly #points: ItemWorld['points'];
 
   constructor({ world, machines: store, clock, logger }: ItemsOptions) {
@@ -76,14 +82,30 @@ export class Items {
         fault,
       }),
     });
+    this.#rollbacks = new MachineRuntime({
+      ...common,
+      machine: rollbackMachine,
+      perform: performRollback(world),
+      retry: retryRollback,
+      story: ({ request: { runId, pointId }, phase, vmId, power, reasons, fault }) => ({
+        runId,
+        pointId,
+        phase,
+        vmId,
+        power,
+        reasons,
+        fault,
+      }),
+    });
   }
 
   start(): void {
     this.#protections.start();
     this.#restores.start();
+    this.#rollbacks.start();
   }
   async drain(): Promise<void> {
-    await Promise.all([this.#protections.drain(), this.#restores.drain()]);
+    await Promise.all([this.#protections.drain(), this.#restores.drain(), this.#rollbacks.drain()]);
   }
 
   async protect(request: ProtectVm): Promise<void> {
@@ -100,16 +122,26 @@ export class Items {
     await this.#restores.deliver(request.itemId, { type: 'restore', request, transferId });
   }
 
+  async rollBack(request: RollbackVm): Promise<void> {
+    const transferId = newId<TransferId>();
+    await this.#rollbacks.deliver(request.itemId, { type: 'rollback', request, transferId });
+  }
+
   /** An item that has not come yet is not stopped: whoever wants it stopped says so again. */
   async stop(itemId: RunItemId): Promise<void> {
     if (await this.#protections.read(itemId)) await this.#protections.deliver(itemId, { type: 'stop' });
     else if (await this.#restores.read(itemId)) await this.#restores.deliver(itemId, { type: 'stop' });
+    else if (await this.#rollbacks.read(itemId)) await this.#rollbacks.deliver(itemId, { type: 'stop' });
   }
 
   async transferChanged(change: TransferChanged): Promise<void> {
     const event = { type: 'transferNews', change } as const;
     if (change.kind === 'restore') {
       if (await this.#restores.read(change.ownerId)) await this.#restores.deliver(change.ownerId, event);
+      return;
+    }
+    if (change.kind === 'rollback') {
+      if (await this.#rollbacks.read(change.ownerId)) await this.#rollbacks.deliver(change.ownerId, event);
       return;
     }
     const itemId = await this.#itemOf(change);

@@ -5,3 +5,5 @@ export { protectionMachine } from './protection.machine.js';
 export { pointOf, type ProtectionState } from './protection.js';
 export { restoreMachine } from './restore.machine.js';
 export { type RestoreState } from './restore.js';
+export { rollbackMachine } from './rollback.machine.js';
+export { mayHaveWritten, type RollbackState } from './rollback.js';

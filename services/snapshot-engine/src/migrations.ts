@@ -56,4 +56,16 @@ export const migrations: readonly Migration[] = [
         SELECT coalesce(jsonb_agg('{"reasons": [], "tracked": false, "suspect": false}' || d ORDER BY n), '[]')
         FROM jsonb_array_elements(disks) WITH ORDINALITY AS e (d, n));`,
   },
+  {
+    name: '0003-create-vm-mark',
+    sql: `
+      -- R14: what of a VM's disks was, or may have been, written by a roll-back; points before it are no basis of an incremental
+      CREATE TABLE vm_mark (
+        vm_id uuid NOT NULL,
+        -- the run item that did it
+        item_id uuid NOT NULL,
+        restored_at timestamptz NOT NULL,
+        PRIMARY KEY (vm_id, item_id)
+      );`,
+  },
 ];

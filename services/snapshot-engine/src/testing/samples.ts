@@ -18,6 +18,7 @@ import {
 } from '@casvault/contracts';
 import { type ProtectionIds, type ProtectVm } from '../protection.js';
 import { type RestorablePoint, type RestoreVm } from '../restore.js';
+import { type RollbackFacts, type RollbackVm } from '../rollback.js';
 
 export const samplePool: Pool = {
   id: newId<PoolId>(),
@@ -152,3 +153,35 @@ export const sampleRestoreVm = (pointId: PointId, powerOn = false): RestoreVm =>
   },
   options,
 });
+
+export const sampleRollbackVm = (
+  pointId: PointId,
+  target: Partial<RollbackVm['target']> = {},
+): RollbackVm => ({
+  itemId: newId<RunItemId>(),
+  runId: newId<RunId>(),
+  jobId: newId<JobId>(),
+  pointId,
+  group: 'default',
+  target: { startAfter: false, acceptMoved: false, ...target },
+  options,
+});
+/** A point of a VM with two disks, which are there as they were. */
+export const sampleRollbackFacts = (powerState: VmFacts['vm']['powerState'] = 'running'): RollbackFacts => {
+  const { vm, ...facts } = sampleFacts({ powerState });
+  const [vda] = vm.disks;
+  const vdb = { ...vda!, id: newId<DiskId>(), target: 'vdb', path: '/vms/db-1.qcow2', role: 'data' as const };
+  const disks = [vda!, vdb];
+  const { point } = sampleSource();
+  return {
+    point: {
+      ...point,
+      vmId: vm.id,
+      disks: disks.map(({ id, target, role }) => ({ ...point.disks[0]!, diskId: id, target, role })),
+    },
+    configuration: { storage: disks.map(({ target, path }) => ({ deviceName: target, path })) },
+    pool: samplePool,
+    vm: { ...facts, vm: { ...vm, disks } },
+    since: null,
+  };
+};

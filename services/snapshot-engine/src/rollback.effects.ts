@@ -1,0 +1,101 @@
+import {
+  checkpointName,
+  getPoolAccess,
+  getVmFacts,
+  itemChanged,
+  removeCheckpoints,
+  shutDownVm,
+  startTransfer,
+  startVm,
+  stopTransfer,
+  type Point,
+  type RollbackSpec,
+} from '@casvault/contracts';
+import { retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
+import { attemptLimits } from './deadlines.js';
+import { type ItemWorld } from './protection.effects.js';
+import { type RollbackEffect, type RollbackEvent } from './rollback.machine.js';
+import { type RollbackVm } from './rollback.js';
+
+/** The CVM is asked meanwhile. */
+const platformDeadlineMs = 120_000;
+/** So long a guest may take to shut down, and so much longer its platform to tell. */
+const shutDownSeconds = 300;
+const shutDownDeadlineMs = (shutDownSeconds + 60) * 1_000;
+
+/**
+ * The newest point of the VM in the same pool: if a checkpoint counts since any point, it is the one. Whether it does, and whether it may
+ * be trusted, is for the disk service and the mover to find.
+ */
+const sinceOf = async ({ points }: ItemWorld, { vmId, poolId }: Point): Promise<RollbackSpec['since']> => {
+  const newest = await points.newestAvailable(vmId, poolId);
+  return newest && { ...newest, checkpoint: checkpointName(newest.pointId) };
+};
+
+const loadFacts = async (
+  world: ItemWorld,
+  { pointId }: RollbackVm,
+  signal: AbortSignal,
+): Promise<RollbackEvent> => {
+  const { client, points } = world;
+  const { point, configuration } = await points.restorable(pointId);
+  const pool = await client.request(getPoolAccess, { poolId: point.poolId }, { signal });
+  const deadlineMs = platformDeadlineMs;
+  const vm = await client.request(getVmFacts, { vmId: point.vmId }, { signal, deadlineMs });
+  return {
+    type: 'factsLoaded',
+    facts: { point, configuration, pool, vm, since: await sinceOf(world, point) },
+  };
+};
+
+const shutDown = async (
+  { client }: ItemWorld,
+  { request: { itemId }, vmId }: Extract<RollbackEffect, { type: 'shutDown' }>,
+  signal: AbortSignal,
+): Promise<RollbackEvent> => {
+  const { wasRunning } = await client.request(
+    shutDownVm,
+    { itemId, vmId, withinSeconds: shutDownSeconds },
+    { signal, deadlineMs: shutDownDeadlineMs },
+  );
+  const vm = await client.request(getVmFacts, { vmId }, { signal, deadlineMs: platformDeadlineMs });
+  return { type: 'vmOff', wasRunning, vm };
+};
+
+export const performRollback =
+  (world: ItemWorld): Perform<RollbackEvent, RollbackEffect> =>
+  async (effect, { effectId: messageId, signal }) => {
+    const { client } = world;
+    const platform = { signal, deadlineMs: platformDeadlineMs };
+    switch (effect.type) {
+      case 'loadFacts':
+        return loadFacts(world, effect.request, signal);
+      case 'shutDown':
+        return shutDown(world, effect, signal);
+      case 'removeCheckpoints':
+        await client.request(removeCheckpoints, { vmId: effect.vmId, keep: [] }, platform);
+        return { type: 'checkpointsRemoved' };
+      case 'startVm': {
+        const { itemId } = effect.request;
+        await client.request(startVm, { itemId, vmId: effect.vmId }, platform);
+        return { type: 'vmStarted' };
+      }
+      case 'startTransfer':
+        await client.send(startTransfer, effect.command, { messageId });
+        return null;
+      case 'stopTransfer':
+        await client.send(stopTransfer, { transferId: effect.transferId }, { messageId });
+        return null;
+      case 'itemChanged':
+        await client.publish(itemChanged, effect.change, { messageId });
+        return null;
+    }
+  };
+
+const limits: Partial<Record<RollbackEffect['type'], number>> = attemptLimits;
+
+/** What waits for the platform is given up after a while, with the platform's own message. */
+export const retryRollback: RetryPolicy<RollbackEffect> = (effect, failure) => {
+  const limit = limits[effect.type];
+  return limit !== undefined && failure.attempt >= limit ? null : retryUnavailable(effect, failure);
+};

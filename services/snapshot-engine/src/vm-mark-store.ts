@@ -1,0 +1,37 @@
+import { type RunItemId, type VmId } from '@casvault/contracts';
+import { reading, type ProjectedStep, type Transaction } from '@casvault/persistence';
+import { type DataSource } from 'typeorm';
+import { mayHaveWritten, type RollbackState } from './rollback.js';
+
+/** R14: which VMs were written by us, and when. Their next backup is a new full: no bitmap and no chain goes on over it. */
+export class VmMarkStore {
+  constructor(private readonly database: DataSource) {}
+
+  /** Marks the VM in the transaction that asks for the transfer, so before its first write; takes the mark back when nothing was written. */
+  async project(tx: Transaction, { before, after, now }: ProjectedStep<RollbackState>): Promise<void> {
+    const was = before !== null && mayHaveWritten(before);
+    const is = mayHaveWritten(after);
+    const { vmId, request } = after;
+    if (was === is || vmId === null) return;
+    if (is) await this.markRestored(tx, vmId, request.itemId, now);
+    else await tx.query('DELETE FROM vm_mark WHERE vm_id = $1 AND item_id = $2', [vmId, request.itemId]);
+  }
+
+  async markRestored(tx: Transaction, vmId: VmId, itemId: RunItemId, at: Date): Promise<void> {
+    await tx.query(
+      `INSERT INTO vm_mark (vm_id, item_id, restored_at) VALUES ($1, $2, $3)
+       ON CONFLICT (vm_id, item_id) DO UPDATE SET restored_at = excluded.restored_at`,
+      [vmId, itemId, at],
+    );
+  }
+
+  /** When the VM was last written by a restore; null: never. */
+  async restoredAt(vmId: VmId): Promise<Date | null> {
+    const rows = await reading(this.database, (source) =>
+      source.query<{ at: Date | null }[]>('SELECT max(restored_at) AS at FROM vm_mark WHERE vm_id = $1', [
+        vmId,
+      ]),
+    );
+    return rows[0]?.at ?? null;
+  }
+}
