@@ -4,8 +4,7 @@ import { faultSchema } from './fault.js';
 import { createApiToken, principalSchema, signIn } from './licensing-auth.js';
 import { diskServiceAccessSchema, platformConnectionSchema, registerPlatform } from './inventory.js';
 import { poolLocationSchema } from './pool.js';
-import { backupDefinitionSchema, createJob, restoreDefinitionSchema } from './scheduler.js';
-import { rollbackTargetSchema } from './snapshot-engine.js';
+import { backupDefinitionSchema, createJob, restoreDefinitionSchema, startRollback } from './scheduler.js';
 
 /**
  * What only the REST API has: bodies with secrets in clear (the gateway seals them), its own replies, and its problems.
@@ -73,13 +72,7 @@ export const newJobBodySchema = createJob.request
   .extend({ definition: z.discriminatedUnion('kind', [backupDefinitionSchema, restoreDefinitionSchema]) });
 export type NewJobBody = z.input<typeof newJobBodySchema>;
 
-/** F8. */
-export const rollbackBodySchema = rollbackTargetSchema.extend({
-  /** The VM's name: what is on its disks now is overwritten. */
-  confirm: z.string().min(1).max(255),
-  group: restoreDefinitionSchema.shape.group,
-  options: restoreDefinitionSchema.shape.options,
-});
+export const rollbackBodySchema = startRollback.request.omit({ id: true, pointId: true });
 export type RollbackBody = z.input<typeof rollbackBodySchema>;
 
 /** One field of a request that breaks a rule. `value` is absent for secrets, and for what is no plain value. */

@@ -146,6 +146,18 @@ export const startRun = defineQuery('scheduler', 'start-run', 1, {
   request: z.object({ jobId: jobIdSchema, runId: runIdSchema }),
   reply: runSchema,
 });
+/** F8: a job of its own, with one run that begins at once. Idempotent by `id`, the job's. */
+export const startRollback = defineQuery('scheduler', 'start-rollback', 1, {
+  request: rollbackTargetSchema.extend({
+    id: jobIdSchema,
+    pointId: pointIdSchema,
+    /** The VM's name as it is now: what its disks hold is overwritten. */
+    confirm: z.string().min(1).max(255),
+    group: rollbackDefinitionSchema.shape.group,
+    options: rollbackDefinitionSchema.shape.options,
+  }),
+  reply: runSchema,
+});
 export const stopRun = defineQuery('scheduler', 'stop-run', 1, {
   request: z.object({ runId: runIdSchema }),
   reply: emptySchema,

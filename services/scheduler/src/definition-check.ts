@@ -6,6 +6,8 @@ import {
   getVm,
   newId,
   type JobDefinition,
+  type Point,
+  type PointId,
   type RunItemId,
   type VmId,
 } from '@casvault/contracts';
@@ -15,6 +17,7 @@ import { type NewItem } from './run-item.js';
 
 type Backup = Extract<JobDefinition, { kind: 'backup' }>;
 type Restore = Extract<JobDefinition, { kind: 'restore' }>;
+type Rollback = Extract<JobDefinition, { kind: 'rollback' }>;
 
 /** Questions at the same time to one service. */
 const atOnce = 16;
@@ -36,9 +39,14 @@ export class DefinitionCheck {
 
   /** Throws what is wrong with the definition, with the field; `unavailable` when somebody can't be asked. */
   async items(definition: JobDefinition, signal: AbortSignal): Promise<NewItem[]> {
-    return definition.kind === 'backup'
-      ? this.#backup(definition, signal)
-      : this.#restore(definition, signal);
+    switch (definition.kind) {
+      case 'backup':
+        return this.#backup(definition, signal);
+      case 'restore':
+        return this.#restore(definition, signal);
+      case 'rollback':
+        return this.#rollback(definition, signal);
+    }
   }
 
   async #backup({ poolId, vmIds }: Backup, signal: AbortSignal): Promise<NewItem[]> {
@@ -50,8 +58,8 @@ export class DefinitionCheck {
     return mapBounded(vmIds, atOnce, (vmId) => this.#vm(vmId, signal));
   }
 
-  async #vm(vmId: VmId, signal: AbortSignal): Promise<NewItem> {
-    const vm = await inField('definition.vmIds', this.client.request(getVm, { vmId }, { signal }));
+  async #vm(vmId: VmId, signal: AbortSignal, field = 'definition.vmIds'): Promise<NewItem> {
+    const vm = await inField(field, this.client.request(getVm, { vmId }, { signal }));
     return {
       id: newId<RunItemId>(),
       kind: 'backup',
@@ -75,20 +83,50 @@ export class DefinitionCheck {
   }
 
   async #point({ pointId, target }: Restore['items'][number], signal: AbortSignal): Promise<NewItem> {
+    const { vmId } = await this.#available(pointId, signal);
+    return {
+      id: newId<RunItemId>(),
+      kind: 'restore',
+      vmId,
+      vmName: target.vmName,
+      host: target.hostId,
+      pointId,
+      target,
+    };
+  }
+
+  /** F8. On the host where the VM is now; its disks are judged when it runs. */
+  async #rollback({ items }: Rollback, signal: AbortSignal): Promise<NewItem[]> {
+    const rolled = await mapBounded(items, atOnce, async ({ pointId, target }): Promise<NewItem> => {
+      const point = await this.#available(pointId, signal);
+      const vm = await this.#vm(point.vmId, signal, 'definition.items.pointId');
+      return { ...vm, kind: 'rollback', pointId, target };
+    });
+    if (new Set(rolled.map(({ vmId }) => vmId)).size < rolled.length)
+      throw new Fault('INPUT_INVALID', 'definition.items: names a VM twice', {
+        details: { field: 'definition.items' },
+      });
+    return rolled;
+  }
+
+  /** The name of the roll-back's job, once `confirm` names the VM that it overwrites. */
+  async confirmedRollback(pointId: PointId, confirm: string, signal: AbortSignal): Promise<string> {
+    const point = await this.client.request(getPoint, { pointId }, { signal });
+    const { name } = await this.client.request(getVm, { vmId: point.vmId }, { signal });
+    if (confirm !== name)
+      throw new Fault('INPUT_INVALID', `confirm: must be '${name}', the name of the VM that is overwritten`, {
+        details: { field: 'confirm' },
+      });
+    return `${name} back to ${point.capturedAt ?? point.createdAt}`.slice(0, 128);
+  }
+
+  async #available(pointId: PointId, signal: AbortSignal): Promise<Point> {
     const field = 'definition.items.pointId';
     const point = await inField(field, this.client.request(getPoint, { pointId }, { signal }));
     if (point.state !== 'available')
       throw new Fault('CONFLICT', `${field}: point ${pointId} is ${point.state}, not available`, {
         details: { field, pointId, state: point.state },
       });
-    return {
-      id: newId<RunItemId>(),
-      kind: 'restore',
-      vmId: point.vmId,
-      vmName: target.vmName,
-      host: target.hostId,
-      pointId,
-      target,
-    };
+    return point;
   }
 }

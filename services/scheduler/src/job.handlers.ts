@@ -1,4 +1,4 @@
-import { createJob, getJob, listJobs, startRun } from '@casvault/contracts';
+import { createJob, getJob, listJobs, startRollback, startRun } from '@casvault/contracts';
 import { OnQuery, type MessageContext } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
@@ -22,6 +22,11 @@ export class JobHandlers {
   @OnQuery(startRun)
   async start({ jobId, runId }: Request<typeof startRun>, { signal }: MessageContext) {
     return this.jobs.start(jobId, runId, signal);
+  }
+
+  @OnQuery(startRollback)
+  async rollBack(request: Request<typeof startRollback>, { signal }: MessageContext) {
+    return this.jobs.rollBack(request, signal);
   }
 
   @OnQuery(listJobs)

@@ -1,5 +1,6 @@
 import {
   Fault,
+  jobDefinitionSchema,
   newId,
   type Clock,
   type createJob,
@@ -7,6 +8,7 @@ import {
   type JobId,
   type Run,
   type RunId,
+  type startRollback,
 } from '@casvault/contracts';
 import { inTransaction, isUniqueViolation } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
@@ -18,6 +20,7 @@ import { type RunStore } from './run-store.js';
 import { type Runs } from './runs.js';
 
 type NewJob = z.output<typeof createJob.request>;
+type RollbackRequest = z.output<typeof startRollback.request>;
 
 export interface JobsOptions {
   readonly database: DataSource;
@@ -79,6 +82,22 @@ export class Jobs {
     }
     if (runId) await this.#o.runs.begin(runId);
     return jobs.get(job.id);
+  }
+
+  /** F8: only with the VM's present name as a confirmation. Idempotent by `id`. */
+  async rollBack(request: RollbackRequest, signal: AbortSignal): Promise<Run> {
+    const { id, pointId, confirm, group, options, ...target } = request;
+    const { jobs, runStore, check } = this.#o;
+    const name = (await jobs.find(id))?.name ?? (await check.confirmedRollback(pointId, confirm, signal));
+    const definition = jobDefinitionSchema.parse({
+      kind: 'rollback',
+      items: [{ pointId, target }],
+      group,
+      options,
+    });
+    const { lastRunId } = await this.create({ id, name, definition, plan: { type: 'immediate' } }, signal);
+    if (!lastRunId) throw new Fault('BUG', `job ${id} was made without its run`);
+    return runStore.detail(lastRunId);
   }
 
   /** Idempotent by `runId`. The VMs are looked up now, wherever they are by now. */

@@ -1,6 +1,6 @@
 import { type RunItem } from '@casvault/contracts';
 import { EntitySchema } from 'typeorm';
-import { type RestoreTarget } from './run-item.js';
+import { type ItemTarget } from './run-item.js';
 
 export interface RunItemRow {
   id: string;
@@ -11,7 +11,7 @@ export interface RunItemRow {
   vmName: string;
   host: string | null;
   pointId: string | null;
-  target: RestoreTarget | null;
+  target: ItemTarget | null;
   restoredVmId: string | null;
   state: RunItem['state'];
   phase: RunItem['phase'];

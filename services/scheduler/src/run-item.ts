@@ -2,6 +2,7 @@ import {
   type ItemChanged,
   type PointId,
   type restoreTargetSchema,
+  type RollbackTarget,
   type RunItem,
   type RunItemId,
   type VmId,
@@ -9,7 +10,10 @@ import {
 import { type z } from 'zod';
 import { type ItemEnd } from './run.js';
 
-export type RestoreTarget = z.infer<typeof restoreTargetSchema>;
+type RestoreTarget = z.infer<typeof restoreTargetSchema>;
+
+/** What bringing a VM back takes besides the point, by the kind of the item. */
+export type ItemTarget = RestoreTarget | RollbackTarget;
 
 /** An item as it is made with its run: the VM resolved to what inventory or the catalogue say now. */
 export interface NewItem {
@@ -20,7 +24,7 @@ export interface NewItem {
   /** For the limit a host: where the VM is, or where it is restored to. */
   readonly host: string | null;
   readonly pointId: PointId | null;
-  readonly target: RestoreTarget | null;
+  readonly target: ItemTarget | null;
 }
 
 export const endOf = (state: RunItem['state'] | ItemChanged['phase']): ItemEnd | null =>

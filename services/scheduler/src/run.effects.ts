@@ -1,6 +1,9 @@
 import {
   protectVm,
+  restoreTargetSchema,
   restoreVm,
+  rollbackTargetSchema,
+  rollbackVm,
   runChanged,
   stopItem,
   type Clock,
@@ -38,12 +41,13 @@ const send = async ({ client }: RunWorld, item: AskedItem, messageId: string): P
     const command = { ...common, vmId: row.vmId as VmId, poolId, pointKind: 'full' as const };
     return client.send(protectVm, command, { messageId });
   }
-  if (!row.target) return;
-  return client.send(
-    restoreVm,
-    { ...common, pointId: row.pointId as PointId, target: row.target },
-    { messageId },
-  );
+  const restoring = { ...common, pointId: row.pointId as PointId };
+  if (definition.kind === 'rollback') {
+    const command = { ...restoring, target: rollbackTargetSchema.parse(row.target) };
+    return client.send(rollbackVm, command, { messageId });
+  }
+  const command = { ...restoring, target: restoreTargetSchema.parse(row.target) };
+  return client.send(restoreVm, command, { messageId });
 };
 
 /** Asks, unless it has ended or was heard of lately; says then what the row knows. */

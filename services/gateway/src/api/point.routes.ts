@@ -1,7 +1,17 @@
-import { getPoint, listChains, listPoints, pointIdSchema, pointSchema } from '@casvault/contracts';
+import {
+  getPoint,
+  listChains,
+  listPoints,
+  pointIdSchema,
+  pointSchema,
+  rollbackBodySchema,
+  runSchema,
+  startRollback,
+  type JobId,
+} from '@casvault/contracts';
 import { z } from 'zod';
 import * as examples from './examples.js';
-import { reading, route, type Route } from './route.js';
+import { operating, reading, route, type Route } from './route.js';
 
 const tag = 'Recovery points';
 
@@ -33,6 +43,36 @@ export const pointRoutes: readonly Route[] = [
     faults: ['NOT_FOUND'],
     example: { reply: examples.point },
     serve: ({ ask, params }) => ask(getPoint, params),
+  }),
+  route({
+    id: 'rollBack',
+    method: 'POST',
+    path: '/points/{pointId}/rollback',
+    tag,
+    summary: 'Roll the VM of a point, or some of its disks, back to it in place',
+    description:
+      'What the disks hold now is overwritten; `confirm` must be the present name of the VM. A running VM is shut down and started ' +
+      'again; only blocks that differ are written. Before the first write a failure or a stop leaves the VM as it was; after it ' +
+      'the VM stays off, the fault of the run says what each disk holds, and rolling back again finishes it. The next backup of the ' +
+      'VM is a new full.',
+    access: operating,
+    params: z.object({ pointId: pointIdSchema }),
+    body: rollbackBodySchema,
+    status: 201,
+    reply: runSchema,
+    idempotent: true,
+    location: '/runs/{id}',
+    faults: ['NOT_FOUND', 'VM_NOT_FOUND', 'CONFLICT', 'IDEMPOTENCY_KEY_REUSED'],
+    example: {
+      body: { confirm: examples.vm.name, diskIds: [examples.ids.disk] },
+      reply: {
+        ...examples.run,
+        kind: 'rollback',
+        jobName: `${examples.vm.name} back to ${examples.point.capturedAt}`,
+      },
+    },
+    serve: ({ ask, params: { pointId }, body, resourceId }) =>
+      ask(startRollback, { ...body, pointId, id: resourceId<JobId>() }),
   }),
   route({
     id: 'listChains',

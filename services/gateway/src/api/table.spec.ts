@@ -42,6 +42,7 @@ const mayCall: Record<string, string> = {
   'GET /runs/{runId}/events': 'AOR',
   'GET /points': 'AOR',
   'GET /points/{pointId}': 'AOR',
+  'POST /points/{pointId}/rollback': 'AO',
   'GET /chains': 'AOR',
   'GET /healthz': 'public',
   'GET /openapi.json': 'public',
