@@ -25,6 +25,7 @@ import {
   type PoolId,
   type RemovalSpec,
   type RestoreSpec,
+  type RollbackSpec,
   type TransferId,
   type TransferSpec,
   type VmId,
@@ -338,6 +339,14 @@ export class WorkerWorld {
       })),
       options: transferOptionsSchema.parse({}),
     };
+  }
+
+  /** Of images that are rolled back in place. */
+  rollbackSpec(
+    point: Pick<BackupSpec, 'pointId' | 'chainId'>,
+    images: readonly { path: string; sizeBytes: number }[],
+  ): RollbackSpec {
+    return { ...this.restoreSpec(point, images), kind: 'rollback', since: null };
   }
 
   removalSpec(point: Pick<BackupSpec, 'pointId' | 'chainId'>, writers: WriterId[]): RemovalSpec {

@@ -10,6 +10,7 @@ import { BackupTransfer } from './backup-transfer.js';
 import { HeldOpenings } from './held-openings.js';
 import { removePoint } from './removal-transfer.js';
 import { RestoreTransfer } from './restore-transfer.js';
+import { RollbackTransfer } from './rollback-transfer.js';
 import { inSpan } from './spans.js';
 import { type Claim, type Outcome, type TransferLease } from './transfer-lease.js';
 import { type Work, type WorkTools } from './work.js';
@@ -17,10 +18,10 @@ import { type WorkerMetrics } from './worker-metrics.js';
 
 /**
  * How long the report of the end waits for openings to close: a point is made either way; the VM of a failed backup should be
- * free for the next try; a restore's volumes must be free before its VM is started.
+ * free for the next try; volumes that were written must be free before their VM is started.
  */
 const closeFirstMs = (kind: TransferSpec['kind'], state: Outcome['state']): number => {
-  if (kind === 'restore') return 60_000;
+  if (kind === 'restore' || kind === 'rollback') return 60_000;
   return kind === 'backup' && state !== 'succeeded' ? 5_000 : 0;
 };
 
@@ -95,6 +96,8 @@ export class ClaimedTransfer {
         return new BackupTransfer(this.#work(spec)).run();
       case 'restore':
         return new RestoreTransfer(this.#work(spec)).run();
+      case 'rollback':
+        return new RollbackTransfer(this.#work(spec)).run();
       case 'removal':
         return removePoint(this.#work(spec));
     }

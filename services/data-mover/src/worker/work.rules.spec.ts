@@ -2,7 +2,8 @@ import { Fault, faultCodes, type FaultCode, type OpeningId } from '@casvault/con
 import fc from 'fast-check';
 import { parallelismOf } from './parallelism.rules.js';
 import { remedyFor, remedyWhileOpen } from './remedy.rules.js';
-import { openSizeOf, volumeOpeningId } from './restore-transfer.js';
+import { openSizeOf } from './restore-transfer.js';
+import { volumeOpeningId } from './target-volumes.js';
 
 const mib = 1 << 20;
 

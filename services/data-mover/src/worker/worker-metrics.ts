@@ -7,6 +7,7 @@ type Kind = TransferSpec['kind'];
 const directions: Record<Kind, { disk: string; pool: string }> = {
   backup: { disk: 'read', pool: 'stored' },
   restore: { disk: 'written', pool: 'fetched' },
+  rollback: { disk: 'written', pool: 'fetched' },
   removal: { disk: 'none', pool: 'none' },
 };
 
