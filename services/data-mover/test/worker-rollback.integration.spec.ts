@@ -6,8 +6,8 @@ import { until, type RunningProcess } from '@casvault/testkit';
 import { mib, WorkerWorld } from './worker-world.js';
 
 const run = promisify(execFile);
-const sizeBytes = 64 * mib;
-const dataBytes = 24 * mib;
+const sizeBytes = 32 * mib;
+const dataBytes = 12 * mib;
 /** Some seconds for all of the data; progress is told every two. */
 const slow = 2 * mib;
 
@@ -36,7 +36,7 @@ describe('F8: a roll-back in place', () => {
         '-c',
         'write -P 7 1M 3M',
         '-c',
-        'write -P 9 60M 2M',
+        'write -P 9 28M 2M',
         '-c',
         'write -z 4M 2M',
         path,

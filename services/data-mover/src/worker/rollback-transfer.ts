@@ -1,4 +1,4 @@
-import { type DiskProgress, type RollbackSpec, type TransferResult } from '@casvault/contracts';
+import { Fault, type DiskProgress, type RollbackSpec, type TransferResult } from '@casvault/contracts';
 import { restorePoint } from '@casvault/data-path';
 import { type StoreLocation } from '@casvault/object-store';
 import { parallelismOf } from './parallelism.rules.js';
