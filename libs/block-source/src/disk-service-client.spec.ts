@@ -5,6 +5,7 @@ import { recordSpans } from '@casvault/testkit';
 import { DiskServiceClient } from './disk-service-client.js';
 
 const id = newId<OpeningId>();
+const vmUuid = '08233862-411c-4f09-974f-9c3cf8e5295c';
 const opening: Opening = {
   openingId: id,
   kind: 'volume',
@@ -72,6 +73,20 @@ describe('the client of a disk service', () => {
       ['POST', `/v1/openings/${id}/renewals`, '{"leaseSeconds":30}'],
       ['DELETE', `/v1/openings/${id}?keepCheckpoint=false`, ''],
       ['DELETE', `/v1/openings/${id}?keepCheckpoint=true`, ''],
+    ]);
+    const checkpoint = {
+      name: `casvault-${id}`,
+      madeBy: null,
+      createdAt: '2026-01-01T00:00:00.000Z',
+      targets: ['vda'],
+    };
+    answers(200, { items: [checkpoint] });
+    expect(await client.checkpoints(vmUuid)).toEqual([checkpoint]);
+    answers(204, '');
+    await client.removeCheckpoint(vmUuid, checkpoint.name);
+    expect(seen.slice(5).map(({ method, url }) => [method, url])).toEqual([
+      ['GET', `/v1/vms/${vmUuid}/checkpoints`],
+      ['DELETE', `/v1/vms/${vmUuid}/checkpoints/${checkpoint.name}`],
     ]);
     expect(seen.every(({ headers }) => headers.authorization === 'Bearer a-token')).toBe(true);
   });

@@ -1,10 +1,12 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import {
+  checkpointSchema,
   Fault,
   faultSchema,
   healthSchema,
   openingSchema,
+  type Checkpoint,
   type DiskServiceHealth,
   type Opening,
   type OpeningId,
@@ -23,7 +25,7 @@ export interface DiskServiceAccess {
 
 interface Call {
   /** Names the span. */
-  readonly operation: 'open' | 'get' | 'renew' | 'close' | 'health';
+  readonly operation: 'open' | 'get' | 'renew' | 'close' | 'health' | 'checkpoints' | 'remove-checkpoint';
   readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE';
   readonly path: string;
   readonly body?: unknown;
@@ -39,8 +41,10 @@ interface Reply {
 /** Opening and closing wait for libvirt, which itself waits half a minute for a busy VM, and for a writer's last flush. */
 const slowMs = 240_000;
 const quickMs = 30_000;
-/** 64 disks, 300 bytes each, with room. */
+/** 64 disks, 600 bytes each, with room. */
 const maxReplyBytes = 1 << 20;
+
+const checkpointListSchema = z.object({ items: z.array(checkpointSchema) });
 
 const problemSchema = z.object({
   code: faultSchema.shape.code,
@@ -130,6 +134,38 @@ export class DiskServiceClient {
       method: 'GET',
       path: '/v1/health',
       timeoutMs: quickMs,
+      ...only(options),
+    });
+  }
+
+  /** Checkpoints of this product on the VM, also bitmaps of ours that libvirt knows nothing of. Throws VM_NOT_FOUND. */
+  async checkpoints(vmUuid: string, options: { signal?: AbortSignal } = {}): Promise<Checkpoint[]> {
+    const path = `/v1/vms/${encodeURIComponent(vmUuid)}/checkpoints`;
+    const { items } = await this.#json(checkpointListSchema, {
+      operation: 'checkpoints',
+      method: 'GET',
+      path,
+      timeoutMs: slowMs,
+      ...only(options),
+    });
+    return items;
+  }
+
+  /**
+   * Removes a checkpoint with its bitmaps. Gone already is no error. Throws VM_NOT_FOUND, INPUT_INVALID for a name that is none of
+   * this product's, and CONFLICT while an opening counts from it.
+   */
+  async removeCheckpoint(
+    vmUuid: string,
+    name: string,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<void> {
+    const path = `/v1/vms/${encodeURIComponent(vmUuid)}/checkpoints/${encodeURIComponent(name)}`;
+    await this.#send({
+      operation: 'remove-checkpoint',
+      method: 'DELETE',
+      path,
+      timeoutMs: slowMs,
       ...only(options),
     });
   }

@@ -143,7 +143,7 @@ export const healthSchema = z.object({
   libvirtVersion: z.string(),
   qemuVersion: z.string(),
   openings: z.number().int(),
-  /** A running VM's disks can be exported as of one instant while it writes on. */
+  /** Running VMs can be captured by themselves: libvirt 7.6 and QEMU 6.1 or newer, and it is not switched off. */
   liveExport: z.boolean().default(true),
 });
 export type DiskServiceHealth = z.infer<typeof healthSchema>;

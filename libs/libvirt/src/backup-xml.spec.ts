@@ -1,5 +1,12 @@
 import fc from 'fast-check';
-import { backupXml, checkpointXml, parseBackup, parseCheckpoint, type BackupPlan } from './backup-xml.js';
+import {
+  backupXml,
+  checkpointXml,
+  knownCheckpointXml,
+  parseBackup,
+  parseCheckpoint,
+  type BackupPlan,
+} from './backup-xml.js';
 
 // XML normalises white space in attributes, and its parser trims: paths with it inside are in, at the ends out.
 const path = fc
@@ -78,4 +85,14 @@ test('a checkpoint covers the disks that it names', () => {
     description: '',
     targets: ['vda'],
   });
+});
+
+test('a checkpoint whose bitmaps are there already is told with the time of its making', () => {
+  const known = {
+    name: "c'1",
+    description: 'of <x>',
+    createdAtSeconds: 1_700_000_000,
+    targets: ['vda', 'vdb'],
+  };
+  expect(parseCheckpoint(knownCheckpointXml(known))).toEqual({ ...known, parent: null });
 });

@@ -76,6 +76,26 @@ export function checkpointXml(
   return `<domaincheckpoint><name>${escapeXml(name)}</name>${about}<disks>${list.join('')}</disks></domaincheckpoint>`;
 }
 
+/**
+ * `<domaincheckpoint>` of bitmaps that lie in the images already, for `Libvirt.checkpointRedefine`: each is named as the
+ * checkpoint is. `createdAtSeconds` since 1970.
+ */
+export function knownCheckpointXml(checkpoint: {
+  readonly name: string;
+  readonly description: string;
+  readonly createdAtSeconds: number;
+  readonly targets: readonly string[];
+}): string {
+  const name = escapeXml(checkpoint.name);
+  const disks = checkpoint.targets.map(
+    (target) => `<disk name='${escapeXml(target)}' checkpoint='bitmap' bitmap='${name}'/>`,
+  );
+  return (
+    `<domaincheckpoint><name>${name}</name><description>${escapeXml(checkpoint.description)}</description>` +
+    `<creationTime>${String(checkpoint.createdAtSeconds)}</creationTime><disks>${disks.join('')}</disks></domaincheckpoint>`
+  );
+}
+
 export interface ParsedCheckpoint {
   readonly name: string;
   readonly parent: string | null;

@@ -10,7 +10,8 @@
 export { Libvirt } from './libvirt.js';
 export type { BackupDescription, Checkpoint } from './libvirt.js';
 export type { Domain, DomainDisk, DomainState, DomainSummary } from './domain.js';
-export { backupXml, checkpointXml } from './backup-xml.js';
+export { backupXml, checkpointXml, knownCheckpointXml } from './backup-xml.js';
 export type { BackupDisk, BackupPlan, BackupTls } from './backup-xml.js';
+export type { BlockNode, NodeBitmap } from './block-nodes.js';
 export { escapeXml } from './xml.js';
 export type { CallOptions, VirshOptions } from './virsh.js';

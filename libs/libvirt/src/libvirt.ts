@@ -1,5 +1,6 @@
 import { Fault } from '@casvault/contracts';
 import { parseBackup, parseCheckpoint, type BackupPlan, type ParsedCheckpoint } from './backup-xml.js';
+import { parseBlockNodes, type BlockNode } from './block-nodes.js';
 import {
   parseDomain,
   parseDomainNames,
@@ -18,6 +19,9 @@ const words = (output: string): string[] =>
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');
+
+/** `Froze 2 filesystem(s)` */
+const countOf = (said: string): number => Number(/\d+/.exec(said)?.[0] ?? 0);
 
 /**
  * One libvirt daemon. `domain` is a UUID wherever it can be: virsh takes a name of digits for a domain's number.
@@ -218,6 +222,25 @@ export class Libvirt {
   /** Tells libvirt again of a checkpoint whose bitmaps are in the images (its records are lost with the definition). */
   async checkpointRedefine(domain: string, xml: string, call: CallOptions = {}): Promise<void> {
     await this.#runWithXml([xml], ([path = '']) => ['checkpoint-create', domain, path, '--redefine'], call);
+  }
+
+  /**
+   * The block nodes of a running QEMU with their dirty bitmaps, which libvirt itself does not tell: one QMP query, which changes
+   * nothing. Throws LIBVIRT_FAILED where the monitor is not to be had.
+   */
+  async blockNodes(domain: string, call: CallOptions = {}): Promise<BlockNode[]> {
+    const query = { execute: 'query-named-block-nodes', arguments: { flat: true } };
+    return parseBlockNodes(await this.qemuMonitorCommand(domain, query, call));
+  }
+
+  /** Asks the guest's agent to freeze its file systems; how many it froze. Throws LIBVIRT_FAILED without an agent. */
+  async freeze(domain: string, call: CallOptions = {}): Promise<number> {
+    return countOf(await this.run(['domfsfreeze', domain], call));
+  }
+
+  /** Asks the guest's agent to thaw what is frozen; how many it thawed, 0 when nothing was frozen. */
+  async thaw(domain: string, call: CallOptions = {}): Promise<number> {
+    return countOf(await this.run(['domfsthaw', domain], call));
   }
 
   /** `<domainsnapshot>`; with `diskOnly` an external one at once over all disks named in it. */

@@ -2,21 +2,25 @@ import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Fault, type Clock, type Logger } from '@casvault/contracts';
-import { Libvirt } from '@casvault/libvirt';
+import { Libvirt, type Domain } from '@casvault/libvirt';
 import { Module, type DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Config } from './config.js';
+import { Checkpoints } from './host/checkpoints.js';
 import { ImageServers } from './host/image-server.js';
 import { LiveCaptures } from './host/live-capture.js';
 import { tempDir } from './host/names.js';
 import { Ports } from './host/ports.js';
+import { GuestFreezer } from './host/quiesce.js';
 import { bearerToken } from './http/access.guard.js';
+import { CheckpointsController } from './http/checkpoints.controller.js';
 import { HealthController, liveExportToken, serviceVersionToken } from './http/health.controller.js';
 import { nbdAddressToken, OpeningsController } from './http/openings.controller.js';
 import { ProblemFilter } from './http/problem.js';
 import { traceRequests } from './http/request-trace.js';
 import { Metrics } from './metrics.js';
+import { CapturePlanner } from './opening/capture-planner.js';
 import { OpeningEffects } from './opening/effects.js';
 import { Openings } from './opening/openings.js';
 import { Planner } from './opening/planner.js';
@@ -91,23 +95,34 @@ function assemble(config: Config, logger: Logger) {
   const live = new LiveCaptures(libvirt, config, config.nbdTlsDir !== null, logger);
   const servers = new ImageServers(config, config.nbdTlsDir);
   const store = new RecordStore(config.stateDir);
-  const isOff = (vmUuid: string): Promise<boolean> => isShutOff(libvirt, vmUuid);
-  const effects = new OpeningEffects({ live, servers, ports: new Ports(config.nbdPorts), isOff, logger });
+  const checkpoints = new Checkpoints(libvirt, logger);
+  const freezer = new GuestFreezer(libvirt, clock, logger);
+  const domain = (vmUuid: string): Promise<Domain | null> => domainOrNull(libvirt, vmUuid);
+  const ports = new Ports(config.nbdPorts);
+  const effects = new OpeningEffects({ live, servers, checkpoints, freezer, ports, domain, clock, logger });
   const { volumeDirs, scratchReserveBytes, maxOpenings, liveExport } = config;
-  const planner = new Planner({ libvirt, live, volumeDirs, scratchReserveBytes, liveExport, logger });
+  const captures = new CapturePlanner({
+    ...{ libvirt, live, checkpoints, logger },
+    scratchReserveBytes,
+    liveExport,
+  });
+  const planner = new Planner({ captures, libvirt, checkpoints, volumeDirs, logger });
   const tls = config.nbdTlsDir !== null;
-  const openings = new Openings({ store, effects, planner, clock, logger, metrics, tls, maxOpenings });
+  const openings = new Openings({
+    ...{ store, effects, planner, checkpoints, clock, logger, metrics },
+    tls,
+    maxOpenings,
+  });
   const sweeper = new Sweeper({ openings, store, live, servers, clock, logger, scratchReserveBytes });
   return { metrics, libvirt, live, servers, store, openings, sweeper };
 }
 
 /** A VM that left this host does not run on it either. */
-async function isShutOff(libvirt: Libvirt, vmUuid: string): Promise<boolean> {
+async function domainOrNull(libvirt: Libvirt, vmUuid: string): Promise<Domain | null> {
   try {
-    const state = await libvirt.state(vmUuid);
-    return state === 'shut-off' || state === 'crashed';
+    return await libvirt.domain(vmUuid);
   } catch (error) {
-    if (Fault.is(error) && error.code === 'VM_NOT_FOUND') return true;
+    if (Fault.is(error) && error.code === 'VM_NOT_FOUND') return null;
     throw error;
   }
 }
@@ -115,7 +130,7 @@ async function isShutOff(libvirt: Libvirt, vmUuid: string): Promise<boolean> {
 function moduleOf(config: Config, parts: Parts, version: string): DynamicModule {
   return {
     module: DiskServiceModule,
-    controllers: [OpeningsController, HealthController],
+    controllers: [OpeningsController, CheckpointsController, HealthController],
     providers: [
       { provide: Openings, useValue: parts.openings },
       { provide: Metrics, useValue: parts.metrics },

@@ -1,8 +1,10 @@
+import type { Opening } from '@casvault/contracts';
+
 /** Counters of this process, in the text form that Prometheus scrapes. A fixed set of label values: no growth. */
 export class Metrics {
   readonly #counters = new Map<string, number>();
 
-  opened(method: 'live' | 'offline' | 'write'): void {
+  opened(method: Opening['method']): void {
     this.#add(`casvault_disk_service_openings_opened_total{method="${method}"}`, 1);
   }
 

@@ -164,7 +164,11 @@ describe('captures', () => {
 
     const id = newId<OpeningId>();
     const opening = await host.client.open(id, requestFor(stopped, { checkpoint: 'casvault-off' }));
-    expect(opening).toMatchObject({ method: 'offline', checkpoint: null });
+    expect(opening).toMatchObject({
+      method: 'offline',
+      checkpoint: 'casvault-off',
+      disks: [{ checkpointed: false }, { checkpointed: true }],
+    });
     expect(opening.disks[0]!.port).not.toBe(opening.disks[1]!.port);
     expect(opening.disks.map((disk) => disk.sizeBytes)).toEqual([1_000_448, 5 * mib]);
     expect(sha(await host.readExport(opening.disks[0]!))).toBe(sha(await host.readImage(odd, 'raw')));

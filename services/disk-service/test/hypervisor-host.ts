@@ -272,7 +272,13 @@ export class HypervisorHost {
     const found: string[] = [];
     for (const vm of vms) {
       for (const name of await this.libvirt.checkpointNames(vm.uuid)) found.push(`checkpoint ${name}`);
-      if ((await this.libvirt.state(vm.uuid)) === 'shut-off') continue;
+      if ((await this.libvirt.state(vm.uuid)) === 'shut-off') {
+        for (const { path, format } of vm.disks) {
+          if (format !== 'qcow2') continue;
+          for (const name of await this.keptBitmaps(path)) found.push(`bitmap ${name} in ${path}`);
+        }
+        continue;
+      }
       if ((await this.libvirt.backup(vm.uuid)) !== null) found.push(`backup job of ${vm.name}`);
     }
     for (const name of await readdir(this.scratch)) found.push(`scratch file ${name}`);

@@ -150,7 +150,7 @@ describe('leases, and the death of the service', () => {
 
   test('what bears our names but is of no opening is removed at start', async () => {
     const id = newId<OpeningId>();
-    await host.client.open(id, capture(stopped, 600));
+    await host.client.open(id, { ...capture(stopped, 600), checkpoint: undefined });
     const live = newId<OpeningId>();
     await host.client.open(live, { ...capture(vm, 600), checkpoint: undefined });
     await host.stopService('SIGKILL');

@@ -17,6 +17,8 @@ export interface ServedImage {
   readonly port: number;
   /** Shown as `qemu:dirty-bitmap:<name>`. */
   readonly bitmap: string | null;
+  /** Read beside a VM that may have the image open: what is served must be frozen. Else the image is locked. */
+  readonly frozen: { readonly snapshotId: string | null; readonly isBlock: boolean } | null;
 }
 
 /** `port-taken`: try the next one. */
@@ -54,11 +56,8 @@ export function serverArguments(
 ): string[] {
   const mode = image.writable
     ? ['--aio=threads', '--discard=unmap', '--detect-zeroes=off']
-    : [
-        '--read-only',
-        `--aio=${cache === 'none' ? 'native' : 'threads'}`,
-        ...(image.bitmap === null ? [] : [`--bitmap=${image.bitmap}`]),
-      ];
+    : ['--read-only', `--aio=${cache === 'none' ? 'native' : 'threads'}`];
+  const bitmap = image.bitmap === null ? [] : [`--bitmap=${image.bitmap}`];
   const tls =
     tlsDir === null
       ? []
@@ -75,12 +74,27 @@ export function serverArguments(
     `--bind=${image.address}`,
     `--port=${String(image.port)}`,
     `--export-name=${image.exportName}`,
-    `--format=${image.format}`,
     `--cache=${cache}`,
     ...mode,
+    ...bitmap,
     ...tls,
+    ...source(image),
+  ];
+}
+
+/** Text within a list of options: a comma is doubled. */
+const quoted = (text: string): string => text.replaceAll(',', ',,');
+
+/** The image, or (`force-share`) one that is open elsewhere; an internal snapshot by its id alone: names are the platform's. */
+function source({ path, format, frozen }: ServedImage): string[] {
+  if (frozen === null) return [`--format=${format}`, '--', path];
+  const { snapshotId, isBlock } = frozen;
+  const file = `file.driver=${isBlock ? 'host_device' : 'file'},file.filename=${quoted(path)}`;
+  return [
+    ...(snapshotId === null ? [] : [`--load-snapshot=snapshot.id=${quoted(snapshotId)}`]),
+    '--image-opts',
     '--',
-    image.path,
+    `driver=${format},force-share=on,${file}`,
   ];
 }
 

@@ -27,32 +27,51 @@ const infoSchema = z.object({
         .optional(),
     })
     .optional(),
+  snapshots: z.array(z.object({ id: z.string(), name: z.string() })).default([]),
 });
 type Info = z.infer<typeof infoSchema>;
 
+/** A dirty bitmap in the table of a qcow2 file. */
+export interface KeptBitmap {
+  readonly name: string;
+  /** Open in a running QEMU, or left so by one that died: what the file says of it does not count. */
+  readonly inUse: boolean;
+  /** It notes writes as soon as the image is opened. */
+  readonly auto: boolean;
+}
+
 export interface Image {
+  /** As it was asked for. */
+  readonly path: string;
   /** As its user sees it: a whole number of sectors. */
   readonly sizeBytes: number;
   readonly format: string;
   readonly encrypted: boolean;
   /** qcow2 of version 3 can keep dirty bitmaps; version 2 and raw can't. */
   readonly keepsBitmaps: boolean;
-  /** Bitmaps kept in the image that are whole (not left open by a crash). */
-  readonly bitmaps: readonly string[];
+  readonly bitmaps: readonly KeptBitmap[];
+  /** Internal snapshots. */
+  readonly snapshots: readonly { readonly id: string; readonly name: string }[];
   readonly backingFile: string | null;
   /** As the image names it; null: it names none. */
   readonly backingFormat: string | null;
   readonly dataFile: string | null;
 }
 
-function toImage(info: Info): Image {
+function toImage(path: string, info: Info): Image {
   const data = info['format-specific']?.data;
   return {
+    path,
     sizeBytes: info['virtual-size'],
     format: info.format,
     encrypted: info.encrypted || data?.encrypt !== undefined,
     keepsBitmaps: info.format === 'qcow2' && data?.compat !== '0.10',
-    bitmaps: (data?.bitmaps ?? []).filter((map) => !map.flags.includes('in-use')).map((map) => map.name),
+    bitmaps: (data?.bitmaps ?? []).map(({ name, flags }) => ({
+      name,
+      inUse: flags.includes('in-use'),
+      auto: flags.includes('auto'),
+    })),
+    snapshots: info.snapshots,
     backingFile: info['full-backing-filename'] ?? info['backing-filename'] ?? null,
     backingFormat: info['backing-filename-format'] ?? null,
     dataFile: data?.['data-file'] ?? null,
@@ -86,14 +105,44 @@ async function qemuImgInfo(path: string, format: string | null, signal: AbortSig
  * raw disk. Opens nothing for writing and takes no lock. Throws DISK_SERVICE_REFUSED when it is not such an image.
  */
 export async function readImage(path: string, format: string | null, signal: AbortSignal): Promise<Image> {
-  return toImage(infoSchema.parse(await qemuImgInfo(path, format, signal)));
+  return toImage(path, infoSchema.parse(await qemuImgInfo(path, format, signal)));
+}
+
+const maxLayers = 200;
+
+/**
+ * The image and the layers under it, the active one first, at most 200. A layer is followed only where its file and format are
+ * named: nothing is probed, and nothing on the network is asked.
+ */
+export async function readChain(path: string, format: string, signal: AbortSignal): Promise<Image[]> {
+  const chain = [await readImage(path, format, signal)];
+  while (chain.length < maxLayers) {
+    const { backingFile, backingFormat } = chain.at(-1) as Image;
+    if (backingFile?.startsWith('/') !== true || backingFormat === null) break;
+    chain.push(await readImage(backingFile, backingFormat, signal));
+  }
+  return chain;
+}
+
+/**
+ * Begins a bitmap of 64 KiB grain in a qcow2 file that nobody uses; throws DISK_SERVICE_REFUSED when the
+ * file can't take one, or has one of that name.
+ */
+export async function addBitmap(path: string, name: string, signal: AbortSignal): Promise<void> {
+  const result = await qemuImg(['bitmap', '--add', '-g', '65536', '-f', 'qcow2', '--', path, name], signal);
+  if ('printed' in result) return;
+  throw new Fault('DISK_SERVICE_REFUSED', `bitmap ${name} can't be begun in ${path}: ${result.failed}`, {
+    details: { path },
+  });
 }
 
 /** Removes a bitmap from a qcow2 file that nobody uses; one that is not there is no error. */
 export async function removeBitmap(path: string, name: string, signal: AbortSignal): Promise<void> {
   const result = await qemuImg(['bitmap', '--remove', '-f', 'qcow2', '--', path, name], signal);
   if ('printed' in result || /not found/i.test(result.failed)) return;
-  throw new Fault('DISK_SERVICE_REFUSED', `bitmap ${name} can't be removed from ${path}: ${result.failed}`);
+  throw new Fault('DISK_SERVICE_REFUSED', `bitmap ${name} can't be removed from ${path}: ${result.failed}`, {
+    details: { path },
+  });
 }
 
 /**

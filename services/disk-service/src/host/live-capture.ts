@@ -3,15 +3,15 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Fault, type Logger, type OpeningId } from '@casvault/contracts';
 import { backupXml, checkpointXml, type BackupDescription, type Libvirt } from '@casvault/libvirt';
-import { removeBitmap } from './image.js';
+import { checkpointNote } from './checkpoint-note.js';
 import { openingOfScratch, scratchFile, type HostFolders } from './names.js';
 
 export interface LiveDisk {
   readonly target: string;
-  readonly path: string;
+  readonly sizeBytes: number;
   readonly bitmapSince: string | null;
   /** The checkpoint gets a bitmap on this disk. */
-  readonly keepsBitmaps: boolean;
+  readonly isTracked: boolean;
 }
 
 export interface LiveCapture {
@@ -23,13 +23,20 @@ export interface LiveCapture {
   readonly disks: readonly LiveDisk[];
 }
 
-/** `bitmap-unusable`: libvirt would not count since one of the checkpoints; begin again without. */
-export type BeginOutcome = 'begun' | 'port-taken' | 'bitmap-unusable';
+/** `unusable`: the disks whose bitmaps libvirt would not use; begin again without them. */
+export type BeginOutcome = 'begun' | 'port-taken' | { readonly unusable: readonly string[] };
 
 const isCode = (error: unknown, code: string): boolean => Fault.is(error) && error.code === code;
 
-/** The description of a checkpoint proves whose it is: its name is the caller's and may come again. */
-const madeBy = (openingId: OpeningId): string => `casvault opening ${openingId}`;
+/**
+ * The disks whose bitmaps libvirt's refusal means: the one that it names (`missing or broken bitmap 'c' for disk 'vda'`), all
+ * that were to show one when it names none.
+ */
+export function unusableBitmaps(said: string, disks: readonly LiveDisk[]): string[] {
+  const counting = disks.filter((disk) => disk.bitmapSince !== null).map(({ target }) => target);
+  const named = /disk '([a-z0-9]+)'/.exec(said)?.[1];
+  return named !== undefined && counting.includes(named) ? [named] : counting;
+}
 
 /**
  * Captures of running VMs as pull-mode backups of libvirt: QEMU keeps the blocks that the guest overwrites in a scratch
@@ -63,16 +70,6 @@ export class LiveCaptures {
     return type === 'None' ? null : (info['Operation'] ?? type);
   }
 
-  /** Checkpoints that libvirt has of the VM, with the disks each one covers. */
-  async checkpoints(vmUuid: string, names: readonly string[]): Promise<Map<string, readonly string[]>> {
-    const known = new Set(await this.#libvirt.checkpointNames(vmUuid));
-    const found = new Map<string, readonly string[]>();
-    for (const name of new Set(names)) {
-      if (known.has(name)) found.set(name, (await this.#libvirt.checkpoint(vmUuid, name)).targets);
-    }
-    return found;
-  }
-
   /** One instant over all disks: one backup job with its checkpoint. */
   async begin(capture: LiveCapture): Promise<BeginOutcome> {
     const backup = backupXml({
@@ -90,8 +87,8 @@ export class LiveCaptures {
         ? undefined
         : checkpointXml(
             capture.checkpoint,
-            capture.disks.map((disk) => ({ target: disk.target, checkpoint: disk.keepsBitmaps })),
-            madeBy(capture.openingId),
+            capture.disks.map((disk) => ({ target: disk.target, checkpoint: disk.isTracked })),
+            checkpointNote(capture.openingId, capture.disks),
           );
     try {
       await this.#libvirt.backupBegin(capture.vmUuid, backup, checkpoint);
@@ -100,13 +97,10 @@ export class LiveCaptures {
       if (!isCode(error, 'LIBVIRT_FAILED')) throw error;
       const said = (error as Fault).message;
       if (/Address already in use|Failed to find an available port/i.test(said)) return 'port-taken';
-      const counts = capture.disks.some((disk) => disk.bitmapSince !== null);
-      if (counts && /bitmap|checkpoint|incremental/i.test(said)) {
-        this.#logger.warn(
-          { vmUuid: capture.vmUuid, said },
-          'the dirty bitmaps are of no use: captured without',
-        );
-        return 'bitmap-unusable';
+      const unusable = unusableBitmaps(said, capture.disks);
+      if (unusable.length > 0 && /bitmap|checkpoint|incremental/i.test(said)) {
+        this.#logger.warn({ vmUuid: capture.vmUuid, unusable, said }, 'dirty bitmaps are of no use');
+        return { unusable };
       }
       throw error;
     }
@@ -117,23 +111,9 @@ export class LiveCaptures {
     return (await this.holder(vmUuid)) === openingId;
   }
 
-  /** Says whether the VM has a checkpoint of this name that this very opening made. */
-  async hasMade(openingId: OpeningId, vmUuid: string, checkpoint: string): Promise<boolean> {
-    try {
-      if (!(await this.#libvirt.checkpointNames(vmUuid)).includes(checkpoint)) return false;
-      return (await this.#libvirt.checkpoint(vmUuid, checkpoint)).description === madeBy(openingId);
-    } catch (error) {
-      if (isCode(error, 'VM_NOT_FOUND') || isCode(error, 'NOT_FOUND')) return false;
-      throw error;
-    }
-  }
-
-  /** Ends the job, removes the checkpoint unless it is kept, and the scratch files. Safe to repeat at any time. */
-  async end(capture: LiveCapture, keepCheckpoint: boolean): Promise<void> {
+  /** Ends the job and removes the scratch files. Safe to repeat at any time. */
+  async end(capture: LiveCapture): Promise<void> {
     await this.abort(capture.openingId, capture.vmUuid);
-    if (capture.checkpoint !== null && !keepCheckpoint) {
-      await this.#removeCheckpoint(capture.vmUuid, capture.checkpoint, capture.disks);
-    }
     for (const disk of capture.disks) {
       await rm(scratchFile(this.#folders, capture.openingId, disk.target), { force: true });
     }
@@ -204,51 +184,6 @@ export class LiveCaptures {
     } catch (error) {
       if (isCode(error, 'VM_NOT_FOUND')) return true;
       throw error;
-    }
-  }
-
-  async #removeCheckpoint(vmUuid: string, name: string, disks: readonly LiveDisk[]): Promise<void> {
-    try {
-      if (!(await this.#libvirt.checkpointNames(vmUuid)).includes(name)) return;
-      // libvirt removes bitmaps of running VMs only.
-      if (await this.#isOff(vmUuid)) {
-        await this.#removeBitmaps(name, disks);
-        await this.#libvirt.checkpointDelete(vmUuid, name, { metadataOnly: true });
-      } else {
-        await this.#removeLiveCheckpoint(vmUuid, name);
-      }
-    } catch (error) {
-      // A VM that left this host took its checkpoints along, or lost them.
-      if (!isCode(error, 'VM_NOT_FOUND')) throw error;
-      this.#logger.warn(
-        { vmUuid, checkpoint: name },
-        'the VM is not on this host: its checkpoint is not removed',
-      );
-    }
-  }
-
-  async #removeLiveCheckpoint(vmUuid: string, name: string): Promise<void> {
-    try {
-      await this.#libvirt.checkpointDelete(vmUuid, name);
-    } catch (error) {
-      // The bitmap did not survive (a crashed QEMU): the record alone is left.
-      if (!(isCode(error, 'LIBVIRT_FAILED') && /bitmap/i.test((error as Fault).message))) throw error;
-      await this.#libvirt.checkpointDelete(vmUuid, name, { metadataOnly: true });
-    }
-  }
-
-  async #removeBitmaps(name: string, disks: readonly LiveDisk[]): Promise<void> {
-    for (const disk of disks) {
-      if (!disk.keepsBitmaps) continue;
-      try {
-        await removeBitmap(disk.path, name, AbortSignal.timeout(60_000));
-      } catch (error) {
-        // In use elsewhere (the VM was moved), or gone: nothing that this host may change.
-        this.#logger.warn(
-          { path: disk.path, bitmap: name, said: String(error) },
-          'a bitmap is left in a disk',
-        );
-      }
     }
   }
 }

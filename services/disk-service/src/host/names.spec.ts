@@ -30,6 +30,7 @@ describe('a server of an image', () => {
     exportName: 'vda',
     address: '10.0.0.1',
     port: 10_000,
+    frozen: null,
   } as const;
 
   test('reads past the page cache, and carries the proof that it is ours', () => {
@@ -42,13 +43,32 @@ describe('a server of an image', () => {
       '--bind=10.0.0.1',
       '--port=10000',
       '--export-name=vda',
-      '--format=raw',
       '--cache=none',
       '--read-only',
       '--aio=native',
       '--bitmap=c',
+      '--format=raw',
       '--',
       '/vms/-a',
+    ]);
+  });
+
+  test.each([
+    ['/vms/a,b', { snapshotId: '7', isBlock: false }, 'file', '/vms/a,,b'],
+    ['/dev/x', { snapshotId: null, isBlock: true }, 'host_device', '/dev/x'],
+  ])('reads what is frozen in %s beside the VM that has it open', (path, frozen, driver, named) => {
+    const args = serverArguments(
+      folders,
+      { ...image, path, format: 'qcow2', frozen, writable: false, bitmap: null },
+      null,
+      'none',
+    );
+    expect(args.includes('--load-snapshot=snapshot.id=7')).toBe(frozen.snapshotId !== null);
+    expect(args).toContain('--read-only');
+    expect(args.slice(-3)).toEqual([
+      '--image-opts',
+      '--',
+      `driver=qcow2,force-share=on,file.driver=${driver},file.filename=${named}`,
     ]);
   });
 
@@ -58,7 +78,8 @@ describe('a server of an image', () => {
   });
 
   test('writes past the page cache, and asks for certificates when TLS is on', () => {
-    const args = serverArguments(folders, { ...image, writable: true, bitmap: null }, '/pki', 'none');
+    const args = serverArguments(folders, { ...image, writable: true, bitmap: 'c' }, '/pki', 'none');
+    expect(args).toContain('--bitmap=c');
     expect(args).toEqual(expect.arrayContaining(['--cache=none', '--discard=unmap', '--detect-zeroes=off']));
     expect(args).toEqual(expect.arrayContaining(['--tls-creds=tls0']));
     expect(args).toContain('tls-creds-x509,id=tls0,endpoint=server,verify-peer=on,dir=/pki');

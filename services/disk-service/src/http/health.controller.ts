@@ -1,6 +1,7 @@
 import type { DiskServiceHealth } from '@casvault/contracts';
 import { Libvirt } from '@casvault/libvirt';
 import { Controller, Get, Header, Inject } from '@nestjs/common';
+import { offersLiveExport } from '../host/live-export.js';
 import { LiveCaptures } from '../host/live-capture.js';
 import { Metrics } from '../metrics.js';
 import { Openings } from '../opening/openings.js';
@@ -38,13 +39,14 @@ export class HealthController {
   @Get('v1/health')
   async health(): Promise<DiskServiceHealth> {
     const { libvirt, hypervisor } = await this.#libvirt.version({ timeoutMs: 5_000 });
+    const qemu = hypervisor.replace(/^QEMU /, '');
     return {
       service: 'casvault-disk-service',
       version: this.#version,
       libvirtVersion: libvirt,
-      qemuVersion: hypervisor.replace(/^QEMU /, ''),
+      qemuVersion: qemu,
       openings: this.#openings.count(),
-      liveExport: this.#liveExport,
+      liveExport: this.#liveExport && offersLiveExport(libvirt, qemu),
     };
   }
 

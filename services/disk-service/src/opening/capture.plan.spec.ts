@@ -1,6 +1,13 @@
 import type { CaptureRequest } from '@casvault/contracts';
 import type { Domain, DomainDisk, DomainState } from '@casvault/libvirt';
-import { bitmapSince, captureMethod, planDisks, refuseEncrypted, type ImageFacts } from './capture.plan.js';
+import {
+  captureMethod,
+  frozenLayer,
+  internalSnapshot,
+  planDisks,
+  refuseEncrypted,
+  type LayerFacts,
+} from './capture.plan.js';
 
 const disk = (more: Partial<DomainDisk> = {}): DomainDisk => ({
   target: 'vda',
@@ -26,14 +33,20 @@ const request = (disks: CaptureRequest['disks'] = [{ target: 'vda', path: '/vms/
   disks,
   leaseSeconds: 60,
 });
-const image: ImageFacts = {
-  sizeBytes: 1,
+const layer = (more: Partial<LayerFacts> = {}): LayerFacts => ({
+  path: '/vms/a',
+  format: 'qcow2',
   encrypted: false,
-  keepsBitmaps: true,
-  bitmaps: ['c'],
-  backingFile: null,
-};
-const planned = { target: 'vda', path: '/vms/a', format: 'qcow2', incrementalFrom: 'c' } as const;
+  snapshots: [],
+  ...more,
+});
+const planned = {
+  target: 'vda',
+  path: '/vms/a',
+  format: 'qcow2',
+  incrementalFrom: 'c',
+  isUntracked: false,
+} as const;
 const same = (a: string, b: string): boolean => a === b;
 
 describe('how a VM is captured', () => {
@@ -58,12 +71,12 @@ describe('the disks of a capture', () => {
     ]);
     const asked = request([
       { target: 'vdb', path: '/dev/b', incrementalFrom: 'c' },
-      { target: 'vda', path: '/link/a' },
+      { target: 'vda', path: '/link/a', untracked: true },
     ]);
     const links = (a: string, b: string): boolean => a === b || (a === '/link/a' && b === '/real/a');
     expect(planDisks(asked, attached, links)).toEqual([
-      { target: 'vdb', path: '/dev/b', format: 'raw', incrementalFrom: 'c' },
-      { target: 'vda', path: '/real/a', format: 'qcow2', incrementalFrom: null },
+      { target: 'vdb', path: '/dev/b', format: 'raw', incrementalFrom: 'c', isUntracked: false },
+      { target: 'vda', path: '/real/a', format: 'qcow2', incrementalFrom: null, isUntracked: true },
     ]);
   });
 
@@ -82,29 +95,48 @@ describe('the disks of a capture', () => {
     );
   });
 
-  test('are refused when the image itself says that it is encrypted', () => {
+  test.each([
+    ['the image', [layer({ encrypted: true })]],
+    ['a layer under it', [layer(), layer({ path: '/vms/base', encrypted: true })]],
+  ])('R2: are refused when %s itself says that it is encrypted', (_, chain) => {
     expect(() => {
-      refuseEncrypted(domain([disk()]), planned, { ...image, encrypted: true });
+      refuseEncrypted(domain([disk()]), planned, chain);
     }).toThrow(/R2/);
   });
 });
 
-describe('the bitmap of an export', () => {
-  const live = new Map([['c', ['vda']]]);
-  test.each<
-    [string, 'live' | 'offline', Partial<ImageFacts>, ReadonlyMap<string, readonly string[]>, string | null]
-  >([
-    ['live, libvirt has the checkpoint', 'live', {}, live, 'c'],
-    ['live, of another disk', 'live', {}, new Map([['c', ['vdb']]]), null],
-    ['live, unknown', 'live', {}, new Map(), null],
-    ['live, raw or qcow2 of version 2', 'live', { keepsBitmaps: false }, live, null],
-    ['offline, kept whole in the file', 'offline', {}, new Map(), 'c'],
-    ['offline, not kept', 'offline', { bitmaps: [] }, live, null],
-    ['offline, changes lie in several layers', 'offline', { backingFile: '/base' }, new Map(), null],
-  ])('%s', (_, method, facts, checkpoints, expected) => {
-    expect(bitmapSince(planned, { ...image, ...facts }, method, checkpoints)).toBe(expected);
+describe('the source of a snapshot capture', () => {
+  const vm = domain([disk()]);
+  const s1 = { id: '3', name: 's1' };
+
+  test('is the internal snapshot of that name, by its id', () => {
+    const image = layer({ snapshots: [{ id: '1', name: 's0' }, s1] });
+    expect(internalSnapshot(vm, planned, image, 's1')).toBe('3');
   });
-  test('is not shown unasked', () => {
-    expect(bitmapSince({ ...planned, incrementalFrom: null }, image, 'live', live)).toBeNull();
+  test.each<[string, LayerFacts | undefined, RegExp]>([
+    ['is not there', layer(), /no internal snapshot s1/],
+    ['is there twice', layer({ snapshots: [s1, { ...s1, id: '4' }] }), /2 internal snapshots s1/],
+    ['is of no image', undefined, /no internal snapshot s1/],
+  ])('is refused when the internal snapshot %s', (_, image, words) => {
+    expect(() => internalSnapshot(vm, planned, image, 's1')).toThrow(words);
+  });
+
+  const chain = [
+    layer(),
+    layer({ path: '/vms/mid', format: 'raw' }),
+    layer({ path: '/vms/base', format: 'vmdk' }),
+  ];
+  test('is the layer below the active one that the caller names', () => {
+    expect(frozenLayer(vm, planned, chain, (path) => path === '/vms/mid')).toBe(1);
+  });
+  test.each([
+    ['/vms/a', /active layer/],
+    ['/vms/other', /no such layer/],
+    ['/vms/base', /vmdk/],
+  ])('is refused when it is %s', (asked, words) => {
+    expect(() => frozenLayer(vm, planned, chain, (path) => path === asked)).toThrow(words);
+    expect(() => frozenLayer(vm, planned, chain, (path) => path === asked)).toThrow(
+      expect.objectContaining({ code: 'CAPTURE_REFUSED' }) as Error,
+    );
   });
 });

@@ -1,13 +1,12 @@
 import { Fault, type CaptureRequest } from '@casvault/contracts';
 import type { Domain, DomainDisk } from '@casvault/libvirt';
 
-/** Facts of one disk's image, as far as they decide. */
-export interface ImageFacts {
-  readonly sizeBytes: number;
+/** Facts of one layer of a disk, as far as they decide. */
+export interface LayerFacts {
+  readonly path: string;
+  readonly format: string;
   readonly encrypted: boolean;
-  readonly keepsBitmaps: boolean;
-  readonly bitmaps: readonly string[];
-  readonly backingFile: string | null;
+  readonly snapshots: readonly { readonly id: string; readonly name: string }[];
 }
 
 export interface PlannedDisk {
@@ -16,6 +15,8 @@ export interface PlannedDisk {
   readonly path: string;
   readonly format: 'qcow2' | 'raw';
   readonly incrementalFrom: string | null;
+  /** The caller wants no bitmap begun on it. */
+  readonly isUntracked: boolean;
 }
 
 const refuse = (domain: Domain, rule: string): Fault =>
@@ -54,7 +55,7 @@ function planDisk(domain: Domain, disk: DomainDisk, path: string): PlannedDisk {
   if (disk.format !== 'qcow2' && disk.format !== 'raw') {
     throw refuse(domain, `${what} has the format ${disk.format}: only qcow2 and raw can be read here`);
   }
-  return { target: disk.target, path, format: disk.format, incrementalFrom: null };
+  return { target: disk.target, path, format: disk.format, incrementalFrom: null, isUntracked: false };
 }
 
 /**
@@ -76,27 +77,55 @@ export function planDisks(
     if (!samePath(wanted.path, disk.path)) {
       throw refuse(domain, `its disk ${wanted.target} is ${disk.path} now, not ${wanted.path}`);
     }
-    return { ...planDisk(domain, disk, disk.path), incrementalFrom: wanted.incrementalFrom ?? null };
+    return {
+      ...planDisk(domain, disk, disk.path),
+      incrementalFrom: wanted.incrementalFrom ?? null,
+      isUntracked: wanted.untracked === true,
+    };
   });
 }
 
-/** Throws CAPTURE_REFUSED for an image that its own header calls encrypted (R2). */
-export function refuseEncrypted(domain: Domain, disk: PlannedDisk, image: ImageFacts): void {
-  if (image.encrypted) throw refuse(domain, `disk ${disk.target} is encrypted (R2)`);
+/** Throws CAPTURE_REFUSED for a disk one of whose layers calls itself encrypted in its header (R2). */
+export function refuseEncrypted(domain: Domain, disk: PlannedDisk, chain: readonly LayerFacts[]): void {
+  if (chain.some(({ encrypted }) => encrypted)) throw refuse(domain, `disk ${disk.target} is encrypted (R2)`);
+}
+
+/** The id of the internal snapshot called `name`. Throws CAPTURE_REFUSED for an image without it. */
+export function internalSnapshot(
+  domain: Domain,
+  disk: PlannedDisk,
+  image: LayerFacts | undefined,
+  name: string,
+): string {
+  const found = image?.snapshots.filter((snapshot) => snapshot.name === name) ?? [];
+  const [only] = found;
+  if (only === undefined) throw refuse(domain, `disk ${disk.target} has no internal snapshot ${name}`);
+  if (found.length > 1) {
+    throw refuse(domain, `disk ${disk.target} has ${String(found.length)} internal snapshots ${name}`);
+  }
+  return only.id;
 }
 
 /**
- * The bitmap that a disk's export can show: live when libvirt has that checkpoint for the disk; offline when the file itself
- * keeps the whole bitmap in its only layer. Null otherwise: the caller reads the disk in full.
+ * Place in the chain of the layer that an external snapshot froze, as the caller names it. Throws CAPTURE_REFUSED when it is none
+ * of the disk's layers, or the active one, which the guest writes.
  */
-export function bitmapSince(
+export function frozenLayer(
+  domain: Domain,
   disk: PlannedDisk,
-  image: ImageFacts,
-  method: 'live' | 'offline',
-  checkpoints: ReadonlyMap<string, readonly string[]>,
-): string | null {
-  const wanted = disk.incrementalFrom;
-  if (wanted === null || !image.keepsBitmaps) return null;
-  if (method === 'live') return checkpoints.get(wanted)?.includes(disk.target) === true ? wanted : null;
-  return image.backingFile === null && image.bitmaps.includes(wanted) ? wanted : null;
+  chain: readonly LayerFacts[],
+  isRequested: (path: string) => boolean,
+): number {
+  const place = chain.findIndex(({ path }) => isRequested(path));
+  const what = `disk ${disk.target}`;
+  if (place < 0) throw refuse(domain, `${what} (${disk.path}) has no such layer below it`);
+  if (place === 0) throw refuse(domain, `${what}: ${disk.path} is its active layer, which no snapshot froze`);
+  const format = chain[place]?.format;
+  if (format !== 'qcow2' && format !== 'raw') {
+    throw refuse(
+      domain,
+      `${what} has a layer of the format ${String(format)}: only qcow2 and raw can be read`,
+    );
+  }
+  return place;
 }

@@ -1,17 +1,19 @@
 import {
   Fault,
+  type Checkpoint,
   type Clock,
   type Logger,
   type Opening,
   type OpeningId,
   type OpenRequest,
 } from '@casvault/contracts';
+import type { Checkpoints } from '../host/checkpoints.js';
 import type { Metrics } from '../metrics.js';
 import type { OpeningEffects } from './effects.js';
 import { KeyedLock } from './keyed-lock.js';
-import type { Planner } from './planner.js';
+import type { PlannedOpening, Planner } from './planner.js';
 import type { RecordStore } from './record-store.js';
-import { isHeld, isSameRequest, toOpening, type OpeningRecord } from './record.js';
+import { isHeld, isSameRequest, toOpening, vmOf, type OpeningRecord } from './record.js';
 
 /** How long a lost opening is told of (410), and an interrupted one is watched for what a killed step still makes. */
 const tellLostMs = 3_600_000;
@@ -23,6 +25,7 @@ export interface OpeningsParts {
   readonly store: RecordStore;
   readonly effects: OpeningEffects;
   readonly planner: Planner;
+  readonly checkpoints: Checkpoints;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;
@@ -106,8 +109,8 @@ export class Openings {
         await this.#parts.store.remove(id);
         return;
       }
-      // A clean-up begun without the checkpoint is not turned round.
-      const keep = record.state === 'open' && keepCheckpoint;
+      // A clean-up that has begun is not turned round, neither way.
+      const keep = record.state === 'open' ? keepCheckpoint : record.keepCheckpoint;
       await this.#finish({ ...record, keepCheckpoint: keep, lostBecause: null });
       this.#parts.metrics.closed('closed');
       this.#parts.logger.info({ openingId: id, keepCheckpoint: keep }, 'opening closed');
@@ -122,6 +125,25 @@ export class Openings {
     });
   }
 
+  /** All checkpoints of this product on the VM. Throws VM_NOT_FOUND. */
+  async checkpoints(vmUuid: string): Promise<Checkpoint[]> {
+    return await this.#locks.run(`vm:${vmUuid}`, () => this.#parts.checkpoints.list(vmUuid));
+  }
+
+  /** Removes a checkpoint; gone already is no error. Throws VM_NOT_FOUND, and CONFLICT while an opening counts from it or makes it. */
+  async removeCheckpoint(vmUuid: string, name: string): Promise<void> {
+    await this.#locks.run(`vm:${vmUuid}`, async () => {
+      const user = this.#parts.store.all().find((record) => isHeld(record) && uses(record, vmUuid, name));
+      if (user) {
+        throw new Fault('CONFLICT', `checkpoint ${name} is in use by opening ${user.openingId}`, {
+          details: { vmUuid, checkpoint: name, openingId: user.openingId },
+        });
+      }
+      await this.#parts.checkpoints.remove(vmUuid, name);
+      this.#parts.logger.info({ vmUuid, checkpoint: name }, 'checkpoint removed');
+    });
+  }
+
   /** Goes on with a clean-up that was interrupted or failed; looks again for remnants of a closed one. */
   async tidy(id: OpeningId): Promise<void> {
     await this.#locks.run(id, async () => {
@@ -130,7 +152,10 @@ export class Openings {
       if (record.state === 'opening') await this.#finish({ ...record, interrupted: true });
       else if (record.state === 'closing') await this.#finish(record);
       else if (this.#isOver(record)) await this.#parts.store.remove(id);
-      else if (record.state === 'closed') await this.#parts.effects.removeLate(record);
+      else if (record.state === 'closed') {
+        // Not beside an opening that makes, or freezes, the same.
+        await this.#locks.run(resourceOf(record.request), () => this.#parts.effects.removeLate(record));
+      }
     });
   }
 
@@ -250,12 +275,7 @@ export class Openings {
     }
   }
 
-  #record(
-    id: OpeningId,
-    request: OpenRequest,
-    address: string,
-    plan: Pick<OpeningRecord, 'method' | 'checkpoint' | 'disks'>,
-  ): OpeningRecord {
+  #record(id: OpeningId, request: OpenRequest, address: string, plan: PlannedOpening): OpeningRecord {
     return {
       version: 1,
       openingId: id,
@@ -267,6 +287,9 @@ export class Openings {
       // Before the first step: all that the guest had written by then is in the capture.
       openedAt: this.#now().toISOString(),
       leaseUntil: this.#after(request.leaseSeconds * 1_000),
+      consistency: 'crash',
+      reasons: [],
+      mayBeFrozen: false,
       keepCheckpoint: false,
       lostBecause: null,
       interrupted: false,
@@ -323,6 +346,10 @@ export class Openings {
 
 const resourceOf = (request: OpenRequest): string =>
   request.kind === 'capture' ? `vm:${request.vm.uuid}` : `path:${request.path}`;
+
+const uses = (record: OpeningRecord, vmUuid: string, name: string): boolean =>
+  vmOf(record.request)?.uuid === vmUuid &&
+  (record.checkpoint === name || record.disks.some(({ bitmapSince }) => bitmapSince === name));
 
 const lost = (id: OpeningId, why: string): Fault =>
   new Fault('CAPTURE_LOST', `opening ${id} is lost: ${why}`, { details: { openingId: id } });

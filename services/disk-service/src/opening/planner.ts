@@ -1,44 +1,43 @@
 import { realpath } from 'node:fs/promises';
-import {
-  Fault,
-  type CaptureRequest,
-  type Logger,
-  type OpeningId,
-  type OpenRequest,
-  type VolumeRequest,
-} from '@casvault/contracts';
+import { Fault, type Logger, type OpenRequest, type VolumeRequest } from '@casvault/contracts';
 import type { Domain, Libvirt } from '@casvault/libvirt';
-import { readImage } from '../host/image.js';
-import type { LiveCaptures } from '../host/live-capture.js';
+import type { Checkpoints } from '../host/checkpoints.js';
+import { imageIdentity } from '../host/generation.js';
+import { readChain } from '../host/image.js';
+import { keptBitmaps } from '../host/layers.js';
 import { writableVolume } from '../host/volume-path.js';
-import { bitmapSince, captureMethod, planDisks, refuseEncrypted, type PlannedDisk } from './capture.plan.js';
-import type { DiskRecord, OpeningRecord } from './record.js';
+import { judgeBitmap, type BitmapVerdict, type KnownCheckpoint } from './bitmap.plan.js';
+import type { CapturePlanner } from './capture-planner.js';
+import type { OpeningRecord } from './record.js';
 
 /** What an opening will be, before anything is made on the host. */
 export type PlannedOpening = Pick<OpeningRecord, 'method' | 'checkpoint' | 'disks'>;
 
+/** A VM's disk that lies at a path. */
+interface Attachment {
+  readonly vmUuid: string;
+  readonly target: string;
+}
+
 /** Looks at the host and decides what a request becomes, or refuses it with the rule that it breaks. Changes nothing. */
 export class Planner {
+  readonly #captures: CapturePlanner;
   readonly #libvirt: Libvirt;
-  readonly #live: LiveCaptures;
+  readonly #checkpoints: Checkpoints;
   readonly #volumeDirs: readonly string[];
-  readonly #scratchReserveBytes: number;
-  readonly #liveExport: boolean;
   readonly #logger: Logger;
 
   constructor(parts: {
+    captures: CapturePlanner;
     libvirt: Libvirt;
-    live: LiveCaptures;
+    checkpoints: Checkpoints;
     volumeDirs: readonly string[];
-    scratchReserveBytes: number;
-    liveExport: boolean;
     logger: Logger;
   }) {
+    this.#captures = parts.captures;
     this.#libvirt = parts.libvirt;
-    this.#live = parts.live;
+    this.#checkpoints = parts.checkpoints;
     this.#volumeDirs = parts.volumeDirs;
-    this.#scratchReserveBytes = parts.scratchReserveBytes;
-    this.#liveExport = parts.liveExport;
     this.#logger = parts.logger;
   }
 
@@ -52,77 +51,8 @@ export class Planner {
     signal: AbortSignal,
   ): Promise<PlannedOpening> {
     return request.kind === 'capture'
-      ? await this.#planCapture(request, others, signal)
+      ? await this.#captures.plan(request, others, signal)
       : await this.#planVolume(request, others, signal);
-  }
-
-  async #planCapture(
-    request: CaptureRequest,
-    others: readonly OpeningRecord[],
-    signal: AbortSignal,
-  ): Promise<PlannedOpening> {
-    const holder = others.find(
-      (other) => other.request.kind === 'capture' && other.request.vm.uuid === request.vm.uuid,
-    );
-    if (holder) throw heldBy(request, `opening ${holder.openingId}`);
-    const domain = await this.#domain(request, signal);
-    const method = captureMethod(domain);
-    const planned = planDisks(request, domain, await sameFiles(request, domain));
-    if (method === 'live' && !this.#liveExport) throw noLiveExport(request);
-    if (method === 'live') await this.#refuseBusy(request);
-    const checkpoints = await this.#checkpointsFor(request, method);
-    const disks: DiskRecord[] = [];
-    for (const disk of planned) disks.push(await planRecord(domain, disk, method, checkpoints, signal));
-    // Neither raw disks nor stopped VMs can have a checkpoint made.
-    const hasCheckpoint = method === 'live' && disks.some((disk) => disk.keepsBitmaps);
-    return { method, checkpoint: hasCheckpoint ? (request.checkpoint ?? null) : null, disks };
-  }
-
-  async #domain(request: CaptureRequest, signal: AbortSignal): Promise<Domain> {
-    try {
-      return await this.#libvirt.domain(request.vm.uuid, { signal });
-    } catch (error) {
-      if (!(Fault.is(error) && error.code === 'VM_NOT_FOUND')) throw error;
-      throw new Fault('VM_NOT_FOUND', `VM ${request.vm.name} (${request.vm.uuid}) is not on this host`, {
-        details: { vmUuid: request.vm.uuid },
-        cause: error,
-      });
-    }
-  }
-
-  /** libvirt would wait half a minute for another job's end, and a full scratch folder would stop the guest. */
-  async #refuseBusy(request: CaptureRequest): Promise<void> {
-    const holder = await this.#live.holder(request.vm.uuid);
-    if (holder !== null) {
-      throw heldBy(request, holder === 'foreign' ? 'a backup of another program' : `opening ${holder}`);
-    }
-    const job = await this.#live.otherJob(request.vm.uuid);
-    if (job !== null) throw heldBy(request, `the job "${job}"`);
-    const freeBytes = await this.#live.scratchFreeBytes();
-    if (freeBytes < this.#scratchReserveBytes) {
-      throw new Fault(
-        'DISK_SERVICE_REFUSED',
-        `the scratch folder has ${String(freeBytes)} bytes free, less than the reserve of ` +
-          `${String(this.#scratchReserveBytes)}: a capture could stop the VM`,
-        { details: { freeBytes, reserveBytes: this.#scratchReserveBytes } },
-      );
-    }
-  }
-
-  async #checkpointsFor(
-    request: CaptureRequest,
-    method: 'live' | 'offline',
-  ): Promise<Map<string, readonly string[]>> {
-    const wanted = request.disks.flatMap((disk) => disk.incrementalFrom ?? []);
-    if (method === 'offline' || (wanted.length === 0 && request.checkpoint === undefined)) return new Map();
-    const names = request.checkpoint === undefined ? wanted : [...wanted, request.checkpoint];
-    const found = await this.#live.checkpoints(request.vm.uuid, names);
-    if (request.checkpoint !== undefined && found.has(request.checkpoint)) {
-      throw new Fault('CONFLICT', `VM ${request.vm.name} has a checkpoint ${request.checkpoint} already`, {
-        details: { vmUuid: request.vm.uuid, checkpoint: request.checkpoint },
-      });
-    }
-    return found;
   }
 
   async #planVolume(
@@ -132,17 +62,63 @@ export class Planner {
   ): Promise<PlannedOpening> {
     const volume = await writableVolume(request.path, request.format, this.#volumeDirs, signal);
     const sizeBytes = openedSize(request, volume);
-    await this.#refuseUsed(volume.path, others, signal);
-    const disk = { target: 'volume', bitmapSince: null, keepsBitmaps: false, port: 0 };
+    const attachment = await this.#refuseUsed(volume.path, others, signal);
+    const verdict = await this.#judge(request, volume, attachment, signal);
+    const since = request.incrementalFrom ?? null;
     return {
       method: 'write',
       checkpoint: null,
-      disks: [{ ...disk, path: volume.path, format: request.format, sizeBytes }],
+      disks: [
+        {
+          target: 'volume',
+          path: volume.path,
+          format: request.format,
+          sizeBytes,
+          port: 0,
+          bitmapSince: verdict?.isTrusted === true ? since : null,
+          bitmapReason: verdict?.isTrusted === false ? verdict.reason : null,
+          bitmapMadeBy: verdict?.isTrusted === true ? verdict.madeBy : null,
+          isTracked: false,
+          generation: `${await imageIdentity(volume.path)}/off`,
+          snapshotId: null,
+        },
+      ],
     };
   }
 
-  /** QEMU's image locks refuse this too, but not on every file system. One virsh call per running VM. */
-  async #refuseUsed(path: string, others: readonly OpeningRecord[], signal: AbortSignal): Promise<void> {
+  /** Null: no bitmap is asked for. What proves it is the checkpoint of the VM that has the volume. */
+  async #judge(
+    request: VolumeRequest,
+    volume: { path: string; sizeBytes: number },
+    attachment: Attachment | null,
+    signal: AbortSignal,
+  ): Promise<BitmapVerdict | null> {
+    const wanted = request.incrementalFrom;
+    if (wanted === undefined) return null;
+    const chain = await readChain(volume.path, request.format, signal);
+    const known =
+      attachment === null
+        ? new Map<string, KnownCheckpoint>()
+        : await this.#checkpoints.known(attachment.vmUuid, [wanted], signal);
+    return judgeBitmap({
+      wanted,
+      target: attachment?.target ?? '',
+      keepsBitmaps: chain[0]?.keepsBitmaps === true,
+      sizeBytes: volume.sizeBytes,
+      checkpoint: known.get(wanted) ?? null,
+      ...keptBitmaps(chain),
+    });
+  }
+
+  /**
+   * The stopped VM that has the volume, or null. QEMU's image locks refuse one in use too, but not on every file system. One
+   * virsh call per VM.
+   */
+  async #refuseUsed(
+    path: string,
+    others: readonly OpeningRecord[],
+    signal: AbortSignal,
+  ): Promise<Attachment | null> {
     const used = (by: string): Fault =>
       new Fault('DISK_SERVICE_REFUSED', `volume ${path} is in use by ${by}`, {
         details: { path, usedBy: by },
@@ -150,12 +126,15 @@ export class Planner {
     for (const other of others) {
       if (other.disks.some((disk) => disk.path === path)) throw used(`opening ${other.openingId}`);
     }
+    let attachment: Attachment | null = null;
     for (const { uuid, name, state } of await this.#libvirt.domains({ signal })) {
-      if (state === 'shut-off') continue;
       for (const disk of (await this.#disksOf(uuid, signal)) ?? []) {
-        if (disk.path !== null && (await realOr(disk.path)) === path) throw used(`the VM ${name}`);
+        if (disk.path === null || (await realOr(disk.path)) !== path) continue;
+        if (state !== 'shut-off') throw used(`the VM ${name}`);
+        attachment = { vmUuid: uuid, target: disk.target };
       }
     }
+    return attachment;
   }
 
   async #disksOf(uuid: string, signal: AbortSignal): Promise<Domain['disks'] | null> {
@@ -168,11 +147,6 @@ export class Planner {
     }
   }
 }
-
-const heldBy = (request: CaptureRequest, holder: OpeningId | string): Fault =>
-  new Fault('DISK_SERVICE_REFUSED', `VM ${request.vm.name} is held by ${holder}: one backup at a time`, {
-    details: { vmUuid: request.vm.uuid, holder },
-  });
 
 /** Platforms make volumes in whole MiB; a disk of a point may end within one. */
 const platformUnitBytes = 1 << 20;
@@ -190,40 +164,3 @@ function openedSize(request: VolumeRequest, volume: { sizeBytes: number; isFile:
 }
 
 const realOr = async (path: string): Promise<string> => await realpath(path).catch(() => path);
-
-/** Whether two paths name one file, for the paths of this request and of this VM. */
-async function sameFiles(
-  request: CaptureRequest,
-  domain: Domain,
-): Promise<(requested: string, attached: string) => boolean> {
-  const real = new Map<string, string>();
-  for (const { path } of [...request.disks, ...domain.disks]) {
-    if (path !== null) real.set(path, await realOr(path));
-  }
-  return (requested, attached) => real.get(requested) === real.get(attached);
-}
-
-async function planRecord(
-  domain: Domain,
-  disk: PlannedDisk,
-  method: 'live' | 'offline',
-  checkpoints: ReadonlyMap<string, readonly string[]>,
-  signal: AbortSignal,
-): Promise<DiskRecord> {
-  const image = await readImage(disk.path, disk.format, signal);
-  refuseEncrypted(domain, disk, image);
-  return {
-    target: disk.target,
-    path: disk.path,
-    format: disk.format,
-    sizeBytes: image.sizeBytes,
-    port: 0,
-    bitmapSince: bitmapSince(disk, image, method, checkpoints),
-    keepsBitmaps: image.keepsBitmaps,
-  };
-}
-
-const noLiveExport = ({ vm }: CaptureRequest): Fault =>
-  new Fault('CAPTURE_REFUSED', `VM ${vm.name} is running, and this host offers no live export`, {
-    details: { vmUuid: vm.uuid },
-  });

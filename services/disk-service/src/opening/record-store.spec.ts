@@ -5,6 +5,7 @@ import { newId, type Logger, type OpeningId } from '@casvault/contracts';
 import { RecordStore } from './record-store.js';
 import { isSameRequest, openingRecordSchema, toOpening, type OpeningRecord } from './record.js';
 
+const maker = newId<OpeningId>();
 const record = (more: Partial<OpeningRecord> = {}): OpeningRecord => ({
   version: 1,
   openingId: newId<OpeningId>(),
@@ -21,6 +22,9 @@ const record = (more: Partial<OpeningRecord> = {}): OpeningRecord => ({
   openedAt: '2026-01-01T00:00:00.000Z',
   leaseUntil: '2026-01-01T00:01:00.000Z',
   checkpoint: 'c2',
+  consistency: 'crash',
+  reasons: [],
+  mayBeFrozen: false,
   keepCheckpoint: false,
   lostBecause: null,
   interrupted: false,
@@ -33,7 +37,11 @@ const record = (more: Partial<OpeningRecord> = {}): OpeningRecord => ({
       sizeBytes: 512,
       port: 10_000,
       bitmapSince: 'c1',
-      keepsBitmaps: true,
+      bitmapReason: null,
+      bitmapMadeBy: maker,
+      isTracked: true,
+      generation: 'i/r',
+      snapshotId: null,
     },
   ],
   ...more,
@@ -105,7 +113,13 @@ describe('records', () => {
       format: 'qcow2',
       writable: false,
       bitmapContext: 'qemu:dirty-bitmap:backup-vda',
+      bitmapReason: null,
+      bitmapMadeBy: maker,
+      checkpointed: true,
+      generation: 'i/r',
     });
+    const [full] = toOpening(record({ checkpoint: null })).disks;
+    expect(full?.checkpointed).toBe(false);
     expect(toOpening(record({ method: 'offline' })).disks[0]?.bitmapContext).toBe('qemu:dirty-bitmap:c1');
   });
 });

@@ -1,4 +1,11 @@
-import { openingIdSchema, openRequestSchema, type Opening, type OpenRequest } from '@casvault/contracts';
+import {
+  captureMethodSchema,
+  openingIdSchema,
+  openRequestSchema,
+  reasonCodeSchema,
+  type Opening,
+  type OpenRequest,
+} from '@casvault/contracts';
 import { z } from 'zod';
 
 /**
@@ -19,8 +26,15 @@ const diskRecordSchema = z.object({
   port: z.number().int(),
   /** Checkpoint since which the export's bitmap counts; null: no bitmap. */
   bitmapSince: z.string().nullable(),
-  /** The image can keep a bitmap: the checkpoint covers this disk. */
-  keepsBitmaps: z.boolean(),
+  /** Why none, where one was asked for. */
+  bitmapReason: reasonCodeSchema.nullable(),
+  /** The opening that made that checkpoint. */
+  bitmapMadeBy: openingIdSchema.nullable(),
+  /** The checkpoint covers this disk. */
+  isTracked: z.boolean(),
+  generation: z.string(),
+  /** Id of the internal snapshot that is served; null: the image as it is. */
+  snapshotId: z.string().nullable(),
 });
 export type DiskRecord = z.infer<typeof diskRecordSchema>;
 
@@ -29,7 +43,11 @@ export const openingRecordSchema = z.object({
   openingId: openingIdSchema,
   request: openRequestSchema,
   state: z.enum(['opening', 'open', 'closing', 'lost', 'closed']),
-  method: z.enum(['live', 'offline', 'write']),
+  method: z.enum([...captureMethodSchema.options, 'write']),
+  consistency: z.enum(['file-system', 'crash']),
+  reasons: z.array(reasonCodeSchema),
+  /** The guest may be frozen by this opening: saved before it is, and taken back after it was thawed. */
+  mayBeFrozen: z.boolean(),
   /** Address that the exports listen on. */
   address: z.string(),
   tls: z.boolean(),
@@ -74,8 +92,8 @@ export function toOpening(record: OpeningRecord): Opening {
     openingId: record.openingId,
     kind: record.request.kind,
     method: record.method,
-    consistency: 'crash',
-    reasons: [],
+    consistency: record.consistency,
+    reasons: record.reasons,
     openedAt: record.openedAt,
     leaseUntil: record.leaseUntil,
     checkpoint: record.checkpoint,
@@ -89,10 +107,10 @@ export function toOpening(record: OpeningRecord): Opening {
       format: disk.format,
       writable: record.method === 'write',
       bitmapContext: bitmapContext(record, disk),
-      bitmapReason: null,
-      bitmapMadeBy: null,
-      checkpointed: record.checkpoint !== null && disk.keepsBitmaps,
-      generation: '',
+      bitmapReason: disk.bitmapReason,
+      bitmapMadeBy: disk.bitmapSince === null ? null : disk.bitmapMadeBy,
+      checkpointed: record.checkpoint !== null && disk.isTracked,
+      generation: disk.generation,
     })),
   };
 }

@@ -1,0 +1,212 @@
+import {
+  checkpointNameSchema,
+  Fault,
+  type Checkpoint,
+  type Logger,
+  type OpeningId,
+} from '@casvault/contracts';
+import { knownCheckpointXml, type Domain, type DomainDisk, type Libvirt } from '@casvault/libvirt';
+import type { KnownCheckpoint } from '../opening/bitmap.plan.js';
+import { parseCheckpointNote } from './checkpoint-note.js';
+import { addBitmap, readChain, removeBitmap } from './image.js';
+import { askQemu, keptBitmaps, liveBitmaps } from './layers.js';
+
+const imageTimeoutMs = 60_000;
+const isCode = (error: unknown, code: string): boolean => Fault.is(error) && error.code === code;
+const isOff = ({ state }: Domain): boolean => state === 'shut-off' || state === 'crashed';
+const canKeepBitmaps = (disk: DomainDisk): disk is DomainDisk & { path: string } =>
+  disk.path !== null && disk.format === 'qcow2' && (disk.fileType === 'file' || disk.fileType === 'block');
+
+/** A version 7 id tells when it was minted; of another one nothing is known. */
+function mintedAt(name: string): string {
+  const hex = name.replace(/^casvault-/, '').replaceAll('-', '');
+  return new Date(hex[12] === '7' ? Number.parseInt(hex.slice(0, 12), 16) : 0).toISOString();
+}
+
+/** A bitmap of a checkpoint, on a disk of the VM: `layer` is the file that it lies in. */
+interface Place {
+  readonly name: string;
+  readonly target: string;
+  readonly layer: string;
+}
+
+/**
+ * Checkpoints of VMs: libvirt's record with its bitmaps in the images. The bitmap makes the checkpoint: records without one,
+ * and bitmaps whose record is lost (a VM that was moved, a QEMU that died), are found and removed as well.
+ */
+export class Checkpoints {
+  readonly #libvirt: Libvirt;
+  readonly #logger: Logger;
+
+  constructor(libvirt: Libvirt, logger: Logger) {
+    this.#libvirt = libvirt;
+    this.#logger = logger;
+  }
+
+  /** Those of `names` that libvirt has a record of. */
+  async known(
+    vmUuid: string,
+    names: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<Map<string, KnownCheckpoint>> {
+    const call = signal ? { signal } : {};
+    const there = new Set(await this.#libvirt.checkpointNames(vmUuid, call));
+    const found = new Map<string, KnownCheckpoint>();
+    for (const name of new Set(names)) {
+      if (!there.has(name)) continue;
+      const { targets, description } = await this.#libvirt.checkpoint(vmUuid, name, call);
+      found.set(name, { targets, ...parseCheckpointNote(description) });
+    }
+    return found;
+  }
+
+  /** All of this product on the VM, with a record or without. Throws VM_NOT_FOUND. */
+  async list(vmUuid: string): Promise<Checkpoint[]> {
+    const domain = await this.#libvirt.domain(vmUuid);
+    const found: Checkpoint[] = [];
+    for (const name of await this.#libvirt.checkpointNames(vmUuid)) {
+      if (!checkpointNameSchema.safeParse(name).success) continue;
+      const { targets, description, createdAtSeconds } = await this.#libvirt.checkpoint(vmUuid, name);
+      const { madeBy } = parseCheckpointNote(description);
+      const createdAt = new Date(createdAtSeconds * 1_000).toISOString();
+      found.push({ name, madeBy, createdAt, targets: [...targets] });
+    }
+    const recorded = new Set(found.map(({ name }) => name));
+    const stray = new Map<string, Set<string>>();
+    for (const { name, target } of await this.#places(domain)) {
+      if (recorded.has(name) || !checkpointNameSchema.safeParse(name).success) continue;
+      stray.set(name, (stray.get(name) ?? new Set()).add(target));
+    }
+    for (const [name, targets] of stray) {
+      found.push({ name, madeBy: null, createdAt: mintedAt(name), targets: [...targets] });
+    }
+    return found;
+  }
+
+  /**
+   * Removes the checkpoint with all its bitmaps, on a running or a stopped VM. Gone already is no error. Throws VM_NOT_FOUND,
+   * and DISK_SERVICE_REFUSED when an image of a stopped VM is in use elsewhere.
+   */
+  async remove(vmUuid: string, name: string): Promise<void> {
+    const domain = await this.#libvirt.domain(vmUuid);
+    const isKnown = (await this.#libvirt.checkpointNames(vmUuid)).includes(name);
+    if (isOff(domain)) await this.#removeFromFiles(domain, name);
+    else await this.#removeFromQemu(domain, name, isKnown);
+    await this.#libvirt.checkpointDelete(vmUuid, name, { metadataOnly: true });
+  }
+
+  /** `removeSuperseded`, unless another opening made one under this name. */
+  async removeOwn(openingId: OpeningId, vmUuid: string, name: string): Promise<void> {
+    if (!(await this.#isOfAnother(openingId, vmUuid, name))) await this.removeSuperseded(vmUuid, name);
+  }
+
+  /**
+   * `remove` for a clean-up: what this host may not change (the VM was moved, its image is in use elsewhere) is told of and left.
+   */
+  async removeSuperseded(vmUuid: string, name: string): Promise<void> {
+    try {
+      await this.remove(vmUuid, name);
+    } catch (error) {
+      if (!isCode(error, 'VM_NOT_FOUND') && !isCode(error, 'DISK_SERVICE_REFUSED')) throw error;
+      this.#logger.warn({ vmUuid, checkpoint: name, said: String(error) }, 'a checkpoint is left');
+    }
+  }
+
+  /** Begins the bitmap in the file of a stopped VM's disk. Says whether it could. */
+  async beginKept(path: string, name: string): Promise<boolean> {
+    try {
+      await addBitmap(path, name, AbortSignal.timeout(imageTimeoutMs));
+      return true;
+    } catch (error) {
+      if (!isCode(error, 'DISK_SERVICE_REFUSED')) throw error;
+      this.#logger.warn({ path, checkpoint: name, said: (error as Fault).message }, 'a disk gets no bitmap');
+      return false;
+    }
+  }
+
+  /** Tells libvirt of bitmaps in the images, so that the next capture of the running VM can count from them. Says whether it would. */
+  async record(
+    vmUuid: string,
+    name: string,
+    description: string,
+    targets: readonly string[],
+    createdAtSeconds: number,
+  ): Promise<boolean> {
+    try {
+      const xml = knownCheckpointXml({ name, description, targets, createdAtSeconds });
+      await this.#libvirt.checkpointRedefine(vmUuid, xml);
+      return true;
+    } catch (error) {
+      if (!isCode(error, 'LIBVIRT_FAILED')) throw error;
+      this.#logger.warn(
+        { vmUuid, checkpoint: name, said: (error as Fault).message },
+        'libvirt takes no record of a checkpoint',
+      );
+      return false;
+    }
+  }
+
+  /** Says whether the VM has a checkpoint of this name that this very opening made. */
+  async hasMade(openingId: OpeningId, vmUuid: string, name: string): Promise<boolean> {
+    return (await this.#knownOrNot(vmUuid, name))?.madeBy === openingId;
+  }
+
+  async #isOfAnother(openingId: OpeningId, vmUuid: string, name: string): Promise<boolean> {
+    const known = await this.#knownOrNot(vmUuid, name);
+    return known !== undefined && known.madeBy !== openingId;
+  }
+
+  async #knownOrNot(vmUuid: string, name: string): Promise<KnownCheckpoint | undefined> {
+    try {
+      return (await this.known(vmUuid, [name])).get(name);
+    } catch (error) {
+      if (isCode(error, 'VM_NOT_FOUND') || isCode(error, 'NOT_FOUND')) return undefined;
+      throw error;
+    }
+  }
+
+  async #removeFromFiles(domain: Domain, name: string): Promise<void> {
+    for (const place of await this.#places(domain)) {
+      if (place.name === name) await removeBitmap(place.layer, name, AbortSignal.timeout(imageTimeoutMs));
+    }
+  }
+
+  /** libvirt removes what it has a record of, from every layer; what it has none of is recorded first. */
+  async #removeFromQemu(domain: Domain, name: string, isKnown: boolean): Promise<void> {
+    if (isKnown) await this.#forget(domain.uuid, name);
+    const left = (await this.#places(domain)).filter((place) => place.name === name);
+    if (left.length === 0) return;
+    const targets = [...new Set(left.map(({ target }) => target))];
+    if (!(await this.record(domain.uuid, name, '', targets, 0))) {
+      throw new Fault(
+        'DISK_SERVICE_REFUSED',
+        `libvirt does not take over bitmap ${name} of VM ${domain.name}`,
+      );
+    }
+    await this.#libvirt.checkpointDelete(domain.uuid, name);
+  }
+
+  async #forget(vmUuid: string, name: string): Promise<void> {
+    try {
+      await this.#libvirt.checkpointDelete(vmUuid, name);
+    } catch (error) {
+      // A bitmap did not survive (a QEMU that died): the record alone goes, then what is left of the others.
+      if (!(isCode(error, 'LIBVIRT_FAILED') && /bitmap/i.test((error as Fault).message))) throw error;
+      await this.#libvirt.checkpointDelete(vmUuid, name, { metadataOnly: true });
+    }
+  }
+
+  /** Every bitmap on the disks of the VM. One qemu-img per layer, one question to a running QEMU. */
+  async #places(domain: Domain): Promise<Place[]> {
+    const nodes = isOff(domain) ? null : await askQemu(this.#libvirt, domain.uuid, this.#logger);
+    const places: Place[] = [];
+    for (const disk of domain.disks.filter(canKeepBitmaps)) {
+      const chain = await readChain(disk.path, disk.format, AbortSignal.timeout(imageTimeoutMs));
+      const { bitmaps } = isOff(domain) ? keptBitmaps(chain) : liveBitmaps(chain, nodes);
+      for (const { name, layer } of bitmaps) {
+        places.push({ name, target: disk.target, layer: chain[layer]?.path ?? disk.path });
+      }
+    }
+    return places;
+  }
+}
