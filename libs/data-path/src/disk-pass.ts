@@ -50,6 +50,9 @@ export interface PointWork {
   readonly fail: (error: unknown) => void;
 }
 
+/** Who reads slices of a disk. */
+export type SliceTaker = Pick<TeamMember, 'slice' | 'closeDisk'>;
+
 /** What to look at, and what is taken from the parent as it is. */
 export interface PassPlan {
   readonly sizeBytes: number;
@@ -152,7 +155,7 @@ export class DiskPass {
     this.#progress = options.progress;
   }
 
-  async run(team: readonly TeamMember[]): Promise<PassResult> {
+  async run(team: readonly SliceTaker[]): Promise<PassResult> {
     const { canMultiConn, sizeBytes } = this.#plan;
     const members = team.slice(0, canMultiConn ? team.length : 1);
     const consumers = members.flatMap((member) =>
@@ -175,7 +178,7 @@ export class DiskPass {
     }
   }
 
-  #consume(member: TeamMember): Promise<void> {
+  #consume(member: SliceTaker): Promise<void> {
     const open = {
       endpoint: this.#endpoint,
       sizeBytes: this.#plan.sizeBytes,

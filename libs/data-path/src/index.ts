@@ -16,7 +16,8 @@ export { type BackupDisk, type TrackerChecks } from './backup-disk.js';
 export { sampleSize } from './sample.js';
 export { provenBitmap, type FoundBitmap } from './lineage.js';
 export { findManifest, listPoints, readInventory, readManifest, type StoredManifest } from './points.js';
-export { removePointData } from './remove-point.js';
+export { openPointReader, type PointExtent, type PointReader } from './point-reader.js';
+export { removePoints, type RemovalRequest, type RemovalResult } from './remove-points.js';
 export {
   createRepository,
   openLocked,

@@ -70,9 +70,17 @@ export async function readInventory(
   key: string,
   signal: AbortSignal,
 ): Promise<PointInventory | null> {
-  const bytes = await repository.store.get(key, { signal });
-  if (isVoidPoint(bytes, repository.checksum, key)) return null;
-  const inventory = decodeInventory(bytes, repository.checksum, key);
+  return inventoryIn(await repository.store.get(key, { signal }), repository, key);
+}
+
+/** As `readInventory`, of bytes that were read already. */
+export function inventoryIn(
+  bytes: Uint8Array,
+  { checksum }: LockedRepository,
+  key: string,
+): PointInventory | null {
+  if (isVoidPoint(bytes, checksum, key)) return null;
+  const inventory = decodeInventory(bytes, checksum, key);
   requireSamePoint(inventory, key);
   return inventory;
 }

@@ -1,5 +1,5 @@
 import { openObjectStore } from '@casvault/object-store';
-import { removePointData, verifyPoint } from '../src/index.js';
+import { removePoints, verifyPoint } from '../src/index.js';
 import { Bench, command, mib } from './disks.js';
 import { backup, chainId, diskOf, makeRepository, restore, uuid } from './engine.js';
 
@@ -133,14 +133,14 @@ it('removing a point takes what only it needs; the others stay whole', async () 
   const store = openObjectStore(location());
   const signal = new AbortController().signal;
   const remove = (number: number) =>
-    removePointData(store, { chainId, pointId: uuid('p', number), writers: [uuid('w', number)] }, { signal });
+    removePoints(store, { chainId, pointIds: [uuid('p', number)], writers: [uuid('w', number)] }, { signal });
   const verify = (number: number) =>
     verifyPoint(
       { location: location(), chainId, pointId: uuid('p', number), depth: { kind: 'stored' } },
       { signal },
     );
-  expect((await remove(2)).removedPacks).toBeGreaterThan(0);
-  expect((await remove(2)).removedPacks).toBe(0);
+  expect((await remove(2)).removedObjects).toBeGreaterThan(1);
+  expect((await remove(2)).removedObjects).toBe(0);
   expect((await verify(1)).faults).toEqual([]);
   await expectRestored(1, before);
   await point(3, 1);

@@ -7,7 +7,7 @@ import { openObjectStore } from '@casvault/object-store';
 import { encodeVoidPoint, openDigest, pointKey } from '@casvault/repository';
 import { RunningProcess, until } from '@casvault/testkit';
 import { Bench, mib, type Served } from './disks.js';
-import { removePointData } from '../src/index.js';
+import { removePoints } from '../src/index.js';
 import { backup, chainId, diskOf, faultOf, makeRepository, repositoryId, restore, uuid } from './engine.js';
 
 let bench: Bench;
@@ -142,8 +142,8 @@ it('a parent that is removed meanwhile forbids the commit', async () => {
   const removed: Promise<unknown>[] = [];
   const remove = (): void => {
     if (removed.length > 0) return;
-    const point = { chainId, pointId: uuid('p', 1), writers: [] };
-    removed.push(removePointData(store, point, { signal: new AbortController().signal }));
+    const point = { chainId, pointIds: [uuid('p', 1)] };
+    removed.push(removePoints(store, point, { signal: new AbortController().signal }));
   };
   const child = backup(location(), disks, { point: 2, parent: 1, onProgress: remove });
   expect(['CONFLICT', 'POOL_OBJECT_MISSING']).toContain((await faultOf(child)).code);

@@ -35,6 +35,7 @@ export type DedupScope = 'chain' | 'pool';
 
 const uuid = '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}';
 const packPattern = new RegExp(`^packs/(${uuid}|shared)/(${uuid})/([0-9a-f]{8})$`);
+const removalPattern = new RegExp(`^removals/(${uuid})/(${uuid})$`);
 const pointPattern = new RegExp(`^points/(${uuid})/(${uuid})$`);
 
 export const DESCRIPTOR_KEY = 'repository.json';
@@ -68,6 +69,20 @@ export function pointKey(chainId: string, pointId: string): string {
 
 export function parsePointKey(key: string): { chainId: string; pointId: string } | null {
   const match = pointPattern.exec(key);
+  return match === null ? null : { chainId: match[1]!, pointId: match[2]! };
+}
+
+/** Where the manifest of a point is noted while its packs are being removed. */
+export function removalKey(chainId: string, pointId: string): string {
+  return removalPrefix(chainId) + pointId.toLowerCase();
+}
+
+export function removalPrefix(chainId: string): string {
+  return `removals/${chainId.toLowerCase()}/`;
+}
+
+export function parseRemovalKey(key: string): { chainId: string; pointId: string } | null {
+  const match = removalPattern.exec(key);
   return match === null ? null : { chainId: match[1]!, pointId: match[2]! };
 }
 

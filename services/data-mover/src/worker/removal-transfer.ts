@@ -1,5 +1,5 @@
 import { Fault, type RemovalSpec, type TransferResult } from '@casvault/contracts';
-import { removePointData } from '@casvault/data-path';
+import { removePoints } from '@casvault/data-path';
 import { Outage } from './outage.js';
 import { locationOf, withStore } from './pool-place.js';
 import { remedyFor } from './remedy.rules.js';
@@ -25,13 +25,13 @@ export const removePoint = async (work: Work<RemovalSpec>): Promise<TransferResu
   const { chainId, pointId, writers = [] } = spec;
   const remove = () =>
     withStore(locationOf(spec.pool, tools.unseal), (store) =>
-      removePointData(store, { chainId, pointId, writers }, { signal: lease.signal }),
+      removePoints(store, { chainId, pointIds: [pointId], writers }, { signal: lease.signal }),
     );
   for (;;) {
     lease.throwIfEnded();
     try {
-      const { removedPacks } = await inSpan('remove point', { 'casvault.point': pointId }, remove);
-      tools.logger.info({ transferId, removedPacks }, 'point removed from its pool');
+      const removed = await inSpan('remove point', { 'casvault.point': pointId }, remove);
+      tools.logger.info({ transferId, ...removed }, 'point removed from its pool');
       return nothingMoved;
     } catch (error) {
       lease.throwIfEnded();
