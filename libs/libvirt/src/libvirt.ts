@@ -243,16 +243,20 @@ export class Libvirt {
     return countOf(await this.run(['domfsthaw', domain], call));
   }
 
-  /** `<domainsnapshot>`; with `diskOnly` an external one at once over all disks named in it. */
+  /**
+   * `<domainsnapshot>`; with `diskOnly` an external one at once over all disks named in it; with `noMetadata` libvirt keeps no
+   * record of it.
+   */
   async snapshotCreate(
     domain: string,
     xml: string,
-    options: { diskOnly?: boolean; quiesce?: boolean } = {},
+    options: { diskOnly?: boolean; quiesce?: boolean; noMetadata?: boolean } = {},
     call: CallOptions = {},
   ): Promise<void> {
     const flags = [
       ...(options.diskOnly === true ? ['--disk-only', '--atomic'] : []),
       ...(options.quiesce === true ? ['--quiesce'] : []),
+      ...(options.noMetadata === true ? ['--no-metadata'] : []),
     ];
     await this.#runWithXml([xml], ([path = '']) => ['snapshot-create', domain, path, ...flags], {
       timeoutMs: 600_000,

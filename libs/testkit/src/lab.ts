@@ -29,6 +29,10 @@ export interface LabDiskPlan {
   /** Bytes of realistic content, spread over the disk; the same for the same `seed`. */
   readonly dataBytes?: number;
   readonly seed?: number;
+  /** R4; default dependent. */
+  readonly mode?: 'dependent' | 'independent-persistent';
+  /** A qcow2 image encrypted with LUKS (R2), without content. */
+  readonly encrypted?: boolean;
 }
 export interface WorkloadRates {
   readonly pairsPerSecond?: number;
@@ -61,6 +65,22 @@ export interface WorkloadStatistics {
   readonly running: boolean;
 }
 
+/** A disk that somebody adds to a machine; what is absent is virtio, qcow2, `defaultpool`, dependent. */
+export interface LabNewDisk {
+  /** Whole MiB. */
+  readonly sizeBytes: number;
+  readonly bus?: 'virtio' | 'scsi' | 'ide';
+  readonly format?: 'qcow2' | 'raw';
+  readonly mode?: 'dependent' | 'independent-persistent';
+}
+
+/** `memory` and `internal` lie in the images, with and without the guest's memory; `external` is a new layer. */
+export interface LabSnapshot {
+  readonly name: string;
+  readonly description: string;
+  readonly kind: 'memory' | 'internal' | 'external';
+}
+
 /** What a backup or a restore may have left on a host; all empty: nothing. */
 export interface LabLeftovers {
   readonly jobs: string[];
@@ -79,6 +99,8 @@ export interface LabSettings {
   readonly digestQop: boolean;
   readonly latencyMs: number;
   readonly taskDelayMs: number;
+  /** How long a task of the CVM waits for a guest to shut down. */
+  readonly guestStopMs: number;
   readonly wrongShape: 'web-page' | 'cut-short' | 'other-object' | 'server-error' | null;
   readonly cpuModel: string | null;
 }
@@ -241,6 +263,47 @@ export class LabAdmin {
   async power(id: number, verb: 'start' | 'shutDown' | 'powerOff' | 'suspend' | 'resume'): Promise<LabVm> {
     return await this.#call('PUT', `/vms/${String(id)}/power`, { verb });
   }
+  /** SIGKILL to the machine's QEMU: nothing is flushed, images are left open. */
+  async kill(id: number): Promise<LabVm> {
+    return await this.#call('PUT', `/vms/${String(id)}/kill`, {});
+  }
+  /** True: the guest does not hear its power button, until it is false again or the lab is started anew. */
+  async ignoreShutdown(id: number, ignored: boolean): Promise<void> {
+    await this.#call('PUT', `/vms/${String(id)}/shutdown-ignored`, { ignored });
+  }
+  /** Adds an empty disk. A running machine gets one on SCSI or IDE at its next boot (R10). */
+  async attachDisk(id: number, disk: LabNewDisk): Promise<{ target: string; path: string }> {
+    const { sizeBytes, bus, format, mode } = disk;
+    const row = { sizeBytes, targetBus: bus, driveType: format, diskMode: mode };
+    return await this.#call('POST', `/vms/${String(id)}/disks`, row);
+  }
+  /** Running machines too; QEMU shrinks no running one's disk. A multiple of 512. */
+  async resizeDisk(id: number, target: string, sizeBytes: number): Promise<LabVm> {
+    return await this.#call('PUT', `/vms/${String(id)}/disks/${target}`, { sizeBytes });
+  }
+  /** Moves it to another host, live when it runs. The hosts share storage: its disks stay. libvirt's checkpoint records do not follow. */
+  async migrate(id: number, hostId: number): Promise<LabVm> {
+    return await this.#call('PUT', `/vms/${String(id)}/host`, { hostId });
+  }
+  /** All snapshots, whoever made them, oldest first. */
+  async snapshots(id: number): Promise<LabSnapshot[]> {
+    return (await this.#call<{ items: LabSnapshot[] }>('GET', `/vms/${String(id)}/snapshots`)).items;
+  }
+  /** A snapshot by somebody else. An external one is refused over images that hold internal ones. */
+  async createSnapshot(
+    id: number,
+    snapshot: Pick<LabSnapshot, 'name' | 'kind'> & { readonly description?: string },
+  ): Promise<void> {
+    await this.#call('POST', `/vms/${String(id)}/snapshots`, snapshot);
+  }
+  /** Of an external one the layer is merged back. */
+  async deleteSnapshot(id: number, name: string): Promise<void> {
+    await this.#call('DELETE', `/vms/${String(id)}/snapshots/${name}`);
+  }
+  /** With memory at any time; `internal` of a machine that is shut off; never `external`. Bitmaps in the images hinder it. */
+  async revertSnapshot(id: number, name: string): Promise<void> {
+    await this.#call('PUT', `/vms/${String(id)}/snapshots/${name}/revert`, {});
+  }
   /** The guest's last report; waits for the first one after a boot. */
   async workload(id: number): Promise<WorkloadStatistics> {
     return await this.#call('GET', `/vms/${String(id)}/workload`);
@@ -258,6 +321,10 @@ export class LabAdmin {
   /** `killed` stays down until `running`; `crashed` comes back by itself after a second. */
   async diskService(hostId: number, state: 'running' | 'killed' | 'crashed'): Promise<void> {
     await this.#call('PUT', `/hosts/${String(hostId)}/disk-service`, { state });
+  }
+  /** False: the host's disk service captures no running machine, as where the hypervisor can't. Restarts it. */
+  async offerLiveExport(hostId: number, offered: boolean): Promise<void> {
+    await this.#call('PUT', `/hosts/${String(hostId)}/live-export`, { offered });
   }
   async settings(): Promise<LabSettings> {
     return await this.#call('GET', '/settings');

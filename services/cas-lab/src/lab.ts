@@ -98,6 +98,7 @@ export async function startLab(config: LabConfig, clock: () => Date, isRoot: boo
         ...record,
         folders: hostFolders(hostsDir, record.name),
         user,
+        volumeDirs: file.state.hosts.map((host) => hostFolders(hostsDir, host.name).vms),
         diskService: config.diskService
           ? { ...config.diskService, node: process.execPath, token: file.state.diskServiceToken }
           : null,

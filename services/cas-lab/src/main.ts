@@ -6,6 +6,7 @@ import { initialSettings } from './cvm/settings.js';
 import { makeControlServer } from './control/control-server.js';
 import { CvmPorts, type ListenerPlan } from './control/cvm-listener.js';
 import { startLab, type Lab } from './lab.js';
+import { Snapshots } from './platform/snapshots.js';
 import { lockFolder } from './process/folder-lock.js';
 import { TaskBoard } from './rest/task-board.js';
 import { makeTlsFiles } from './rest/tls-files.js';
@@ -46,8 +47,9 @@ function readyLine(config: LabConfig, lab: Lab, tls: boolean): string {
 /** Serves the platform of a started lab; what ends the serving. */
 async function serve(config: LabConfig, lab: Lab): Promise<{ tls: boolean; close: () => Promise<void> }> {
   const { file, hosts, machines } = lab;
+  const snapshots = new Snapshots(machines, file, clock);
   const settings = initialSettings(config.release);
-  const platform = new Platform(hosts, machines, file, new TaskBoard(clock), clock, settings);
+  const platform = new Platform(hosts, machines, snapshots, file, new TaskBoard(clock), clock, settings);
   const authentication = new Authentication(() => file.state.users, clock);
   const tls = await makeTlsFiles(config.dir, config.cvm.address);
   const { address, port, tlsPort } = config.cvm;

@@ -3,7 +3,11 @@ import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { settingsSchema } from '../cvm/settings.js';
 import { type Platform } from '../cvm/platform.js';
-import { imageInfo } from '../host/disk-images.js';
+import { makeDisk } from '../cvm/vm-create.js';
+import { imageFormats, imageInfo } from '../host/disk-images.js';
+import { cacheTypes, diskBuses } from '../host/domain-xml.js';
+import { killMachine, plugDisk, resizeDisk, takenTargets } from '../platform/hardware.js';
+import { migrate } from '../platform/migration.js';
 import { type VmRecord } from '../platform/state.js';
 import { vmPlanSchema, workloadRatesSchema } from '../platform/vm-plan.js';
 import { findLeftovers } from './leftovers.js';
@@ -85,6 +89,11 @@ function addHosts(server: FastifyInstance, platform: Platform): void {
   server.get('/lab/hosts/:id/disk-service', (request) => ({
     diskService: platform.machines.host(idIn(request)).diskService,
   }));
+  server.put('/lab/hosts/:id/live-export', async (request) => {
+    const { offered } = z.object({ offered: z.boolean() }).parse(request.body);
+    await platform.machines.host(idIn(request)).offerLiveExport(offered);
+    return { offered };
+  });
   server.put('/lab/hosts/:id/disk-service', async (request) => {
     const host = platform.machines.host(idIn(request));
     const { state } = z.object({ state: z.enum(['running', 'killed', 'crashed']) }).parse(request.body);
@@ -120,6 +129,7 @@ function addMachines(server: FastifyInstance, platform: Platform): void {
     else await machines[verb](vm);
     return await describe(platform, vm);
   });
+  addUpheavals(server, platform);
   server.get('/lab/vms/:id/workload', async (request) => machines.workload(vmIn(request)).ready());
   server.put('/lab/vms/:id/workload', async (request) => {
     const wanted = z
@@ -132,6 +142,73 @@ function addMachines(server: FastifyInstance, platform: Platform): void {
     return wanted.running ? await control.start(wanted) : await control.stop();
   });
 }
+
+/** What administrators and mishaps do to machines beside any backup. */
+function addUpheavals(server: FastifyInstance, platform: Platform): void {
+  const { machines, snapshots } = platform;
+  const vmIn = (request: FastifyRequest): VmRecord => machines.get(idIn(request));
+
+  server.put('/lab/vms/:id/kill', async (request) => {
+    await killMachine(machines, vmIn(request));
+    return await describe(platform, vmIn(request));
+  });
+  server.put('/lab/vms/:id/shutdown-ignored', (request) => {
+    machines.ignoreShutdown(vmIn(request), z.object({ ignored: z.boolean() }).parse(request.body).ignored);
+    return {};
+  });
+  server.post('/lab/vms/:id/disks', async (request) => {
+    const vm = vmIn(request);
+    const { sizeBytes, ...row } = newDiskSchema.parse(request.body);
+    const taken = await takenTargets(machines, vm);
+    const disk = await makeDisk(platform, vm, { ...row, capacity: sizeBytes / MiB }, taken);
+    await plugDisk(machines, vm, disk);
+    if (row.diskMode === 'independent-persistent') vm.independent.push(disk.target);
+    await machines.save();
+    return { target: disk.target, path: disk.path };
+  });
+  server.put('/lab/vms/:id/disks/:target', async (request) => {
+    const { target } = request.params as { target: string };
+    const { sizeBytes } = sizeSchema.parse(request.body);
+    await resizeDisk(machines, vmIn(request), target, sizeBytes);
+    return await describe(platform, vmIn(request));
+  });
+  server.put('/lab/vms/:id/host', async (request) => {
+    const { hostId } = z.object({ hostId: z.number() }).parse(request.body);
+    await migrate(machines, vmIn(request), hostId);
+    return await describe(platform, vmIn(request));
+  });
+  server.get('/lab/vms/:id/snapshots', async (request) => ({ items: await snapshots.list(vmIn(request)) }));
+  server.post('/lab/vms/:id/snapshots', async (request) => {
+    await snapshots.create(vmIn(request), newSnapshotSchema.parse(request.body));
+    return {};
+  });
+  server.delete('/lab/vms/:id/snapshots/:name', async (request) => {
+    await snapshots.delete(vmIn(request), (request.params as { name: string }).name);
+    return {};
+  });
+  server.put('/lab/vms/:id/snapshots/:name/revert', async (request) => {
+    await snapshots.revert(vmIn(request), (request.params as { name: string }).name);
+    return {};
+  });
+}
+
+const MiB = 1_048_576;
+const sizeSchema = z.object({ sizeBytes: z.number().int().min(512).multipleOf(512) });
+const newDiskSchema = z.object({
+  sizeBytes: z.number().int().min(MiB).multipleOf(MiB, 'whole MiB, as a CVM counts'),
+  targetBus: z.enum(diskBuses).default('virtio'),
+  driveType: z.enum(imageFormats).default('qcow2'),
+  cacheType: z.enum(cacheTypes).default('writeback'),
+  poolName: z.string().default('defaultpool'),
+  diskMode: z.enum(['dependent', 'independent-persistent']).default('dependent'),
+});
+const newSnapshotSchema = z
+  .object({
+    name: z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/),
+    kind: z.enum(['memory', 'internal', 'external']),
+    description: z.string().default(''),
+  })
+  .transform((plan) => ({ ...plan, title: plan.name }));
 
 async function describe(platform: Platform, vm: VmRecord): Promise<object> {
   const facts = await platform.machines.facts(vm);

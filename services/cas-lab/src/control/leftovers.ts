@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { imageInfo } from '../host/disk-images.js';
+import { imageInfo, imageLayers } from '../host/disk-images.js';
 import { type LabHost } from '../host/lab-host.js';
 import { type Machines } from '../platform/machines.js';
 
@@ -28,13 +28,15 @@ export async function findLeftovers(host: LabHost, machines: Machines): Promise<
   const own = machines.all.filter((vm) => vm.hostId === host.id);
   const found = { jobs: [] as string[], checkpoints: [] as string[], bitmaps: [] as string[] };
   const used = new Set<string>();
+  for (const vm of machines.all)
+    for (const disk of (await machines.facts(vm)).disks)
+      for (const layer of await imageLayers(disk.path)) used.add(layer);
   for (const vm of own) {
     if ((await host.libvirt.backup(vm.uuid)) !== null) found.jobs.push(vm.name);
     for (const name of await host.libvirt.checkpointNames(vm.uuid))
       found.checkpoints.push(`${vm.name}/${name}`);
     const isOff = (await machines.powerState(vm)) === 'shutOff';
     for (const disk of (await machines.facts(vm)).disks) {
-      used.add(disk.path);
       const bitmaps = isOff ? (await imageInfo(disk.path)).bitmaps : [];
       found.bitmaps.push(...bitmaps.map((bitmap) => `${disk.path}/${bitmap}`));
     }

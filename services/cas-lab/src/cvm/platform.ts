@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Machines } from '../platform/machines.js';
+import { type Snapshots } from '../platform/snapshots.js';
 import { type PlatformState, type StateFile, type VmRecord } from '../platform/state.js';
 import { type TaskBoard, type TaskOutcome, type TaskPlan } from '../rest/task-board.js';
 import { type Fields } from '../rest/shape.js';
@@ -11,6 +12,7 @@ export class Platform {
   constructor(
     readonly hosts: ReadonlyMap<number, LabHost>,
     readonly machines: Machines,
+    readonly snapshots: Snapshots,
     readonly file: StateFile,
     readonly tasks: TaskBoard,
     readonly clock: () => Date,

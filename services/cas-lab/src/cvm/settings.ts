@@ -17,6 +17,8 @@ export const settingsSchema = z.object({
   latencyMs: z.number().int().min(0).max(60_000).default(0),
   /** Before the work of every task begins. */
   taskDelayMs: z.number().int().min(0).max(600_000).default(0),
+  /** How long a task waits for a guest to shut down. */
+  guestStopMs: z.number().int().min(0).max(600_000).default(60_000),
   wrongShape: z.enum(wrongShapes).nullable().default(null),
   /** What cpuModel says; a Kunpeng makes an arm platform of it. */
   cpuModel: z.string().nullable().default(null),

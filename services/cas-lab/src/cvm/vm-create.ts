@@ -49,6 +49,7 @@ export function readNewMachine(platform: Platform, body: RequestBody): NewMachin
       nics: asList(body['network']).map((row) => nicOf(platform, row)),
       osVersion: asText(body['osVersion']) ?? '',
       system: asNumber(body['system']) ?? 1,
+      independent: [],
     },
     storage: asList(body['storage']).filter((row) => (asText(row['device']) ?? 'disk') === 'disk'),
   };

@@ -1,6 +1,8 @@
 import { rm } from 'node:fs/promises';
-import { diskXml, nicXml } from '../host/domain-xml.js';
+import { nicXml } from '../host/domain-xml.js';
+import { plugDisk, takenTargets } from '../platform/hardware.js';
 import { macAddress } from '../platform/machines.js';
+import { migrate } from '../platform/migration.js';
 import { type VmRecord } from '../platform/state.js';
 import { CasError, casErrorCodes } from '../rest/cas-error.js';
 import { asList, asNumber, asSection, asText, type RequestBody } from '../rest/request-body.js';
@@ -11,7 +13,6 @@ import { makeDisk, makeDisks, nicOf, readNewMachine } from './vm-create.js';
 import { vmDetail, vmFlat, vmRow, vmRows } from './vm-view.js';
 
 const refuse = (message: string): CasError => new CasError(casErrorCodes.unknown, message);
-const stopTimeoutMs = 60_000;
 
 /** Throws "no such virtual machine". */
 const vmById = ({ params, platform }: CasCall): VmRecord => platform.machines.get(idOf(params['id']));
@@ -102,7 +103,7 @@ async function act(platform: Platform, vm: VmRecord, verb: PowerVerb): Promise<v
   else if (verb === 'powerOff') await machines.powerOff(vm);
   else if (verb === 'pause') await machines.suspend(vm);
   else if (verb === 'restore') await machines.resume(vm);
-  else await machines.shutDown(vm, stopTimeoutMs);
+  else await machines.shutDown(vm, platform.settings.guestStopMs);
   if (verb === 'restart') await machines.start(vm);
 }
 
@@ -161,8 +162,9 @@ function addDevice({ body, platform }: CasCall) {
       const { libvirt } = platform.machines.host(vm.hostId);
       const place = await devicePlace(platform, vm);
       for (const row of asList(body['storage'])) {
-        const taken = (await platform.machines.facts(vm)).disks.map((disk) => disk.target);
-        await libvirt.attachDevice(vm.uuid, diskXml(await makeDisk(platform, vm, row, taken)), place);
+        const disk = await makeDisk(platform, vm, row, await takenTargets(platform.machines, vm));
+        await plugDisk(platform.machines, vm, disk);
+        if (isIndependent(row)) vm.independent.push(disk.target);
       }
       for (const row of asList(body['network'])) {
         const nic = nicOf(platform, row);
@@ -172,6 +174,20 @@ function addDevice({ body, platform }: CasCall) {
       }
       await platform.file.save();
     }),
+  );
+}
+
+/** `diskMode` of a disk in the mode that no snapshot touches (R4); every other word is the dependent one. */
+const isIndependent = (row: RequestBody): boolean => /independent/i.test(asText(row['diskMode']) ?? '');
+
+/** Moves a machine to another host, running or not. */
+function migrateVm({ body, platform }: CasCall) {
+  const vm = vmOfBody(platform, body);
+  const target = asNumber(body['targetHostId']) ?? Number.NaN;
+  return task(
+    platform.onVm(vm, { name: '迁移虚拟机', eventType: eventTypes.migrate }, () =>
+      migrate(platform.machines, vm, target),
+    ),
   );
 }
 
@@ -215,6 +231,7 @@ export const vmRoutes: Route[] = [
   put('/vm/modify', modifyVm),
   put('/vm/addDevice', addDevice),
   put('/vm/delDevice', delDevice),
+  put('/vm/migrate', migrateVm),
   del('/vm/delete/:id', (call) => deleteVm(call.platform, vmById(call), false)),
   del('/vm/deleteVm', ({ query, platform }) =>
     deleteVm(platform, platform.machines.get(idOf(query['id'])), query['type'] === '1'),

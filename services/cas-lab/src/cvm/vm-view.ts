@@ -1,5 +1,6 @@
 import { imageInfo } from '../host/disk-images.js';
 import { type DiskFacts, type DomainFacts } from '../platform/domain-facts.js';
+import { pendingDisks } from '../platform/hardware.js';
 import { type PowerState } from '../platform/machines.js';
 import { type VmRecord } from '../platform/state.js';
 import { casTime } from '../rest/task-board.js';
@@ -126,7 +127,10 @@ export const poolOf = (platform: Platform, hostId: number, path: string) =>
 export async function vmDetail(platform: Platform, vm: VmRecord): Promise<Fields> {
   const facts = await platform.machines.facts(vm);
   const storage: Fields[] = [];
-  for (const disk of facts.disks) storage.push(await detailDisk(disk));
+  for (const disk of facts.disks) storage.push(await detailDisk(vm, disk));
+  // By which field a CVM tells of a disk that waits for a restart is not known: a guess of the emulation and the client alike.
+  for (const disk of await pendingDisks(platform.machines, vm))
+    storage.push({ ...(await detailDisk(vm, disk)), needRestart: 1 });
   return {
     id: vm.id,
     name: vm.name,
@@ -172,7 +176,7 @@ export async function vmDetail(platform: Platform, vm: VmRecord): Promise<Fields
   };
 }
 
-async function detailDisk(disk: DiskFacts): Promise<Fields> {
+async function detailDisk(vm: VmRecord, disk: DiskFacts): Promise<Fields> {
   const info = await imageInfo(disk.path);
   return {
     device: disk.device,
@@ -185,6 +189,8 @@ async function detailDisk(disk: DiskFacts): Promise<Fields> {
     size: wholeMiB(info.sizeBytes),
     allocation: wholeMiB(info.allocatedBytes),
     maxSize: wholeMiB(info.sizeBytes),
+    diskMode: vm.independent.includes(disk.target) ? 'independent_persistent' : 'subordinate',
+    diskSecret: disk.encrypted ? 1 : undefined,
     snapShot: info.internalSnapshots > 0 ? 1 : 0,
     backingFile: info.backingFile ?? undefined,
   };

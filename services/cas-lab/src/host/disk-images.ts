@@ -49,6 +49,22 @@ export async function imageInfo(path: string): Promise<ImageInfo> {
   };
 }
 
+/** Names of the internal snapshots in an image; it may be in use. */
+export async function imageSnapshots(path: string): Promise<string[]> {
+  const output = await runCommand('qemu-img', ['info', '--force-share', '--output=json', path]);
+  return imageInfoSchema.parse(JSON.parse(output)).snapshots.map(({ name }) => name);
+}
+
+/** The image and every layer below it. */
+export async function imageLayers(path: string): Promise<string[]> {
+  const args = ['info', '--force-share', '--output=json', '--backing-chain', path];
+  const layers: unknown = JSON.parse(await runCommand('qemu-img', args));
+  return z
+    .array(z.object({ filename: z.string() }))
+    .parse(layers)
+    .map(({ filename }) => filename);
+}
+
 /** Makes an empty image; refuses a file that is there. */
 export async function createImage(
   path: string,
@@ -68,6 +84,29 @@ export async function createImage(
     await rm(path, { force: true });
     throw error;
   }
+}
+
+/** Makes an empty qcow2 image encrypted with LUKS; refuses a file that is there. Few rounds: it guards nothing. */
+export async function createEncryptedImage(
+  path: string,
+  sizeBytes: number,
+  passphrase: string,
+  user: LabUser | undefined,
+): Promise<void> {
+  await createImage(path, 'qcow2', sizeBytes, user);
+  const luks = 'encrypt.format=luks,encrypt.key-secret=s0,encrypt.iter-time=10';
+  const options = ['-o', `${luks},cluster_size=${String(clusterBytes)}`];
+  const secret = ['--object', `secret,id=s0,data=${passphrase}`];
+  await runCommand('qemu-img', [
+    'create',
+    '-q',
+    ...secret,
+    '-f',
+    'qcow2',
+    ...options,
+    path,
+    String(sizeBytes),
+  ]);
 }
 
 /** Makes an image with `dataBytes` of realistic content: text, structured records, random bytes, with holes between. */

@@ -13,6 +13,8 @@ export interface DomainDiskSpec {
   readonly format: 'qcow2' | 'raw';
   readonly bus: DiskBus;
   readonly cache: CacheType;
+  /** LUKS, with libvirt's secret of that UUID. */
+  readonly encryption?: { readonly secretUuid: string };
 }
 
 export interface DomainNicSpec {
@@ -38,7 +40,13 @@ export interface DomainSpec {
 export const diskXml = (disk: DomainDiskSpec): string =>
   `<disk type='file' device='disk'>` +
   `<driver name='qemu' type='${disk.format}' cache='${disk.cache}' discard='unmap'/>` +
-  `<source file='${escapeXml(disk.path)}'/><target dev='${disk.target}' bus='${disk.bus}'/></disk>`;
+  `<source file='${escapeXml(disk.path)}'>${encryptionXml(disk)}</source>` +
+  `<target dev='${disk.target}' bus='${disk.bus}'/></disk>`;
+
+const encryptionXml = ({ encryption }: DomainDiskSpec): string =>
+  encryption === undefined
+    ? ''
+    : `<encryption format='luks'><secret type='passphrase' uuid='${encryption.secretUuid}'/></encryption>`;
 
 /** `user` networks reach nothing of the host by themselves; they stand in for a port of a virtual switch. */
 export const nicXml = (nic: DomainNicSpec): string =>

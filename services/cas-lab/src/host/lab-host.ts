@@ -1,11 +1,13 @@
+import { createHash, randomUUID } from 'node:crypto';
 import { constants, open, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '@casvault/contracts';
-import { Libvirt } from '@casvault/libvirt';
+import { escapeXml, Libvirt } from '@casvault/libvirt';
 import { Daemon } from '../process/daemon.js';
 import { endProcess } from '../process/process-identity.js';
 import { systemPath, type LabUser } from '../process/run-command.js';
+import { withTempFiles } from '../process/temp-files.js';
 import { type CacheType } from './domain-xml.js';
 import { isReachable, makeHostFolders, type HostFolders } from './host-folders.js';
 
@@ -29,6 +31,8 @@ export interface LabHostOptions {
   readonly folders: HostFolders;
   readonly user: LabUser | undefined;
   readonly diskService: DiskServicePlan | null;
+  /** Storage of all hosts: machines move between them and their disks stay. */
+  readonly volumeDirs: readonly string[];
 }
 
 /** Session daemons know no cgroups, no namespaces, no log daemon; machines' disks belong to the daemon's own user. */
@@ -48,11 +52,14 @@ export class LabHost {
   readonly folders: HostFolders;
   readonly user: LabUser | undefined;
   readonly libvirt: Libvirt;
+  /** Under which other hosts' libvirt reaches this one's. */
+  readonly uri: string;
   readonly diskServicePort: number | null;
   readonly #options: LabHostOptions;
   readonly #libvirtd: Daemon;
   #diskService: Daemon | undefined;
   #directIo = true;
+  #liveExport = true;
 
   constructor(options: LabHostOptions) {
     const { folders } = options;
@@ -63,10 +70,8 @@ export class LabHost {
     this.folders = folders;
     this.user = options.user;
     this.diskServicePort = options.diskService?.port ?? null;
-    this.libvirt = new Libvirt({
-      uri: `qemu:///session?socket=${join(folders.run, 'libvirt/libvirt-sock')}`,
-      env: folders.env,
-    });
+    this.uri = `qemu:///session?socket=${join(folders.run, 'libvirt/libvirt-sock')}`;
+    this.libvirt = new Libvirt({ uri: this.uri, env: folders.env });
     this.#libvirtd = new Daemon({
       name: 'libvirtd',
       file: 'libvirtd',
@@ -83,6 +88,10 @@ export class LabHost {
   async start(): Promise<void> {
     await makeHostFolders(this.folders, this.user);
     await writeFile(join(this.folders.config, 'libvirt/qemu.conf'), qemuConf);
+    await writeFile(
+      join(this.folders.config, 'libvirt/libvirtd.conf'),
+      `host_uuid = "${this.#hostUuid()}"\n`,
+    );
     this.#directIo = await knowsDirectIo(this.folders.vms);
     await this.#libvirtd.start();
     await this.#untilLibvirtAnswers(30_000);
@@ -110,6 +119,42 @@ export class LabHost {
         );
       if (pid > 1 && (await isQemu())) await endProcess(pid, isQemu);
     }
+  }
+
+  /** libvirt moves machines only between hosts of different UUIDs, and all of the lab's are one computer. */
+  #hostUuid(): string {
+    const hex = createHash('sha256').update(this.folders.root).digest('hex');
+    return [
+      hex.slice(0, 8),
+      hex.slice(8, 12),
+      `4${hex.slice(13, 16)}`,
+      `8${hex.slice(17, 20)}`,
+      hex.slice(20, 32),
+    ].join('-');
+  }
+
+  /** Restarts the disk service as on a host whose hypervisor has a live export, or has none. */
+  async offerLiveExport(offered: boolean): Promise<void> {
+    const plan = this.#options.diskService;
+    if (plan === null) throw new Fault('CONFLICT', `host ${this.name} has no disk service`);
+    this.#liveExport = offered;
+    await this.#diskService?.stop();
+    this.#diskService = await this.#diskServiceDaemon(plan);
+    await this.startDiskService();
+  }
+
+  /** Makes a secret that this host's libvirt keeps, for the encrypted image at `path`. */
+  async makeSecret(path: string): Promise<{ uuid: string; passphrase: string }> {
+    const uuid = randomUUID();
+    const passphrase = randomUUID();
+    const xml =
+      `<secret ephemeral='no' private='yes'><uuid>${uuid}</uuid>` +
+      `<usage type='volume'><volume>${escapeXml(path)}</volume></usage></secret>`;
+    await withTempFiles([xml, passphrase], async ([xmlPath = '', valuePath = '']) => {
+      await this.libvirt.run(['secret-define', xmlPath]);
+      await this.libvirt.run(['secret-set-value', uuid, '--file', valuePath, '--plain']);
+    });
+    return { uuid, passphrase };
   }
 
   /** Kills the disk service as a crash would; it stays down unless `comeBack`. */
@@ -193,7 +238,8 @@ export class LabHost {
         CASVAULT_DISK_SERVICE_LIBVIRT_URI: 'qemu:///session',
         CASVAULT_DISK_SERVICE_NBD_PORTS: '10000-30000',
         CASVAULT_DISK_SERVICE_SCRATCH_DIR: folders.scratch,
-        CASVAULT_DISK_SERVICE_VOLUME_DIRS: folders.vms,
+        CASVAULT_DISK_SERVICE_VOLUME_DIRS: this.#options.volumeDirs.join(':'),
+        CASVAULT_DISK_SERVICE_LIVE_EXPORT: this.#liveExport ? 'on' : 'off',
         CASVAULT_DISK_SERVICE_STATE_DIR: folders.diskServiceState,
       },
       user: command.user,

@@ -26,7 +26,7 @@ describe('a description of a machine', () => {
     expect(facts).toEqual({
       memoryMiB: 160,
       cpuCount: 2,
-      disks: disks.map((disk) => ({ ...disk, device: 'disk', type: 'file' })),
+      disks: disks.map((disk) => ({ ...disk, device: 'disk', type: 'file', encrypted: false })),
       nics,
     });
   });

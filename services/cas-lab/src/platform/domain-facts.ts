@@ -17,6 +17,7 @@ export interface DiskFacts {
   readonly device: string;
   /** `file` or `block`. */
   readonly type: string;
+  readonly encrypted: boolean;
 }
 export interface NicFacts {
   readonly mac: string;
@@ -34,7 +35,13 @@ const diskSchema = z.object({
   '@type': z.string().default('file'),
   '@device': z.string().default('disk'),
   driver: z.object({ '@type': z.string().default('raw'), '@cache': z.string().default('writeback') }),
-  source: z.object({ '@file': z.string().optional(), '@dev': z.string().optional() }).optional(),
+  source: z
+    .object({
+      '@file': z.string().optional(),
+      '@dev': z.string().optional(),
+      encryption: z.unknown().optional(),
+    })
+    .optional(),
   target: z.object({ '@dev': z.string(), '@bus': z.string() }),
 });
 const interfaceSchema = z.object({
@@ -67,6 +74,7 @@ export function domainFacts(xml: string): DomainFacts {
       cache: disk.driver['@cache'],
       device: disk['@device'],
       type: disk['@type'],
+      encrypted: disk.source?.encryption !== undefined,
     })),
     nics: domain.devices.interface.map((nic) => ({
       mac: nic.mac['@address'],

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { chown } from 'node:fs/promises';
 import { Fault } from '@casvault/contracts';
 import { type GuestImage } from '../guest/prepare-guest.js';
-import { createFilledImage } from '../host/disk-images.js';
+import { createEncryptedImage, createFilledImage } from '../host/disk-images.js';
 import { domainXml, type DomainDiskSpec, type DomainNicSpec } from '../host/domain-xml.js';
 import { type LabHost } from '../host/lab-host.js';
 import { WorkloadControl } from '../host/workload-control.js';
@@ -27,6 +27,8 @@ export interface MachineSpec {
   readonly nics: readonly (DomainNicSpec & { switchId: number; profileId: number | null })[];
   readonly osVersion: string;
   readonly system: number;
+  /** Targets of disks in independent-persistent mode (R4). */
+  readonly independent: readonly string[];
 }
 
 const powerStates: Readonly<Record<string, PowerState>> = {
@@ -63,6 +65,8 @@ export class Machines {
   readonly #guest: GuestImage;
   readonly #clock: () => Date;
   readonly #controls = new Map<number, WorkloadControl>();
+  /** Machines whose guests do not hear the power button. */
+  readonly #deaf = new Set<number>();
 
   constructor(hosts: ReadonlyMap<number, LabHost>, file: StateFile, guest: GuestImage, clock: () => Date) {
     this.#hosts = hosts;
@@ -107,16 +111,29 @@ export class Machines {
   async createByPlan(plan: VmPlan): Promise<VmRecord> {
     const host = this.host(plan.host);
     const disks: DomainDiskSpec[] = [];
+    const independent: string[] = [];
     for (const [index, disk] of plan.disks.entries()) {
       const suffix = index === 0 ? '' : `-${String(index)}`;
       const path = join(host.folders.vms, disk.pool, `${plan.name}${suffix}`);
       const seed = disk.seed ?? randomInt(1, 2 ** 31);
-      await createFilledImage(path, disk.format, disk.sizeBytes, disk.dataBytes, seed, host.user);
       const target = freeTarget(
         disk.bus,
         disks.map((one) => one.target),
       );
-      disks.push({ target, path, format: disk.format, bus: disk.bus, cache: host.cacheMode(disk.cache) });
+      const secret = disk.encrypted ? await host.makeSecret(path) : undefined;
+      if (secret) await createEncryptedImage(path, disk.sizeBytes, secret.passphrase, host.user);
+      else await createFilledImage(path, disk.format, disk.sizeBytes, disk.dataBytes, seed, host.user);
+      const cache = host.cacheMode(disk.cache);
+      const encryption = secret && { secretUuid: secret.uuid };
+      disks.push({
+        target,
+        path,
+        format: disk.format,
+        bus: disk.bus,
+        cache,
+        ...(encryption && { encryption }),
+      });
+      if (disk.mode === 'independent-persistent') independent.push(target);
     }
     const vm = await this.create({
       name: plan.name,
@@ -129,6 +146,7 @@ export class Machines {
       nics: this.#plannedNics(plan),
       osVersion: 'Debian GNU/Linux 12 (64-bit)',
       system: 1,
+      independent,
     });
     if (plan.running) await this.start(vm);
     if (plan.running && plan.workload) await this.workload(vm).start(plan.workload);
@@ -169,6 +187,7 @@ export class Machines {
       system: spec.system,
       ports: Object.fromEntries(nics.map(({ mac, switchId, profileId }) => [mac, { switchId, profileId }])),
       snapshots: [],
+      independent: [...spec.independent],
     };
     await host.libvirt.define(
       domainXml({ ...spec, uuid: record.uuid, nics, guest: this.#guest, ...this.#sockets(record) }),
@@ -178,8 +197,11 @@ export class Machines {
     return record;
   }
 
-  #sockets(vm: VmRecord): { consoleSocket: string; controlSocket: string; consoleLog: string } {
-    const { run, root } = this.host(vm.hostId).folders;
+  #sockets(
+    vm: VmRecord,
+    host = this.host(vm.hostId),
+  ): { consoleSocket: string; controlSocket: string; consoleLog: string } {
+    const { run, root } = host.folders;
     return {
       consoleSocket: join(run, `${String(vm.id)}.console`),
       controlSocket: join(run, `${String(vm.id)}.control`),
@@ -187,27 +209,62 @@ export class Machines {
     };
   }
 
+  /** A description of the machine for another host, whose sockets and logs lie elsewhere. */
+  withSocketsOf(
+    vm: VmRecord,
+    from: LabHost,
+    to: LabHost,
+    xml: string,
+    escape: (text: string) => string,
+  ): string {
+    const there: Readonly<Record<string, string>> = this.#sockets(vm, to);
+    return Object.entries(this.#sockets(vm, from)).reduce(
+      (text, [name, path]) => text.replaceAll(escape(path), escape(there[name] ?? path)),
+      xml,
+    );
+  }
+
+  /** It is on that host now; its ports are on the switches of the same names there. */
+  async moved(vm: VmRecord, hostId: number): Promise<void> {
+    const { switches } = this.#file.state;
+    for (const port of Object.values(vm.ports)) {
+      const name = switches.find((one) => one.id === port.switchId)?.name;
+      const there = switches.find((one) => one.hostId === hostId && one.name === name);
+      port.switchId = there?.id ?? port.switchId;
+    }
+    vm.hostId = hostId;
+    this.#controls.get(vm.id)?.close();
+    this.#controls.delete(vm.id);
+    await this.#file.save();
+  }
+
   async start(vm: VmRecord): Promise<void> {
     await this.host(vm.hostId).libvirt.start(vm.uuid);
-    await this.#want(vm, 'running');
+    await this.want(vm, 'running');
   }
 
   async powerOff(vm: VmRecord): Promise<void> {
     await this.host(vm.hostId).libvirt.destroy(vm.uuid);
-    await this.#want(vm, 'shutOff');
+    await this.want(vm, 'shutOff');
   }
 
   /** Asks the guest to shut down and waits for it. Throws DEADLINE_EXCEEDED when it does not in time. */
   async shutDown(vm: VmRecord, timeoutMs: number): Promise<void> {
     const { libvirt } = this.host(vm.hostId);
-    await libvirt.shutdown(vm.uuid);
+    if (!this.#deaf.has(vm.id)) await libvirt.shutdown(vm.uuid);
     for (let waited = 0; (await libvirt.state(vm.uuid)) !== 'shut-off'; waited += 250) {
       if (waited >= timeoutMs) {
         throw new Fault('DEADLINE_EXCEEDED', `${vm.name} did not shut down in ${String(timeoutMs)} ms`);
       }
       await sleep(250);
     }
-    await this.#want(vm, 'shutOff');
+    await this.want(vm, 'shutOff');
+  }
+
+  /** Lets the guest ignore its power button, or hear it again. */
+  ignoreShutdown(vm: VmRecord, ignored: boolean): void {
+    if (ignored) this.#deaf.add(vm.id);
+    else this.#deaf.delete(vm.id);
   }
 
   async suspend(vm: VmRecord): Promise<void> {
@@ -222,7 +279,8 @@ export class Machines {
     await this.#file.save();
   }
 
-  async #want(vm: VmRecord, wanted: VmRecord['wanted']): Promise<void> {
+  /** Whether the next lab over the same state starts it. */
+  async want(vm: VmRecord, wanted: VmRecord['wanted']): Promise<void> {
     vm.wanted = wanted;
     await this.#file.save();
   }
@@ -276,7 +334,7 @@ export class Machines {
     } catch {
       await this.powerOff(vm);
     }
-    await this.#want(vm, wanted);
+    await this.want(vm, wanted);
   }
 }
 

@@ -1,8 +1,17 @@
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 
-/** A snapshot's words that only the CVM keeps; the snapshot itself is libvirt's. */
-const snapshotRecordSchema = z.object({ name: z.string(), title: z.string(), description: z.string() });
+/** A snapshot's words that only the CVM keeps, and the layers of an external one; what holds the data knows the rest. */
+const snapshotRecordSchema = z.object({
+  name: z.string(),
+  title: z.string(),
+  description: z.string(),
+  kind: z.enum(['memory', 'internal', 'external']).default('memory'),
+  parent: z.string().nullable().default(null),
+  createdAt: z.string().default(''),
+  layers: z.array(z.object({ target: z.string(), base: z.string(), overlay: z.string() })).default([]),
+});
+export type SnapshotRecord = z.infer<typeof snapshotRecordSchema>;
 
 export const vmRecordSchema = z.object({
   id: z.number(),
@@ -19,6 +28,8 @@ export const vmRecordSchema = z.object({
   /** By MAC address: the switch and the policy template of a port. */
   ports: z.record(z.string(), z.object({ switchId: z.number(), profileId: z.number().nullable() })),
   snapshots: z.array(snapshotRecordSchema),
+  /** Targets of disks in independent-persistent mode (R4). */
+  independent: z.array(z.string()).default([]),
 });
 export type VmRecord = z.infer<typeof vmRecordSchema>;
 

@@ -26,6 +26,9 @@ export const vmPlanSchema = z.object({
         /** Bytes of content written at creation, spread over the disk. */
         dataBytes: z.number().int().min(0).default(0),
         seed: z.number().int().min(1).optional(),
+        mode: z.enum(['dependent', 'independent-persistent']).default('dependent'),
+        /** A qcow2 image encrypted with LUKS (R2), without content. */
+        encrypted: z.boolean().default(false),
       }),
     )
     .min(1)

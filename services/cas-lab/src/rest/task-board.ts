@@ -12,6 +12,7 @@ export const eventTypes = {
   restart: 33,
   pause: 34,
   restore: 35,
+  migrate: 36,
   snapshot: 40,
 } as const;
 
