@@ -11,7 +11,7 @@ type Request<T extends { request: z.ZodType }> = z.output<T['request']>;
 export class RunHandlers {
   constructor(
     @Inject(Runs) private readonly runs: Runs,
-    @Inject(RunStore) private readonly store: RunStore,
+    @Inject(RunStore) private readonly store: Pick<RunStore, 'page' | 'detail'>,
   ) {}
 
   @OnQuery(listRuns)

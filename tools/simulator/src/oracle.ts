@@ -1,0 +1,247 @@
+import { type ProtectionState, type RestoreState } from '@casvault/snapshot-engine/machine';
+import { type DiskServices } from './disk-service.js';
+import { packBlocks } from './engine.js';
+import { type ModelPlatform, type ModelVm } from './platform.js';
+import { type ModelManifest, type ModelPool } from './pool.js';
+import { type Databases, type Step } from './services.js';
+import { type World } from './world.js';
+
+export interface Observed {
+  readonly world: World;
+  readonly platform: ModelPlatform;
+  readonly disks: DiskServices;
+  readonly pool: ModelPool;
+}
+interface Reads {
+  blocks: number;
+  attempts: number;
+  wanted: number;
+}
+
+const ends: readonly unknown[] = ['succeeded', 'failed', 'stopped'];
+const isOver = (state: unknown): boolean => ends.includes(state) || state === 'partly failed';
+
+/** What must hold: at every step, when all has settled, and when all has been cleaned. */
+export class Oracle {
+  readonly #o: Observed;
+  readonly #ended = new Map<string, unknown>();
+  readonly #reads = new Map<string, Reads>();
+  /** Points that were ever told to be available. */
+  readonly #promised = new Map<string, ModelManifest>();
+
+  constructor(observed: Observed) {
+    this.#o = observed;
+    observed.pool.onPut = (manifest) => this.#onPut(manifest);
+    observed.pool.onRemove = (pointId) => {
+      observed.world.require(
+        !this.#promised.has(pointId),
+        () => `the available point ${pointId} was removed`,
+      );
+    };
+  }
+
+  /** At every step of every machine. */
+  onStep({ kind, id, after }: Step, databases: Databases): void {
+    this.#oneEnd(kind, id, after);
+    if (kind === 'run') this.#limits(id, databases);
+    if (kind === 'protection') this.#available(after as ProtectionState);
+    if (kind === 'protection' || kind === 'restore') {
+      const { runId } = (after as ProtectionState | RestoreState).request;
+      this.#limits(runId, databases);
+    }
+  }
+
+  /** Every attempt but the last was interrupted: a crash, a lost lease, a fault of the disk or of the pool. */
+  onAttempt(openingId: string): void {
+    const reads = this.#reads.get(openingId) ?? { blocks: 0, attempts: 0, wanted: this.#sizeOf(openingId) };
+    reads.attempts += 1;
+    this.#reads.set(openingId, reads);
+  }
+  onRead(openingId: string, blocks: number): void {
+    const reads = this.#reads.get(openingId);
+    if (reads) reads.blocks += blocks;
+  }
+
+  /** G2, first half: everything that was begun has come to its end. */
+  settled(databases: Databases): readonly string[] {
+    const open: string[] = [];
+    for (const { id, state } of databases.scheduler.runs.values())
+      if (!isOver(state)) open.push(`run ${id} is ${state}`);
+    for (const [id, { phase }] of databases.protections)
+      if (!isOver(phase)) open.push(`protection ${id} is ${phase}`);
+    for (const [id, { phase }] of databases.restores)
+      if (!isOver(phase)) open.push(`restore ${id} is ${phase}`);
+    for (const [id, { state, request }] of databases.transfers.transfers)
+      if (!isOver(state)) open.push(`${request.spec.kind} ${id} is ${state}`);
+    return open;
+  }
+
+  /** G2, second half: the points are right, and nothing of ours is left on the platform. */
+  clean(databases: Databases): void {
+    for (const state of databases.protections.values()) this.#point(state);
+    for (const state of databases.restores.values()) this.#restored(state);
+    for (const { id } of databases.scheduler.runs.values()) this.#run(id, databases);
+    for (const { opening, vm } of this.#o.disks.openings)
+      this.#require(false, () => `opening ${opening.openingId} of ${vm.name} is left`);
+    for (const vm of this.#o.platform.vms) this.#vm(vm, databases);
+    for (const [id, puts] of this.#o.pool.everPut)
+      this.#require(puts === 1, () => `${puts} manifests were put for point ${id}`);
+  }
+
+  #require(holds: boolean, what: () => string): void {
+    this.#o.world.require(holds, what);
+  }
+
+  #oneEnd(kind: string, id: string, after: unknown): void {
+    const { state, phase } = after as { state?: unknown; phase?: unknown };
+    const now = state ?? phase;
+    const key = `${kind} ${id}`;
+    const before = this.#ended.get(key);
+    this.#require(
+      before === undefined || before === now,
+      () => `${key} ended as ${String(before)}, then as ${String(now)}`,
+    );
+    if (isOver(now)) this.#ended.set(key, now);
+  }
+
+  #limits(runId: string, databases: Databases): void {
+    const run = databases.runStates.get(runId);
+    if (!run) return;
+    const { parallel } = run;
+    const items = databases.scheduler.itemsOf(runId);
+    const atWork = items.filter(({ id }) => {
+      const phase = (databases.protections.get(id) ?? databases.restores.get(id))?.phase;
+      return run.running.some(({ itemId }) => itemId === id) || (phase !== undefined && !isOver(phase));
+    });
+    this.#require(
+      atWork.length <= parallel.vms,
+      () => `${atWork.length} VMs at once, ${parallel.vms} allowed`,
+    );
+    for (const host of new Set(atWork.map((item) => item.host))) {
+      const there = atWork.filter((item) => item.host !== null && item.host === host).length;
+      this.#require(
+        there <= parallel.vmsPerHost,
+        () => `${there} VMs at once on a host, ${parallel.vmsPerHost} allowed`,
+      );
+    }
+  }
+
+  #available({ ids, pointState }: ProtectionState): void {
+    if (pointState !== 'available') return;
+    const manifest = this.#o.pool.manifests.get(ids.pointId);
+    if (manifest) this.#promised.set(ids.pointId, manifest);
+    this.#require(
+      manifest !== undefined,
+      () => `point ${ids.pointId} is available, yet the pool has no manifest of it`,
+    );
+  }
+
+  /** Every disk of the point shows one instant: that of its capture. */
+  #onPut(manifest: ModelManifest): void {
+    const problem = this.#difference(manifest);
+    this.#require(problem === null, () => `point ${manifest.pointId} as committed: ${problem}`);
+  }
+
+  #difference(manifest: ModelManifest): string | null {
+    for (const { target, diskId, map } of manifest.disks) {
+      for (const place of map)
+        if (place && !this.#o.pool.packs.has(place.pack)) return `pack ${place.pack} of ${target} is gone`;
+      const vm = this.#o.platform.vms.find(({ disks }) => disks.some((disk) => disk.diskId === diskId));
+      const instants = this.#o.disks.captured.get(vm?.uuid ?? '') ?? [];
+      const same = instants.filter(({ openedAt }) => openedAt === manifest.capturedAt);
+      if (same.length === 0) return `nothing of ${target} was captured at ${manifest.capturedAt}`;
+      const contents = map.map((place) => place?.content ?? 0).join();
+      if (!same.some(({ disks }) => disks.get(target)?.join() === contents))
+        return `${target} is not what it was at ${manifest.capturedAt}`;
+    }
+    return null;
+  }
+
+  #point({ ids, pointState, phase }: ProtectionState): void {
+    const manifest = this.#o.pool.manifests.get(ids.pointId);
+    if (pointState !== 'available') {
+      this.#require(
+        manifest === undefined,
+        () => `point ${ids.pointId} is ${pointState}, yet the pool has it`,
+      );
+      this.#require(phase !== 'succeeded', () => `item succeeded without its point ${ids.pointId}`);
+      return;
+    }
+    this.#require(
+      manifest === this.#promised.get(ids.pointId),
+      () => `point ${ids.pointId} was lost or altered`,
+    );
+    const problem = manifest ? this.#difference(manifest) : 'no manifest';
+    this.#require(problem === null, () => `point ${ids.pointId}: ${problem}`);
+  }
+
+  #restored({ request, phase, restoredVmId, reasons }: RestoreState): void {
+    const { platform, pool } = this.#o;
+    const { itemId, target, pointId } = request;
+    const vm = platform.vms.find(({ marker }) => marker === itemId || marker === `was ${itemId}`);
+    if (phase !== 'succeeded') {
+      this.#require(vm === undefined, () => `restore ${itemId} is ${phase}, yet its VM is there`);
+      return;
+    }
+    this.#require(
+      vm !== undefined && vm.vmId === restoredVmId,
+      () => `restore ${itemId} succeeded without its VM`,
+    );
+    const asked = target.powerOn && !reasons.includes('POWER_ON_FAILED') ? 'running' : 'stopped';
+    this.#require(vm?.power === asked, () => `the restored VM is ${vm?.power}, ${asked} was asked`);
+    for (const { target: disk, map } of pool.manifests.get(pointId)?.disks ?? []) {
+      const there = vm?.disks.find((one) => one.target === disk)?.blocks.join();
+      const wanted = map.map((place) => place?.content ?? 0).join();
+      this.#require(there === wanted, () => `restore ${itemId}: ${disk} is not what the point has`);
+    }
+  }
+
+  #run(id: string, { scheduler, runStates, protections, restores }: Databases): void {
+    const run = runStates.get(id);
+    const items = scheduler.itemsOf(id);
+    const ended = run?.ended ?? { succeeded: 0, failed: 0, stopped: 0 };
+    const total = ended.succeeded + ended.failed + ended.stopped;
+    this.#require(total === items.length, () => `run ${id} counts ${total} ends of ${items.length} items`);
+    for (const { id: itemId, state } of items) {
+      const phase = (protections.get(itemId) ?? restores.get(itemId))?.phase;
+      const agrees = phase === undefined ? state === 'stopped' : phase === state;
+      this.#require(agrees, () => `item ${itemId} is ${state} for the scheduler, ${phase} for the engine`);
+    }
+  }
+
+  #vm(vm: ModelVm, { protections }: Databases): void {
+    const { name, marker, power, wantedPower, snapshots, disks } = vm;
+    const isRestored = marker?.startsWith('was ') === true;
+    this.#require(marker === null || isRestored, () => `the half-made VM ${name} is left`);
+    this.#require(isRestored || power === wantedPower, () => `VM ${name} is ${power}, it was ${wantedPower}`);
+    const ours = snapshots.filter((snapshot) => snapshot.name.startsWith('casvault-'));
+    this.#require(ours.length === 0, () => `snapshot ${ours[0]?.name} of ${name} is left`);
+    const available = [...protections.values()].filter(({ pointState }) => pointState === 'available');
+    for (const { target, bitmaps } of disks) {
+      const lost = [...bitmaps.keys()].filter(
+        (checkpoint) => !available.some(({ ids }) => checkpoint === `casvault-${ids.pointId}`),
+      );
+      this.#require(
+        lost.length === 0,
+        () => `checkpoint ${lost[0]} of ${name} ${target} belongs to no point`,
+      );
+      this.#require(bitmaps.size <= 1, () => `${bitmaps.size} checkpoints of ${name} ${target} are left`);
+    }
+  }
+
+  #sizeOf(openingId: string): number {
+    const held = this.#o.disks.held.get(openingId);
+    return held?.disks.reduce((sum, { blocks }) => sum + blocks.filter(Boolean).length, 0) ?? Infinity;
+  }
+
+  /** G2: at most a pack a stream is sent again for every interruption. */
+  resent(): void {
+    for (const [id, { blocks, attempts, wanted }] of this.#reads) {
+      const bound = wanted + (attempts - 1) * packBlocks;
+      this.#require(
+        blocks <= bound,
+        () => `${blocks} blocks of capture ${id} were read, at most ${bound} allowed`,
+      );
+    }
+  }
+}
