@@ -6,5 +6,5 @@ export { Transfers, type TransfersOptions } from './controller/transfers.js';
 export { HeldOpenings, type DiskService, type HeldOpening } from './worker/held-openings.js';
 export { Outage } from './worker/outage.js';
 export { remedyFor, remedyWhileOpen } from './worker/remedy.rules.js';
-export { volumeOpeningId } from './worker/restore-transfer.js';
+export { volumeOpeningId } from './worker/target-volumes.js';
 export { TransferLease, type Claim, type Outcome } from './worker/transfer-lease.js';

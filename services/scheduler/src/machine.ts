@@ -3,6 +3,5 @@ export { admit, type RunState } from './run.js';
 export { RunHandlers } from './run.handlers.js';
 export { endOf } from './run-item.js';
 export { type AskedItem } from './run-item-store.js';
-export { type RunItemRow } from './run-item.table.js';
 export { runMachine } from './run.machine.js';
 export { Runs, type RunsOptions } from './runs.js';

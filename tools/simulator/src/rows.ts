@@ -9,17 +9,12 @@ import {
   type RunItemId,
 } from '@casvault/contracts';
 import { type TransferState, type TransfersOptions } from '@casvault/data-mover/machine';
-import {
-  endOf,
-  type AskedItem,
-  type RunItemRow,
-  type RunsOptions,
-  type RunState,
-} from '@casvault/scheduler/machine';
+import { endOf, type AskedItem, type RunsOptions, type RunState } from '@casvault/scheduler/machine';
 import { pointOf, type ItemsOptions, type ProtectionState } from '@casvault/snapshot-engine/machine';
 import { type Edge, type SimProcess } from './process.js';
 
 type RunWorld = RunsOptions['world'];
+type ItemRow = AskedItem['row'];
 type PointRows = ItemsOptions['world']['points'];
 
 const edge: Edge = { name: 'rows', fault: 'store', code: 'DEPENDENCY_UNAVAILABLE' };
@@ -35,9 +30,9 @@ export interface RunRow {
 /** What the scheduler's tables hold, and the statements that its stores make of them. */
 export class SchedulerRows {
   readonly runs = new Map<string, RunRow>();
-  readonly items = new Map<string, RunItemRow>();
+  readonly items: Map<string, ItemRow> = new Map();
 
-  itemsOf(runId: string): RunItemRow[] {
+  itemsOf(runId: string): ItemRow[] {
     return [...this.items.values()].filter((item) => item.runId === runId);
   }
 

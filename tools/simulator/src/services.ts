@@ -77,7 +77,9 @@ const told = (state: unknown): string => {
 const errorOf = (fields: object): string => {
   const { err } = fields as { err?: unknown };
   if (err === undefined) return '';
-  return err instanceof Error ? `${err.name} ${err.message} ${textOf((err.cause as Error | undefined)?.stack)}` : 'error';
+  return err instanceof Error
+    ? `${err.name} ${err.message} ${textOf((err.cause as Error | undefined)?.stack)}`
+    : 'error';
 };
 
 /** Errors that a service logs are bugs of ours; everything else goes to the trace. */

@@ -381,7 +381,7 @@ const itemRow = (
     host: string;
     pointId: PointId | null;
     target: object | null;
-    kind: 'backup' | 'restore';
+    kind: RunRow['definition']['kind'];
   },
 ) => {
   const id = newId<RunItemId>();

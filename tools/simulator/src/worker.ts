@@ -143,6 +143,8 @@ class CarriedTransfer {
         return new ModelBackup(this.#work(spec)).run();
       case 'restore':
         return new ModelRestore(this.#work(spec)).run();
+      case 'rollback':
+        throw new Fault('CONFLICT', 'nobody rolls back here');
       case 'removal':
         return this.#remove(spec);
     }
