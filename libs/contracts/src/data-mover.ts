@@ -130,14 +130,19 @@ export const rollbackSpecSchema = restoreSpecSchema.extend({
 });
 export type RollbackSpec = z.infer<typeof rollbackSpecSchema>;
 
-/** Removes what a failed, stopped or deleted point has in its pool. A worker does it: not every pool can be reached from the controller. */
+/** Points of one chain that are removed together. */
+export const removedPointsSchema = z.array(pointIdSchema).min(1).max(2_048);
+
+/** Removes what failed, stopped or deleted points have in their pool. A worker does it: not every pool can be reached from the controller. */
 export const removalSpecSchema = z.object({
   kind: z.literal('removal'),
-  pointId: pointIdSchema,
+  pointIds: removedPointsSchema,
   chainId: chainIdSchema,
   pool: poolSchema,
-  /** Those of all attempts at the point: packs that its manifest does not name, or for want of a manifest, are found by them. */
-  writers: z.array(writerIdSchema).max(1_024).optional(),
+  /** Only measures what would go. */
+  dryRun: z.boolean().default(false),
+  /** Those of all attempts at the points: packs that their manifests do not name, or for want of a manifest, are found by them. */
+  writers: z.array(writerIdSchema).max(8_192).optional(),
 });
 export type RemovalSpec = z.infer<typeof removalSpecSchema>;
 
@@ -181,6 +186,8 @@ export const transferResultSchema = z.object({
   method: z.enum([...captureMethodSchema.options, 'write']),
   consistency: z.enum(['file-system', 'crash']).default('crash'),
   reasons: z.array(reasonCodeSchema),
+  /** Of a removal: what went, or with `dryRun` would go. Counted are the objects that this attempt found. */
+  removed: z.object({ freedBytes: bytesSchema, removedObjects: z.number().int().min(0) }).optional(),
 });
 export type TransferResult = z.infer<typeof transferResultSchema>;
 
@@ -188,7 +195,7 @@ export const transferStateSchema = z.enum(['queued', 'running', 'succeeded', 'fa
 
 /**
  * Starts a transfer; `transferId` makes it idempotent: sent again, the controller publishes its present state again.
- * `ownerId` is the protection or restore that asked.
+ * `ownerId` is the protection, restore or deletion that asked.
  */
 export const startTransfer = defineCommand('data-mover', 'start-transfer', 1, {
   payload: z.object({
@@ -298,16 +305,29 @@ export const finishTransfer = defineQuery('data-mover', 'finish-transfer', 1, {
 });
 
 /**
- * Removes from a pool what a failed or deleted point left: its packs in this chain, and the manifest. Carried out as a
- * transfer of kind `removal` whose `transferId` and `ownerId` equal `pointId`; idempotent by it. Waits for the point's own
- * transfer to end.
+ * Removes from a pool what failed or deleted points of one chain have there: their manifests, and the packs that only they need.
+ * Carried out as a transfer of kind `removal` whose `ownerId` is whoever asked; idempotent by `transferId`. Waits until no transfer
+ * writes or reads the points; a `dryRun` waits for nobody and removes nothing.
  */
+export const removePoints = defineCommand('data-mover', 'remove-points', 1, {
+  payload: z.object({
+    transferId: transferIdSchema,
+    ownerId: runItemIdSchema,
+    poolId: poolIdSchema,
+    chainId: chainIdSchema,
+    pointIds: removedPointsSchema,
+    dryRun: z.boolean().default(false),
+    /** Group of backup hosts that reach the pool. */
+    group: z.string().min(1).max(64).default('default'),
+  }),
+});
+
+/** As `remove-points`, of one point, as a transfer whose `transferId` and `ownerId` equal `pointId`. */
 export const removePointData = defineCommand('data-mover', 'remove-point-data', 1, {
   payload: z.object({
     poolId: poolIdSchema,
     chainId: chainIdSchema,
     pointId: pointIdSchema,
-    /** Group of backup hosts that reach the pool. */
     group: z.string().min(1).max(64).default('default'),
   }),
 });

@@ -27,6 +27,9 @@ export const chainIdSchema = brandedId('ChainId');
 export type ChainId = z.infer<typeof chainIdSchema>;
 export const pointIdSchema = brandedId('PointId');
 export type PointId = z.infer<typeof pointIdSchema>;
+/** A deletion of points: previewed, confirmed, carried out. */
+export const deletionIdSchema = brandedId('DeletionId');
+export type DeletionId = z.infer<typeof deletionIdSchema>;
 export const transferIdSchema = brandedId('TransferId');
 export type TransferId = z.infer<typeof transferIdSchema>;
 /** One writer of packs: minted anew for every claim of a transfer, so that two workers never write the same object. */

@@ -126,6 +126,18 @@ export const reasons = {
     en: 'restored, but the platform could not power the VM on',
     'zh-CN': '已恢复，但平台未能启动虚拟机',
   },
+  HEAD_OF_CHAIN: {
+    en: 'the first point of the chain was removed: this one is its head now, complete by itself',
+    'zh-CN': '备份链的第一个时间点已删除：此时间点现为链首，自身完整',
+  },
+  REMOVAL_RETRIED: {
+    en: 'the pool did not let the points go: removing them is tried again',
+    'zh-CN': '存储池中的时间点数据未能删除：正在重试',
+  },
+  CHECKPOINT_LEFT: {
+    en: 'deleted, but the bitmap of the newest point could not be removed from the VM: the next backup removes it',
+    'zh-CN': '已删除，但未能移除虚拟机上最新时间点的位图：下次备份时移除',
+  },
   WAITING_FOR_WORKER: { en: 'waiting for a free mover', 'zh-CN': '等待空闲的备份主机' },
 } as const satisfies Record<string, { en: string; 'zh-CN': string }>;
 export type ReasonCode = keyof typeof reasons;

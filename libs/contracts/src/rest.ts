@@ -3,6 +3,9 @@ import { instantSchema } from './define.js';
 import { faultSchema } from './fault.js';
 import { createApiToken, principalSchema, signIn } from './licensing-auth.js';
 import { diskServiceAccessSchema, platformConnectionSchema, registerPlatform } from './inventory.js';
+import { chainIdSchema } from './ids.js';
+import { removedPointsSchema } from './data-mover.js';
+import { deletionModeSchema, holdReasonSchema, namesPointsOrChain } from './snapshot-engine.js';
 import { poolLocationSchema } from './pool.js';
 import { backupDefinitionSchema, createJob, restoreDefinitionSchema, startRollback } from './scheduler.js';
 
@@ -74,6 +77,16 @@ export type NewJobBody = z.input<typeof newJobBodySchema>;
 
 export const rollbackBodySchema = startRollback.request.omit({ id: true, pointId: true });
 export type RollbackBody = z.input<typeof rollbackBodySchema>;
+
+export const newDeletionBodySchema = z
+  .object({
+    pointIds: removedPointsSchema.optional(),
+    chainId: chainIdSchema.optional(),
+    mode: deletionModeSchema.default('cascade'),
+  })
+  .refine(namesPointsOrChain, 'exactly one of pointIds and chainId');
+
+export const holdBodySchema = z.object({ reason: holdReasonSchema });
 
 /** One field of a request that breaks a rule. `value` is absent for secrets, and for what is no plain value. */
 export const fieldErrorSchema = z.object({

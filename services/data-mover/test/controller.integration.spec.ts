@@ -150,7 +150,7 @@ describe('the data-mover’s controller over NATS and Postgres', () => {
     await worker.finish(writing, epoch, 'failed');
     await until(() => controller.nudges.includes(removal));
     const claim = await worker.claim(removal);
-    const removing = { kind: 'removal', pointId, chainId, pool, writers: [writerId] };
+    const removing = { kind: 'removal', pointIds: [pointId], chainId, pool, writers: [writerId] };
     expect(claim).toMatchObject({ outcome: 'claimed', spec: removing });
     await worker.finish(removal, 1);
     expect((await controller.reaches(removal, 'succeeded')).kind).toBe('removal');

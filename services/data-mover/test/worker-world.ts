@@ -350,7 +350,8 @@ export class WorkerWorld {
   }
 
   removalSpec(point: Pick<BackupSpec, 'pointId' | 'chainId'>, writers: WriterId[]): RemovalSpec {
-    return { kind: 'removal', pointId: point.pointId, chainId: point.chainId, pool: this.pool, writers };
+    const { pointId, chainId } = point;
+    return { kind: 'removal', pointIds: [pointId], chainId, pool: this.pool, dryRun: false, writers };
   }
 
   /** Brings a point back and compares it; '' for no difference. */

@@ -236,4 +236,5 @@ const pointDefaults: Omit<Point, 'id' | 'state' | 'vmId'> = {
   disks: [],
   reasons: [],
   fault: null,
+  hold: null,
 };

@@ -2,6 +2,10 @@ import { Fault } from '@casvault/contracts';
 import { type Host } from '@casvault/service-host';
 import { type DynamicModule } from '@nestjs/common';
 import { type SnapshotEngineConfig } from './config.js';
+import { DeletionStore } from './deletion-store.js';
+import { DeletionHandlers } from './deletion.handlers.js';
+import { Deletions } from './deletions.js';
+import { Holds } from './holds.js';
 import { ItemHandlers } from './item.handlers.js';
 import { itemMachines, Items } from './items.js';
 import { PointHandlers } from './point.handlers.js';
@@ -16,17 +20,25 @@ export const snapshotEngineModule = (host: Host<SnapshotEngineConfig>): DynamicM
   const { database, client, clock, logger } = host;
   if (!database) throw new Fault('BUG', 'snapshot-engine runs with a database');
   const points = new PointStore(database);
-  const machines = itemMachines(database, points, new VmMarkStore(database));
+  const deletionStore = new DeletionStore(database);
+  const marks = new VmMarkStore(database);
+  const machines = itemMachines(database, { points, marks, deletions: deletionStore });
   const items = new Items({ world: { client, points }, machines, clock, logger });
+  const deletions = new Deletions({ world: { client, deletions: deletionStore }, machines, clock, logger });
   observePoints(points, logger);
   items.start();
+  deletions.start();
   host.onDrain('items', () => items.drain());
+  host.onDrain('deletions', () => deletions.drain());
   return {
     module: SnapshotEngineModule,
-    controllers: [ItemHandlers, PointHandlers],
+    controllers: [ItemHandlers, PointHandlers, DeletionHandlers],
     providers: [
       { provide: Items, useValue: items },
       { provide: PointStore, useValue: points },
+      { provide: Deletions, useValue: deletions },
+      { provide: DeletionStore, useValue: deletionStore },
+      { provide: Holds, useValue: new Holds(deletionStore, points, clock) },
     ],
   };
 };

@@ -1,4 +1,5 @@
+import { deletionTable } from './deletion.table.js';
 import { migrations } from './migrations.js';
 import { chainTable, pointTable } from './point.table.js';
 
-export const snapshotEngineDatabase = { tables: [chainTable, pointTable], migrations };
+export const snapshotEngineDatabase = { tables: [chainTable, pointTable, deletionTable], migrations };

@@ -16,6 +16,12 @@ export const deadlines = {
   /** For a guest to shut down; it is asked for less long, and more than once only while the platform is silent. */
   shutDownMs: 30 * 60_000,
   removeCheckpointsMs: 5 * 60_000,
+  /** For what a deletion frees to be measured. */
+  measureMs: 30 * 60_000,
+  /** A deletion that is not confirmed for so long has to be previewed anew. */
+  confirmMs: 24 * 3_600_000,
+  /** For all attempts at removing confirmed points, also those that wait for a mover. */
+  deletionMs: 24 * 3_600_000,
 } as const;
 
 /** Attempts before a passing cause is taken as final: the first within 200 ms, later ones every 15 s. */
@@ -33,6 +39,12 @@ export const attemptLimits = {
   removeCheckpoints: 12,
   startVm: 26,
 } as const;
+
+/** Attempts at removing confirmed points; the last begins about 4 hours after the first, besides the attempts' own time. */
+export const deletionAttempts = 12;
+/** One minute, doubled with every failure, at most half an hour. */
+export const deletionDelayMs = (failures: number): number =>
+  Math.min(30 * 60_000, 60_000 * 2 ** Math.min(failures, 10));
 
 export const after = (now: Date, ms: number): string => new Date(now.getTime() + ms).toISOString();
 export const isPast = (instant: string, now: Date): boolean => Date.parse(instant) <= now.getTime();

@@ -9,13 +9,17 @@ import {
 import { OnCommand, OnEvent } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
+import { Deletions } from './deletions.js';
 import { Items } from './items.js';
 
 type Payload<T extends { payload: z.ZodType }> = z.output<T['payload']>;
 
 @Controller()
 export class ItemHandlers {
-  constructor(@Inject(Items) private readonly items: Items) {}
+  constructor(
+    @Inject(Items) private readonly items: Items,
+    @Inject(Deletions) private readonly deletions: Pick<Deletions, 'transferChanged'>,
+  ) {}
 
   @OnCommand(protectVm)
   async protect(request: Payload<typeof protectVm>): Promise<void> {
@@ -39,6 +43,6 @@ export class ItemHandlers {
 
   @OnEvent(transferChanged)
   async transferChanged(change: TransferChanged): Promise<void> {
-    await this.items.transferChanged(change);
+    if (!(await this.deletions.transferChanged(change))) await this.items.transferChanged(change);
   }
 }

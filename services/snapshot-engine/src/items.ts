@@ -11,6 +11,9 @@ import {
 import { MachineRuntime, type MachineStore } from '@casvault/machine';
 import { PostgresMachineStore, type ProjectedStep } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
+import { type DeletionStore } from './deletion-store.js';
+import { deletionMachine } from './deletion.machine.js';
+import { type DeletionState } from './deletion.js';
 import { type PointStore } from './point-store.js';
 import { performProtection, retryProtection, type ItemWorld } from './protection.effects.js';
 import { protectionMachine, type ProtectionEffect, type ProtectionEvent } from './protection.machine.js';
@@ -34,12 +37,21 @@ export interface ItemsOptions {
 }
 
 /** Where they are kept; what queries see of them is written with each step. */
-export const itemMachines = (database: DataSource, points: PointStore, marks: VmMarkStore): MachineStore =>
+export const itemMachines = (
+  database: DataSource,
+  {
+    points,
+    marks,
+    deletions,
+  }: { readonly points: PointStore; readonly marks: VmMarkStore; readonly deletions: DeletionStore },
+): MachineStore =>
   new PostgresMachineStore(database, {
     project: async (tx, step) => {
       if (step.kind === protectionMachine.kind)
         await points.project(tx, step as ProjectedStep<ProtectionState>);
       if (step.kind === rollbackMachine.kind) await marks.project(tx, step as ProjectedStep<RollbackState>);
+      if (step.kind === deletionMachine.kind)
+        await deletions.project(tx, step as ProjectedStep<DeletionState>);
     },
   });
 

@@ -1,4 +1,7 @@
 /** The door for simulators: the service's machines and handlers, without its database and its NATS. */
+export { type DeletionState } from './deletion.js';
+export { deletionMachine } from './deletion.machine.js';
+export { Deletions, type DeletionsOptions } from './deletions.js';
 export { ItemHandlers } from './item.handlers.js';
 export { Items, type ItemsOptions } from './items.js';
 export { protectionMachine } from './protection.machine.js';

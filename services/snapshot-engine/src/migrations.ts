@@ -68,4 +68,34 @@ export const migrations: readonly Migration[] = [
         PRIMARY KEY (vm_id, item_id)
       );`,
   },
+  {
+    name: '0004-create-deletion',
+    sql: `
+      -- G2: who holds it, since when and why
+      ALTER TABLE chain ADD COLUMN hold jsonb;
+      -- the deletion that took the point
+      ALTER TABLE point ADD COLUMN hold jsonb, ADD COLUMN deletion_id uuid;
+
+      -- A run that reads a point, or makes one that stands on it: counts as long as its machine is not done.
+      CREATE TABLE point_use (
+        item_id uuid NOT NULL,
+        point_id uuid NOT NULL REFERENCES point (id) ON DELETE CASCADE,
+        -- the kind of the machine
+        kind text NOT NULL,
+        run_id uuid,
+        PRIMARY KEY (item_id, point_id)
+      );
+      CREATE INDEX point_use_by_point ON point_use (point_id);
+
+      CREATE TABLE deletion (
+        id uuid PRIMARY KEY,
+        chain_id uuid NOT NULL,
+        state text NOT NULL,
+        created_at timestamptz NOT NULL,
+        -- as the API shows it
+        shown jsonb NOT NULL
+      );
+      CREATE INDEX deletion_newest ON deletion (created_at DESC, id DESC);
+      CREATE INDEX deletion_by_chain ON deletion (chain_id, created_at DESC, id DESC);`,
+  },
 ];

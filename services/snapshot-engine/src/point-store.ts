@@ -10,10 +10,18 @@ import {
   type RunItemId,
   type VmId,
 } from '@casvault/contracts';
-import { pageFrom, readCursor, reading, type ProjectedStep, type Transaction } from '@casvault/persistence';
+import {
+  inTransaction,
+  pageFrom,
+  readCursor,
+  reading,
+  type ProjectedStep,
+  type Transaction,
+} from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
-import { chainTable, pointTable, type PointRow } from './point.table.js';
+import { type PointUse } from './deletion.js';
+import { chainTable, pointTable, type ChainRow, type PointRow } from './point.table.js';
 import { pointOf, type ProtectionState } from './protection.js';
 import { type Parent } from './protection.machine.js';
 import { type RestorablePoint } from './restore.js';
@@ -35,9 +43,22 @@ const domainOf = ({
   availableAt: iso(row.availableAt),
 });
 
+const chainOf = (row: ChainRow): Chain => ({
+  ...row,
+  id: row.id as ChainId,
+  vmId: row.vmId as VmId,
+  poolId: row.poolId as PoolId,
+  diskIds: row.diskIds as Chain['diskIds'],
+  createdAt: row.createdAt.toISOString(),
+});
+
 const dateOf = (instant: string | null): Date | null => (instant === null ? null : new Date(instant));
 
-const rowOf = (point: Point, { request, plan }: ProtectionState): PointRow => ({
+/** Without the hold, which is not the protection's to write. */
+const rowOf = (
+  { hold: _hold, ...point }: Point,
+  { request, plan }: ProtectionState,
+): Omit<PointRow, 'hold'> => ({
   ...point,
   itemId: request.itemId,
   createdAt: new Date(point.createdAt),
@@ -115,19 +136,32 @@ export class PointStore {
       if (after) query.andWhere('(c.createdAt, c.id) > (:at, :id)', { at: after[0], id: after[1] });
       return query.getMany();
     });
-    return pageFrom(
-      rows,
-      request.limit,
-      (row) => [row.createdAt.toISOString(), row.id],
-      (row) => ({
-        ...row,
-        id: row.id as ChainId,
-        vmId: row.vmId as VmId,
-        poolId: row.poolId as PoolId,
-        diskIds: row.diskIds as Chain['diskIds'],
-        createdAt: row.createdAt.toISOString(),
-      }),
-    );
+    return pageFrom(rows, request.limit, (row) => [row.createdAt.toISOString(), row.id], chainOf);
+  }
+
+  async chain(id: ChainId): Promise<Chain> {
+    const row = await reading(this.database, (source) => source.getRepository(chainTable).findOneBy({ id }));
+    if (!row) throw new Fault('NOT_FOUND', `there is no chain ${id}`);
+    return chainOf(row);
+  }
+
+  /**
+   * Says that a run reads the point, or (`protection`) makes one that stands on it: from then until the run's machine is done it
+   * is not deleted. False: it is not available, or its chain is being deleted from and can't be extended.
+   */
+  async use(pointId: PointId, { kind, itemId, runId }: Omit<PointUse, 'pointId'>): Promise<boolean> {
+    return inTransaction(this.database, async (tx) => {
+      const locked = `SELECT c.id FROM chain c WHERE c.id = (SELECT chain_id FROM point WHERE id = $1) FOR UPDATE`;
+      const [chain] = await tx.query<{ id: string }[]>(locked, [pointId]);
+      const rows = await tx.query<unknown[]>(
+        `INSERT INTO point_use (item_id, point_id, kind, run_id)
+         SELECT $2, id, $3, $4 FROM point WHERE id = $1 AND state = 'available'
+           AND ($3 <> 'protection' OR NOT EXISTS (SELECT 1 FROM deletion WHERE chain_id = $5 AND state = 'deleting'))
+         ON CONFLICT (item_id, point_id) DO UPDATE SET kind = excluded.kind RETURNING 1 AS one`,
+        [pointId, itemId, kind, runId, chain?.id ?? null],
+      );
+      return rows.length > 0;
+    });
   }
 
   async countByState(): Promise<{ state: string; count: number }[]> {

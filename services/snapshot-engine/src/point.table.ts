@@ -1,4 +1,4 @@
-import { type Point } from '@casvault/contracts';
+import { type Hold, type Point } from '@casvault/contracts';
 import { EntitySchema } from 'typeorm';
 import { type Hardware } from './protection.js';
 
@@ -9,6 +9,7 @@ export interface ChainRow {
   poolId: string;
   diskIds: string[] | null;
   createdAt: Date;
+  hold: Hold | null;
 }
 
 export const chainTable = new EntitySchema<ChainRow>({
@@ -20,6 +21,7 @@ export const chainTable = new EntitySchema<ChainRow>({
     poolId: { type: 'uuid', name: 'pool_id' },
     diskIds: { type: 'jsonb', name: 'disk_ids', nullable: true },
     createdAt: { type: 'timestamptz', name: 'created_at' },
+    hold: { type: 'jsonb', nullable: true },
   },
 });
 
@@ -47,6 +49,7 @@ export interface PointRow {
   fault: Point['fault'];
   hardware: Hardware;
   configuration: object;
+  hold: Hold | null;
 }
 
 export const pointTable = new EntitySchema<PointRow>({
@@ -75,5 +78,6 @@ export const pointTable = new EntitySchema<PointRow>({
     fault: { type: 'jsonb', nullable: true },
     hardware: { type: 'jsonb' },
     configuration: { type: 'jsonb' },
+    hold: { type: 'jsonb', nullable: true },
   },
 });

@@ -1,4 +1,5 @@
 import {
+  Fault,
   getPoolAccess,
   getVmFacts,
   itemChanged,
@@ -20,17 +21,19 @@ const factsDeadlineMs = 60_000;
 
 export interface ItemWorld {
   readonly client: Messenger;
-  readonly points: Pick<PointStore, 'newestAvailable' | 'restorable' | 'itemOf'>;
+  readonly points: Pick<PointStore, 'newestAvailable' | 'restorable' | 'itemOf' | 'use'>;
 }
 
 const loadFacts = async (
   { client, points }: ItemWorld,
-  { vmId, poolId, pointKind }: ProtectVm,
+  { itemId, runId, vmId, poolId, pointKind }: ProtectVm,
   signal: AbortSignal,
 ): Promise<ProtectionEvent> => {
   const facts = await client.request(getVmFacts, { vmId }, { signal, deadlineMs: factsDeadlineMs });
   const pool = await client.request(getPoolAccess, { poolId }, { signal });
   const parent = pointKind === 'incremental' ? await points.newestAvailable(vmId, poolId) : null;
+  if (parent && !(await points.use(parent.pointId, { kind: 'protection', itemId, runId })))
+    throw new Fault('DEPENDENCY_UNAVAILABLE', `points of chain ${parent.chainId} are being deleted`);
   return { type: 'factsLoaded', facts, pool, parent };
 };
 

@@ -104,5 +104,6 @@ export const pointOf = (state: ProtectionState): Point | null => {
     disks: spec.disks.map((disk) => diskOf(disk, state)),
     reasons: [...state.reasons],
     fault: state.fault,
+    hold: null,
   };
 };

@@ -18,9 +18,10 @@ const platformDeadlineMs = 120_000;
 
 const loadPoint = async (
   { client, points }: ItemWorld,
-  { pointId }: RestoreVm,
+  { itemId, runId, pointId }: RestoreVm,
   signal: AbortSignal,
 ): Promise<RestoreEvent> => {
+  await points.use(pointId, { kind: 'restore', itemId, runId });
   const source = await points.restorable(pointId);
   const pool = await client.request(getPoolAccess, { poolId: source.point.poolId }, { signal });
   return { type: 'pointLoaded', source, pool };

@@ -1,4 +1,4 @@
-import { type PointId, type TransferId } from '@casvault/contracts';
+import { type PointId, type TransferId, type TransferSpec } from '@casvault/contracts';
 import { reading, type ProjectedStep, type Transaction } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { isTerminal, type TransferState } from './transfer.js';
@@ -13,6 +13,10 @@ export interface TransferCount {
 
 const told = (state: TransferState | null): string =>
   state === null ? '' : `${state.state} ${state.epoch} ${state.claim?.workerId}`;
+
+/** Of a removal one of its points: nobody asks which transfers remove a point. */
+const pointOf = (spec: TransferSpec): string =>
+  spec.kind === 'removal' ? (spec.pointIds[0] ?? spec.chainId) : spec.pointId;
 
 /** Transfers as queries see them, written with the steps of their machines. */
 export class TransferStore {
@@ -39,30 +43,31 @@ export class TransferStore {
       kind: request.spec.kind,
       ownerId: request.ownerId,
       group: request.group,
-      pointId: request.spec.pointId,
+      pointId: pointOf(request.spec),
       poolId: request.spec.pool.id,
       createdAt: now,
     });
   }
 
-  /** Whether a backup still writes this point, or a restore still reads it. */
-  async isInUse(pointId: PointId): Promise<boolean> {
-    const rows = await reading(this.database, (source) =>
-      source.query<unknown[]>(
-        `SELECT 1 AS one FROM transfer
-         WHERE point_id = $1 AND kind <> 'removal' AND state IN ('queued', 'running') LIMIT 1`,
-        [pointId],
+  /** One of these points that a transfer still writes or reads, or null. */
+  async inUse(pointIds: readonly PointId[]): Promise<PointId | null> {
+    const [row] = await reading(this.database, (source) =>
+      source.query<{ pointId: PointId }[]>(
+        `SELECT point_id AS "pointId" FROM transfer
+         WHERE point_id = ANY($1) AND kind <> 'removal' AND state IN ('queued', 'running') LIMIT 1`,
+        [pointIds],
       ),
     );
-    return rows.length > 0;
+    return row?.pointId ?? null;
   }
 
-  /** Backups that wrote, or may have written, this point. */
-  async backupsOf(pointId: PointId): Promise<TransferId[]> {
+  /** Backups that wrote, or may have written, these points. */
+  async backupsOf(pointIds: readonly PointId[]): Promise<TransferId[]> {
     const rows = await reading(this.database, (source) =>
-      source.query<{ id: TransferId }[]>("SELECT id FROM transfer WHERE point_id = $1 AND kind = 'backup'", [
-        pointId,
-      ]),
+      source.query<{ id: TransferId }[]>(
+        "SELECT id FROM transfer WHERE point_id = ANY($1) AND kind = 'backup'",
+        [pointIds],
+      ),
     );
     return rows.map(({ id }) => id);
   }

@@ -6,11 +6,13 @@ import {
   newId,
   nextWriter,
   removePointData,
+  removePoints,
   renewTransfer,
   replaceOpening,
   startTransfer,
   stopTransfer,
   type OpeningId,
+  type RunItemId,
   type TransferId,
   type WriterId,
 } from '@casvault/contracts';
@@ -35,7 +37,7 @@ type Request<T extends { request: z.ZodType }> = z.output<T['request']>;
 export class TransferHandlers {
   constructor(
     @Inject(Transfers) private readonly transfers: Transfers,
-    @Inject(TransferStore) private readonly store: Pick<TransferStore, 'isInUse'>,
+    @Inject(TransferStore) private readonly store: Pick<TransferStore, 'inUse'>,
     @Inject(MessagingClient) private readonly client: Pick<Messenger, 'request'>,
   ) {}
 
@@ -49,19 +51,26 @@ export class TransferHandlers {
     await this.transfers.deliver(transferId, { type: 'stop' });
   }
 
-  /** Comes again until nothing uses the point any more. */
-  @OnCommand(removePointData)
+  /** Comes again until nothing uses the points any more. */
+  @OnCommand(removePoints)
   async remove(
-    { poolId, chainId, pointId, group }: Payload<typeof removePointData>,
+    { transferId, ownerId, group, poolId, chainId, pointIds, dryRun }: Payload<typeof removePoints>,
     { signal }: MessageContext,
   ): Promise<void> {
-    if (await this.store.isInUse(pointId))
-      throw new Fault('DEPENDENCY_UNAVAILABLE', `point ${pointId} is still written or read`);
+    const usedId = dryRun ? null : await this.store.inUse(pointIds);
+    if (usedId) throw new Fault('DEPENDENCY_UNAVAILABLE', `point ${usedId} is still written or read`);
     const pool = await this.client.request(getPoolAccess, { poolId }, { signal });
+    const writers = await this.transfers.writersOf(pointIds);
+    const spec = { kind: 'removal' as const, pointIds, chainId, pool, dryRun, writers };
+    await this.transfers.begin({ transferId, ownerId, group, spec });
+  }
+
+  @OnCommand(removePointData)
+  async removeOne(request: Payload<typeof removePointData>, context: MessageContext): Promise<void> {
+    const { pointId } = request;
     const transferId = pointId as string as TransferId;
-    const writers = await this.transfers.writersOf(pointId);
-    const spec = { kind: 'removal' as const, pointId, chainId, pool, writers };
-    await this.transfers.begin({ transferId, ownerId: pointId, group, spec });
+    const ownerId = pointId as string as RunItemId;
+    await this.remove({ ...request, transferId, ownerId, pointIds: [pointId], dryRun: false }, context);
   }
 }
 

@@ -30,7 +30,14 @@ const request: TransferRequest = {
   transferId: newId<TransferId>(),
   ownerId: newId(),
   group: 'default',
-  spec: { kind: 'removal', pointId: newId<PointId>(), chainId: newId<ChainId>(), pool, writers: [] },
+  spec: {
+    kind: 'removal',
+    pointIds: [newId<PointId>()],
+    chainId: newId<ChainId>(),
+    pool,
+    dryRun: false,
+    writers: [],
+  },
 };
 const result = {
   disks: [],

@@ -102,10 +102,10 @@ export class Transfers {
     return this.#runtime.deliver(transferId, event);
   }
 
-  /** Every attempt at writing this point, by all its transfers. */
-  async writersOf(pointId: PointId): Promise<WriterId[]> {
+  /** Every attempt at writing these points, by all their transfers. */
+  async writersOf(pointIds: readonly PointId[]): Promise<WriterId[]> {
     const writers: WriterId[] = [];
-    for (const id of await this.#store.backupsOf(pointId)) {
+    for (const id of await this.#store.backupsOf(pointIds)) {
       const state = await this.#runtime.read(id);
       writers.push(...(state?.writers ?? []).map(({ writerId }) => writerId));
     }

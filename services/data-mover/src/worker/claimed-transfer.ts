@@ -8,7 +8,7 @@ import {
 } from '@casvault/contracts';
 import { BackupTransfer } from './backup-transfer.js';
 import { HeldOpenings } from './held-openings.js';
-import { removePoint } from './removal-transfer.js';
+import { removeFromPool } from './removal-transfer.js';
 import { RestoreTransfer } from './restore-transfer.js';
 import { RollbackTransfer } from './rollback-transfer.js';
 import { inSpan } from './spans.js';
@@ -99,7 +99,7 @@ export class ClaimedTransfer {
       case 'rollback':
         return new RollbackTransfer(this.#work(spec)).run();
       case 'removal':
-        return removePoint(this.#work(spec));
+        return removeFromPool(this.#work(spec));
     }
   }
 

@@ -18,26 +18,25 @@ const nothingMoved: TransferResult = {
   reasons: [],
 };
 
-/** Takes a point and what failed attempts at it left out of its pool. Done again it finds nothing to do. */
-export const removePoint = async (work: Work<RemovalSpec>): Promise<TransferResult> => {
+/** Takes points and what failed attempts at them left out of their pool, or says what would go. Done again it finds nothing to do. */
+export const removeFromPool = async (work: Work<RemovalSpec>): Promise<TransferResult> => {
   const { spec, lease, tools, transferId } = work;
   const outage = new Outage(reconnectMinutes, tools.clock, tools.monotonic);
-  const { chainId, pointId, writers = [] } = spec;
+  const { chainId, pointIds, writers = [], dryRun } = spec;
   const remove = () =>
     withStore(locationOf(spec.pool, tools.unseal), (store) =>
-      removePoints(store, { chainId, pointIds: [pointId], writers }, { signal: lease.signal }),
+      removePoints(store, { chainId, pointIds, writers, dryRun }, { signal: lease.signal }),
     );
   for (;;) {
     lease.throwIfEnded();
     try {
-      const removed = await inSpan('remove point', { 'casvault.point': pointId }, remove);
-      tools.logger.info({ transferId, ...removed }, 'point removed from its pool');
-      return nothingMoved;
+      const done = await inSpan('remove points', { 'casvault.chain': chainId }, remove);
+      tools.logger.info({ transferId, dryRun, ...done }, 'points removed from their pool');
+      const { freedBytes, removedObjects } = done;
+      return { ...nothingMoved, removed: { freedBytes, removedObjects } };
     } catch (error) {
       lease.throwIfEnded();
       const fault = Fault.from(error);
-      // Where no repository is, there is nothing of the point.
-      if (fault.code === 'POOL_OBJECT_MISSING') return nothingMoved;
       if (remedyFor(fault) !== 'wait') throw fault;
       tools.logger.warn({ err: fault, transferId }, 'transfer interrupted');
       await outage.wait(fault, lease.signal);

@@ -64,7 +64,8 @@ export class TransferWorker {
     const claim = await tools.client.request(claimTransfer, { transferId, workerId });
     if (claim.outcome === 'declined') return;
     const { epoch, spec } = claim;
-    tools.logger.info({ transferId, epoch, kind: spec.kind, pointId: spec.pointId }, 'transfer claimed');
+    const pointIds = spec.kind === 'removal' ? spec.pointIds : [spec.pointId];
+    tools.logger.info({ transferId, epoch, kind: spec.kind, pointIds }, 'transfer claimed');
     const lease = new TransferLease(claim, { ...tools, transferId, claimedAt });
     this.#carried.set(transferId, lease);
     if (stopping.aborted) lease.end('release');

@@ -16,6 +16,7 @@ export const ids = {
   runItem: '0195580e-7a10-7000-8000-000000000042',
   chain: '0195580e-7a10-7000-8000-000000000050',
   point: '0195580e-7a10-7000-8000-000000000051',
+  deletion: '0195580e-7a10-7000-8000-000000000060',
 } as const;
 
 export const page = (...items: unknown[]): unknown => ({ items, nextCursor: null });
@@ -254,5 +255,38 @@ export const point = {
     },
   ],
   reasons: ['FULL_FIRST_POINT', 'CAPTURE_LIVE'],
+  fault: null,
+};
+
+export const hold = { reason: 'audit 2026-17', by: 'admin', at };
+
+export const deletion = {
+  id: ids.deletion,
+  chainId: ids.chain,
+  vmId: ids.vm,
+  vmName: vm.name,
+  poolId: ids.pool,
+  mode: 'cascade',
+  state: 'ready',
+  points: [
+    {
+      id: ids.point,
+      vmId: ids.vm,
+      vmName: vm.name,
+      capturedAt: at,
+      kind: 'full',
+      poolBytes: 19_328_401_408,
+    },
+  ],
+  successorIds: [],
+  newHeadPointId: null,
+  chainGoes: true,
+  freedBytes: 19_328_401_408,
+  requestedBy: 'admin',
+  confirmedBy: null,
+  createdAt: later,
+  expiresAt: '2026-03-03T21:04:10Z',
+  finishedAt: null,
+  reasons: [],
   fault: null,
 };

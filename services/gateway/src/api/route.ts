@@ -70,7 +70,7 @@ export interface RouteSpec<
 > {
   /** operationId */
   readonly id: string;
-  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** Below `basePath`, with `{name}` for parameters. */
   readonly path: string;
   readonly tag: string;

@@ -1,4 +1,6 @@
 import { apiTokenRoutes } from './api-token.routes.js';
+import { deletionRoutes } from './deletion.routes.js';
+import { holdRoutes } from './hold.routes.js';
 import { jobRoutes } from './job.routes.js';
 import { platformRoutes } from './platform.routes.js';
 import { pointRoutes } from './point.routes.js';
@@ -19,5 +21,7 @@ export const routes: readonly Route[] = [
   ...jobRoutes,
   ...runRoutes,
   ...pointRoutes,
+  ...holdRoutes,
+  ...deletionRoutes,
   ...serviceRoutes,
 ];

@@ -135,6 +135,7 @@ export const sampleSource = (): RestorablePoint => {
       })),
       reasons: [],
       fault: null,
+      hold: null,
     },
   };
 };
