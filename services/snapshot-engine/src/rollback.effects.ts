@@ -13,6 +13,7 @@ import {
 } from '@casvault/contracts';
 import { retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
 import { attemptLimits } from './deadlines.js';
+import { type PointUse } from './deletion.js';
 import { type ItemWorld } from './protection.effects.js';
 import { type RollbackEffect, type RollbackEvent } from './rollback.machine.js';
 import { type RollbackVm } from './rollback.js';
@@ -27,24 +28,31 @@ const shutDownDeadlineMs = (shutDownSeconds + 60) * 1_000;
  * The newest point of the VM in the same pool: if a checkpoint counts since any point, it is the one. Whether it does, and whether it may
  * be trusted, is for the disk service and the mover to find.
  */
-const sinceOf = async ({ points }: ItemWorld, { vmId, poolId }: Point): Promise<RollbackSpec['since']> => {
+const sinceOf = async (
+  { points }: ItemWorld,
+  { vmId, poolId }: Point,
+  use: Omit<PointUse, 'pointId'>,
+): Promise<RollbackSpec['since']> => {
   const newest = await points.newestAvailable(vmId, poolId);
-  return newest && { ...newest, checkpoint: checkpointName(newest.pointId) };
+  if (!newest || !(await points.use(newest.pointId, use))) return null;
+  return { ...newest, checkpoint: checkpointName(newest.pointId) };
 };
 
 const loadFacts = async (
   world: ItemWorld,
-  { pointId }: RollbackVm,
+  { itemId, runId, pointId }: RollbackVm,
   signal: AbortSignal,
 ): Promise<RollbackEvent> => {
   const { client, points } = world;
+  const use = { kind: 'rollback', itemId, runId };
+  await points.use(pointId, use);
   const { point, configuration } = await points.restorable(pointId);
   const pool = await client.request(getPoolAccess, { poolId: point.poolId }, { signal });
   const deadlineMs = platformDeadlineMs;
   const vm = await client.request(getVmFacts, { vmId: point.vmId }, { signal, deadlineMs });
   return {
     type: 'factsLoaded',
-    facts: { point, configuration, pool, vm, since: await sinceOf(world, point) },
+    facts: { point, configuration, pool, vm, since: await sinceOf(world, point, use) },
   };
 };
 

@@ -215,11 +215,11 @@ describe('a roll-back, with messages lost, doubled and out of order and effects 
           expect(isTerminal(phase)).toBe(true);
           expect(phase === 'succeeded').toBe(world.disks === 'new');
           const marked = mayHaveWritten(world.present);
-        if (world.disks !== 'old') expect(marked).toBe(true);
-        // Where nobody tells, it is taken as written.
-        if (world.disks === 'mixed' || (marked && phase !== 'succeeded'))
-          expect(fault?.message).toMatch(/is neither|not touched/);
-        else expect(world.power).toBe(power);
+          if (world.disks !== 'old') expect(marked).toBe(true);
+          // Where nobody tells, it is taken as written.
+          if (world.disks === 'mixed' || (marked && phase !== 'succeeded'))
+            expect(fault?.message).toMatch(/is neither|not touched/);
+          else expect(world.power).toBe(power);
         }),
         { numRuns: 500 },
       );

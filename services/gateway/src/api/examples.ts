@@ -224,7 +224,15 @@ export const runDetail = {
   ],
 };
 
-export const chain = { id: ids.chain, vmId: ids.vm, vmName: vm.name, poolId: ids.pool, createdAt: at };
+export const chain = {
+  id: ids.chain,
+  vmId: ids.vm,
+  vmName: vm.name,
+  poolId: ids.pool,
+  diskIds: null,
+  createdAt: at,
+  hold: null,
+};
 
 export const point = {
   id: ids.point,
@@ -241,6 +249,9 @@ export const point = {
   capturedAt: at,
   availableAt: later,
   method: 'live',
+  consistency: 'crash',
+  excludedDisks: [],
+  poolBytes: 19_328_401_408,
   disks: [
     {
       diskId: ids.disk,
@@ -252,10 +263,14 @@ export const point = {
       readBytes: 42_949_672_960,
       storedBytes: 19_327_352_832,
       mapRoot: null,
+      reasons: [],
+      tracked: false,
+      suspect: false,
     },
   ],
   reasons: ['FULL_FIRST_POINT', 'CAPTURE_LIVE'],
   fault: null,
+  hold: null,
 };
 
 export const hold = { reason: 'audit 2026-17', by: 'admin', at };
