@@ -140,6 +140,8 @@ export class CatalogueRows {
     return {
       newestAvailable: (vmId, poolId) => reach(() => this.#newest(vmId, poolId)),
       restorable: (id) => reach(() => this.#restorable(id)),
+      // Nobody deletes points here yet: what is used is never taken.
+      use: () => reach(() => true),
       itemOf: (id) => reach(() => this.protections.get(id)?.request.itemId ?? null),
     };
   }
@@ -167,25 +169,27 @@ export class CatalogueRows {
 export class TransferRows {
   readonly transfers = new Map<string, TransferState>();
 
-  of(process: SimProcess): TransfersOptions['store'] & { isInUse: (pointId: PointId) => Promise<boolean> } {
+  of(process: SimProcess): TransfersOptions['store'] & {
+    inUse: (pointIds: readonly PointId[]) => Promise<PointId | null>;
+  } {
     const reach = <T>(deed: () => T): Promise<T> => process.call(edge, deed);
-    const all = () => [...this.transfers.values()];
+    const backups = () =>
+      [...this.transfers.values()].filter(({ request: { spec } }) => spec.kind === 'backup');
     return {
-      backupsOf: (pointId) =>
+      backupsOf: (pointIds) =>
         reach(() =>
-          all()
-            .filter(({ request: { spec } }) => spec.kind === 'backup' && spec.pointId === pointId)
+          backups()
+            .filter(({ request: { spec } }) => spec.kind === 'backup' && pointIds.includes(spec.pointId))
             .map(({ request }) => request.transferId),
         ),
-      isInUse: (pointId) =>
-        reach(() =>
-          all().some(
-            ({ request: { spec }, state }) =>
-              spec.kind !== 'removal' &&
-              spec.pointId === pointId &&
-              (state === 'queued' || state === 'running'),
-          ),
-        ),
+      inUse: (pointIds) => reach(() => pointIds.find((pointId) => this.#uses(pointId)) ?? null),
     };
+  }
+
+  #uses(pointId: PointId): boolean {
+    return [...this.transfers.values()].some(
+      ({ request: { spec }, state }) =>
+        spec.kind !== 'removal' && spec.pointId === pointId && (state === 'queued' || state === 'running'),
+    );
   }
 }

@@ -135,7 +135,7 @@ export const startSnapshotEngine = (process: SimProcess, { bus, databases }: Par
     logger: loggerOf(process),
   });
   items.start();
-  const handlers = handlersOf(new ItemHandlers(items));
+  const handlers = handlersOf(new ItemHandlers(items, { transferChanged: () => Promise.resolve(false) }));
   bus.subscribe({ process, service: 'snapshot-engine', handlers: bySubject(handlers) });
 };
 

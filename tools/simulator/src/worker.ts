@@ -150,12 +150,12 @@ class CarriedTransfer {
     }
   }
 
-  async #remove({ pointId, chainId, writers = [] }: Extract<TransferSpec, { kind: 'removal' }>) {
+  async #remove({ pointIds, chainId, writers = [] }: Extract<TransferSpec, { kind: 'removal' }>) {
     const { lease, process, engine } = this;
     for (;;) {
       lease.throwIfEnded();
       try {
-        await engine.pool.removePoint(process, { pointId, chainId, writers });
+        for (const pointId of pointIds) await engine.pool.removePoint(process, { pointId, chainId, writers });
         return nothingMoved;
       } catch (error) {
         lease.throwIfEnded();
