@@ -36,6 +36,7 @@ export class HypervisorHost {
   readonly #port: number;
   readonly #nbdPorts: string;
   #service: ChildProcess | undefined;
+  #virsh = '/usr/bin/virsh';
 
   private constructor(dir: string, daemon: SessionDaemon, port: number, nbdPorts: string) {
     this.dir = dir;
@@ -102,7 +103,7 @@ export class HypervisorHost {
     const child = spawn(process.execPath, [main], {
       stdio: ['ignore', 'ignore', 'inherit'],
       env: {
-        PATH: `${join(this.dir, 'bin')}:${process.env['PATH'] ?? ''}`,
+        PATH: `${join(this.dir, 'bin')}:${join(this.dir, 'agent')}:${process.env['PATH'] ?? ''}`,
         CASVAULT_DISK_SERVICE_ADDRESS: '127.0.0.1',
         CASVAULT_DISK_SERVICE_PORT: String(this.#port),
         CASVAULT_DISK_SERVICE_TOKEN: this.token,
@@ -145,8 +146,59 @@ export class HypervisorHost {
     await rm(join(this.dir, 'sprung'), { force: true });
     await writeFile(join(this.dir, 'count'), '0');
     for (const tool of ['virsh', 'qemu-nbd', 'qemu-img']) {
-      await writeFile(join(bin, tool), trap(this.dir, `/usr/bin/${tool}`, nth, when), { mode: 0o755 });
+      const real = tool === 'virsh' ? this.#virsh : `/usr/bin/${tool}`;
+      await writeFile(join(bin, tool), trap(this.dir, real, nth, when), { mode: 0o755 });
     }
+  }
+
+  /**
+   * Puts a guest agent into every VM, as far as virsh can tell: it freezes, thaws, and notes both with what a capture finds. It
+   * freezes only after `freezeSeconds`, and a capture takes `beginSeconds` more.
+   */
+  async installAgent(delays: { freezeSeconds?: number; beginSeconds?: number } = {}): Promise<void> {
+    const dir = join(this.dir, 'agent');
+    await mkdir(dir, { recursive: true });
+    for (const name of ['frozen', 'log']) await rm(join(dir, name), { force: true });
+    this.#virsh = join(dir, 'virsh');
+    const { freezeSeconds = 0, beginSeconds = 0 } = delays;
+    await writeFile(this.#virsh, agent(dir, freezeSeconds, beginSeconds), { mode: 0o755 });
+  }
+
+  async removeAgent(): Promise<void> {
+    await rm(join(this.dir, 'agent'), { recursive: true, force: true });
+    this.#virsh = '/usr/bin/virsh';
+  }
+
+  /** What the agent noted: `freeze`, `begin frozen`, `begin thawed`, `thaw`. */
+  async agentLog(): Promise<string[]> {
+    const log = await readFile(join(this.dir, 'agent/log'), 'utf8').catch(() => '');
+    return log.split('\n').filter((line) => line !== '');
+  }
+
+  async isGuestFrozen(): Promise<boolean> {
+    return await access(join(this.dir, 'agent/frozen')).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** Kills the VM's QEMU, as a power cut of the host would; resolves when libvirt has seen it. */
+  async killQemu(vm: TestVm): Promise<void> {
+    for (const pid of await pidsOf((argv) => argv[argv.indexOf('-uuid') + 1] === vm.uuid)) {
+      process.kill(pid, 'SIGKILL');
+    }
+    while ((await this.libvirt.state(vm.uuid)) !== 'shut-off') await delay(50);
+  }
+
+  /** From now on virsh refuses to talk to QEMU itself; `disarm` ends it. */
+  async refuseMonitor(): Promise<void> {
+    const bin = join(this.dir, 'bin');
+    await mkdir(bin, { recursive: true });
+    const refusal = `#!/bin/sh
+case " $* " in *" qemu-monitor-command "*) echo 'error: access denied' >&2; exit 1 ;; esac
+exec ${this.#virsh} "$@"
+`;
+    await writeFile(join(bin, 'virsh'), refusal, { mode: 0o755 });
   }
 
   async disarm(): Promise<void> {
@@ -258,13 +310,9 @@ export class HypervisorHost {
 
   /** Process ids of qemu-nbd processes that this host's service started. */
   async imageServers(): Promise<number[]> {
-    const found: number[] = [];
-    for (const name of await readdir('/proc')) {
-      if (!/^\d+$/.test(name)) continue;
-      const line = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
-      if (/^[^\0]*qemu-nbd\0/.test(line) && line.includes(this.state)) found.push(Number(name));
-    }
-    return found;
+    return await pidsOf(
+      (argv) => argv[0]?.endsWith('qemu-nbd') === true && argv.some((arg) => arg.includes(this.state)),
+    );
   }
 
   /** Everything that openings leave on a host while they stand: nothing of it may be there when none does. */
@@ -299,7 +347,7 @@ export class HypervisorHost {
 
 const trap = (dir: string, real: string, nth: number, when: 'before' | 'after'): string => `#!/bin/sh
 case " $* " in
-*" backup-begin "*|*" domjobabort "*|*" checkpoint-delete "*|*" --fork "*) ;;
+*" backup-begin "*|*" domjobabort "*|*" checkpoint-"[cd]*" "*|*" --fork "*|*" bitmap "*|*" domfs"*) ;;
 *) exec ${real} "$@" ;;
 esac
 n=$(($(cat ${dir}/count) + 1))
@@ -307,6 +355,29 @@ echo $n > ${dir}/count
 [ $n = ${String(nth)} ] || exec ${real} "$@"
 ${when === 'after' ? `${real} "$@"; kill -9 $PPID; touch ${dir}/sprung` : `kill -9 $PPID; touch ${dir}/sprung; sleep 1; exec ${real} "$@"`}
 `;
+
+const agent = (dir: string, freezeSeconds: number, beginSeconds: number): string => `#!/bin/sh
+cd ${dir}
+case " $* " in
+*" domfsfreeze "*) sleep ${String(freezeSeconds)}; touch frozen; echo freeze >> log; echo 'Froze 1 filesystem(s)' ;;
+*" domfsthaw "*) rm -f frozen; echo thaw >> log; echo 'Thawed 1 filesystem(s)' ;;
+*" backup-begin "*)
+  sleep ${String(beginSeconds)}
+  if [ -e frozen ]; then echo begin frozen >> log; else echo begin thawed >> log; fi
+  exec /usr/bin/virsh "$@" ;;
+*) exec /usr/bin/virsh "$@" ;;
+esac
+`;
+
+async function pidsOf(is: (argv: readonly string[]) => boolean): Promise<number[]> {
+  const found: number[] = [];
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const line = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
+    if (line !== '' && is(line.split('\0'))) found.push(Number(name));
+  }
+  return found;
+}
 
 const imageOptions = (disk: DiskExport): string =>
   `driver=nbd,server.type=inet,server.host=${disk.host},server.port=${String(disk.port)},export=${disk.exportName}`;

@@ -90,9 +90,12 @@ export class Checkpoints {
   async remove(vmUuid: string, name: string): Promise<void> {
     const domain = await this.#libvirt.domain(vmUuid);
     const isKnown = (await this.#libvirt.checkpointNames(vmUuid)).includes(name);
-    if (isOff(domain)) await this.#removeFromFiles(domain, name);
-    else await this.#removeFromQemu(domain, name, isKnown);
-    await this.#libvirt.checkpointDelete(vmUuid, name, { metadataOnly: true });
+    if (!isOff(domain)) {
+      await this.#removeFromQemu(domain, name, isKnown);
+      return;
+    }
+    await this.#removeFromFiles(domain, name);
+    if (isKnown) await this.#libvirt.checkpointDelete(vmUuid, name, { metadataOnly: true });
   }
 
   /** `removeSuperseded`, unless another opening made one under this name. */
