@@ -27,4 +27,10 @@ export {
   type Repository,
 } from './repository.js';
 export { restorePoint, type RestoreRequest, type RestoreResult, type RestoreRun } from './restore-point.js';
+export {
+  rollbackPoint,
+  type RollbackDiskResult,
+  type RollbackRequest,
+  type RollbackResult,
+} from './rollback-point.js';
 export { verifyPoint, type VerifyRequest, type VerifyResult } from './verify-point.js';

@@ -9,6 +9,7 @@ import {
   type MapPage,
   type PackRef,
 } from '@casvault/repository';
+import { hasBit } from './block-set.js';
 import { frameFields, type PackJob } from './restore-thread.js';
 
 interface WantedBlock {
@@ -28,14 +29,16 @@ interface WantedFrame {
 export class PackJobs {
   readonly #packs = new Map<string, { pack: PackRef; frames: Map<number, WantedFrame> }>();
 
-  /** `number` of the page in its disk. */
-  add(number: number, page: MapPage): void {
-    const wanted = page.frames.map((ref) => this.#frame(ref));
+  /** `number` of the page in its disk; `only` these of its blocks, null for all. */
+  add(number: number, page: MapPage, only: Uint8Array | null): void {
+    const wanted: (WantedFrame | undefined)[] = [];
     for (let i = 0; i < BLOCKS_PER_PAGE; i += 1) {
       const place = page.places[i]!;
-      if (place === NO_PLACE) continue;
+      if (place === NO_PLACE || (only !== null && !hasBit(only, i))) continue;
       const id = idAt(page.ids, i);
-      wanted[frameOfPlace(place)]!.blocks.push({
+      const frame = frameOfPlace(place);
+      const inFrame = (wanted[frame] ??= this.#frame(page.frames[frame]!));
+      inFrame.blocks.push({
         block: number * BLOCKS_PER_PAGE + i,
         inFrame: blockOfPlace(place),
         id,

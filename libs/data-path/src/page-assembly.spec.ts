@@ -90,8 +90,8 @@ it('pack jobs fetch every block of their pages once, frame by frame', () => {
   fc.assert(
     fc.property(pages(suite), pages(suite), (a, b) => {
       const jobs = new PackJobs();
-      jobs.add(0, a);
-      jobs.add(5, b);
+      jobs.add(0, a, null);
+      jobs.add(5, b, null);
       const seen = new Map<number, string>();
       for (const job of jobs.take()) {
         let row = 0;

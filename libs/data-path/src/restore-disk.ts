@@ -9,13 +9,17 @@ import {
   PAGES_PER_SEGMENT,
   SEGMENT_SPAN_BYTES,
   type MapPage,
+  type MapSegment,
   type PageRef,
   type PointDisk,
 } from '@casvault/repository';
 import { BoundedQueue } from './bounded-queue.js';
+import { hasBit } from './block-set.js';
+import { type CompareJob } from './compare-blocks.js';
+import { type ChosenPage, type DifferingBlocks } from './differing-blocks.js';
 import { type MapReader } from './map-reader.js';
 import { PackJobs } from './pack-jobs.js';
-import { type PackJob, type ZeroJob } from './restore-thread.js';
+import { type OpenTarget, type PackJob, type ZeroJob } from './restore-thread.js';
 import { type RestoreMember } from './restore-team.js';
 
 /** Pages gathered before their packs are fetched: 4 GiB of disk. */
@@ -38,7 +42,12 @@ export interface RestoreWork {
 }
 
 /** Where a disk goes; null to check it only. `fresh` targets read as zeros already. */
-export type RestoreTarget = { readonly destination: NbdEndpoint; readonly fresh: boolean } | null;
+export type RestoreTarget = {
+  readonly destination: NbdEndpoint;
+  readonly fresh: boolean;
+  /** Only what differs is written; absent: everything is. */
+  readonly differing?: DifferingBlocks;
+} | null;
 
 /**
  * One disk of a point, written to a target or only checked. Memory: one window of `PackJobs` (16 MiB) and 4 jobs waiting (20 KiB each for full
@@ -53,13 +62,23 @@ export class DiskRestore {
   readonly #jobs = new PackJobs();
   #pagesGathered = 0;
   #zero: ZeroJob | null = null;
+  /** Those that compare. */
+  #members: readonly RestoreMember[] = [];
+  #compared = 0;
+  #writtenBytes = 0;
 
   constructor(disk: PointDisk, target: RestoreTarget, work: RestoreWork) {
     this.#disk = disk;
     this.#target = target;
     this.#work = work;
-    const totalBytes = Math.min(disk.sizeBytes, disk.usedBlocks * BLOCK_BYTES);
+    const used = Math.min(disk.sizeBytes, disk.usedBlocks * BLOCK_BYTES);
+    const totalBytes = target?.differing === undefined ? used : null;
     this.progress = { target: disk.target, totalBytes, doneBytes: 0, storedBytes: 0, resumedBytes: 0 };
+  }
+
+  /** With zeros. */
+  get writtenBytes(): number {
+    return this.#writtenBytes;
   }
 
   async run(team: readonly RestoreMember[]): Promise<void> {
@@ -68,7 +87,8 @@ export class DiskRestore {
       0,
       destination === null || (await this.#inspect(destination)) ? team.length : 1,
     );
-    const open = { destination, sizeBytes: this.#disk.sizeBytes };
+    const open = this.#openTarget();
+    this.#members = members;
     const consumers = members.flatMap((member) =>
       Array.from({ length: jobsPerThread }, () => this.#guard(this.#consume(member, open))),
     );
@@ -76,6 +96,10 @@ export class DiskRestore {
     if (this.#work.signal.aborted) throw Fault.ofAbort(this.#work.signal);
     for (const member of members) await member.closeTarget();
     this.progress.totalBytes = this.progress.doneBytes;
+  }
+
+  #openTarget(): OpenTarget {
+    return { destination: this.#target?.destination ?? null, sizeBytes: this.#disk.sizeBytes };
   }
 
   /** Whether several connections may write; refuses a target that is too small. */
@@ -105,13 +129,17 @@ export class DiskRestore {
     }
   }
 
-  async #consume(member: RestoreMember, open: Parameters<RestoreMember['pack']>[0]): Promise<void> {
+  async #consume(member: RestoreMember, open: OpenTarget): Promise<void> {
     for (let job = await this.#queue.take(); job !== null; job = await this.#queue.take()) {
       try {
-        if (job.kind === 'zero') await member.zero(open, job.job);
-        else {
+        if (job.kind === 'zero') {
+          await member.zero(open, job.job);
+          this.#writtenBytes += job.job.length;
+          if (this.#target?.differing !== undefined) this.progress.doneBytes += job.job.length;
+        } else {
           const done = await member.pack(open, job.job);
           this.progress.doneBytes += done.doneBytes;
+          this.#writtenBytes += this.#target === null ? 0 : done.doneBytes;
           this.progress.storedBytes += done.storedBytes;
         }
       } catch (error) {
@@ -125,11 +153,11 @@ export class DiskRestore {
     for (const [number, ref] of segments.entries()) {
       const start = number * SEGMENT_SPAN_BYTES;
       const end = Math.min(sizeBytes, start + SEGMENT_SPAN_BYTES);
-      if (ref === null) await this.#addZero(start, end);
+      if (ref === null && this.#target?.differing === undefined) await this.#addZero(start, end);
       else {
         try {
-          const segment = await this.#work.maps.segment(ref);
-          await this.#pages(number, segment.ids, segment.pages, end);
+          const segment = ref === null ? null : await this.#work.maps.segment(ref);
+          await this.#pages(number, segment, end);
         } catch (error) {
           if (!this.#work.tolerates(Fault.from(error))) throw error;
         }
@@ -140,20 +168,48 @@ export class DiskRestore {
     this.#queue.close();
   }
 
-  async #pages(segment: number, ids: Buffer, pages: readonly (PageRef | null)[], end: number): Promise<void> {
-    const first = segment * PAGES_PER_SEGMENT;
+  async #pages(number: number, segment: MapSegment | null, end: number): Promise<void> {
+    const first = number * PAGES_PER_SEGMENT;
     const count = Math.ceil((end - first * PAGE_SPAN_BYTES) / PAGE_SPAN_BYTES);
     for (let at = 0; at < count; at += pageReads) {
-      const numbers = Array.from({ length: Math.min(pageReads, count - at) }, (_, i) => at + i);
-      const reads: Promise<MapPage | null>[] = [];
-      for (const i of numbers) reads.push(this.#page(idAt(ids, i), pages[i] ?? null));
-      const read = await Promise.all(reads);
-      for (const i of numbers) await this.#addPage(first + i, read[i - at] ?? null);
+      const numbers = Array.from({ length: Math.min(pageReads, count - at) }, (_, i) => first + at + i);
+      const reads: Promise<ChosenPage | null>[] = [];
+      for (const page of numbers) reads.push(this.#choose(page, segment));
+      const chosen = await Promise.allSettled(reads);
+      for (const [i, one] of chosen.entries()) {
+        if (one.status === 'rejected') throw one.reason;
+        if (one.value !== null) await this.#addPage(numbers[i]!, one.value);
+      }
     }
   }
 
-  async #page(id: Buffer, ref: PageRef | null): Promise<MapPage | null> {
-    if (ref === null) return null;
+  /** What of a page has to be written; null: nothing. */
+  async #choose(number: number, segment: MapSegment | null): Promise<ChosenPage | null> {
+    const inSegment = number % PAGES_PER_SEGMENT;
+    const ref = segment?.pages[inSegment] ?? null;
+    const id = segment === null || ref === null ? null : idAt(segment.ids, inSegment);
+    const load = (): Promise<MapPage | null> => this.#page(id, ref);
+    const differing = this.#target?.differing;
+    if (differing === undefined) return { page: await load(), only: null };
+    return differing.choose({
+      number,
+      id,
+      load,
+      compare: (job) => this.#compare(job),
+      same: (bytes) => {
+        this.progress.doneBytes += bytes;
+      },
+    });
+  }
+
+  #compare(job: CompareJob): ReturnType<RestoreMember['compare']> {
+    const member = this.#members[this.#compared % this.#members.length]!;
+    this.#compared += 1;
+    return member.compare(this.#openTarget(), job);
+  }
+
+  async #page(id: Buffer | null, ref: PageRef | null): Promise<MapPage | null> {
+    if (id === null || ref === null) return null;
     try {
       return await this.#work.maps.page(id, ref);
     } catch (error) {
@@ -162,17 +218,19 @@ export class DiskRestore {
     }
   }
 
-  async #addPage(number: number, page: MapPage | null): Promise<void> {
+  async #addPage(number: number, { page, only }: ChosenPage): Promise<void> {
     const start = number * PAGE_SPAN_BYTES;
     const end = Math.min(this.#disk.sizeBytes, start + PAGE_SPAN_BYTES);
-    if (page === null) {
+    if (page === null && only === null) {
       await this.#addZero(start, end);
       return;
     }
-    this.#jobs.add(number, page);
+    if (page !== null) this.#jobs.add(number, page, only);
     for (let i = 0; i < BLOCKS_PER_PAGE; i += 1) {
       const at = start + i * BLOCK_BYTES;
-      if (page.places[i] === NO_PLACE && at < end) await this.#addZero(at, Math.min(end, at + BLOCK_BYTES));
+      const zero = page === null || page.places[i] === NO_PLACE;
+      if (zero && at < end && (only === null || hasBit(only, i)))
+        await this.#addZero(at, Math.min(end, at + BLOCK_BYTES));
     }
     this.#pagesGathered += 1;
     if (this.#pagesGathered === pagesPerWindow) await this.#sendWindow();

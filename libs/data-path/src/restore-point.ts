@@ -53,9 +53,13 @@ export async function restorePoint(request: RestoreRequest, run: RestoreRun): Pr
       if (disk === undefined) throw new Fault('INPUT_INVALID', `the point has no disk ${target}`);
       return { disk, target: { destination, fresh } };
     });
-    const progress = await readDisks(repository, request, disks, { ...run, tolerates: () => false });
+    const done = await readDisks(repository, request, disks, { ...run, tolerates: () => false });
     return {
-      disks: disks.map(({ disk }, i) => ({ ...progress[i]!, sizeBytes: disk.sizeBytes, mapRoot: disk.root })),
+      disks: disks.map(({ disk }, i) => ({
+        ...done[i]!.progress,
+        sizeBytes: disk.sizeBytes,
+        mapRoot: disk.root,
+      })),
     };
   } finally {
     await store.close();
@@ -68,7 +72,7 @@ export async function readDisks(
   request: Pick<RestoreRequest, 'location' | 'chainId' | 'disksInParallel' | 'streamsPerDisk'>,
   disks: readonly { readonly disk: PointDisk; readonly target: RestoreTarget }[],
   run: RestoreRun & Pick<RestoreWork, 'tolerates'>,
-): Promise<DiskProgress[]> {
+): Promise<{ readonly progress: DiskProgress; readonly writtenBytes: number }[]> {
   const controller = new AbortController();
   setMaxListeners(0, controller.signal);
   const abort = (): void => {
@@ -90,7 +94,7 @@ export async function readDisks(
   const progress = reportProgress(() => restores.map((restore) => restore.progress), run.onProgress);
   try {
     await inLanes(restores, teams, (restore, _, team) => restore.run(team));
-    return restores.map((restore) => restore.progress);
+    return restores.map(({ progress: of, writtenBytes }) => ({ progress: of, writtenBytes }));
   } catch (error) {
     work.fail(error);
     throw error;

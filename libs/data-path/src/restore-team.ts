@@ -1,3 +1,4 @@
+import { type CompareDone, type CompareJob } from './compare-blocks.js';
 import {
   startRestoreThread,
   type OpenTarget,
@@ -28,6 +29,10 @@ export class RestoreMember {
 
   async zero(target: OpenTarget, job: ZeroJob): Promise<void> {
     await (await this.#ready(target)).call('zero', job);
+  }
+
+  async compare(target: OpenTarget, job: CompareJob): Promise<CompareDone> {
+    return (await this.#ready(target)).call('compare', job, [job.ids.buffer as ArrayBuffer]);
   }
 
   async #ready(target: OpenTarget): Promise<RestoreThread> {

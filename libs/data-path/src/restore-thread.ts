@@ -1,6 +1,7 @@
 import { type NbdEndpoint } from '@casvault/block-source';
 import { type StoreLocation } from '@casvault/object-store';
 import { type HashName, type PackRef } from '@casvault/repository';
+import { type CompareDone, type CompareJob } from './compare-blocks.js';
 import { Thread } from './thread-calls.js';
 
 /** Plain data that a restore thread is started with. */
@@ -47,6 +48,8 @@ export interface RestoreCalls {
   openTarget: [OpenTarget, null];
   pack: [PackJob, PackDone];
   zero: [ZeroJob, null];
+  /** Reads the target. */
+  compare: [CompareJob, CompareDone];
   /** Flushes what this thread's connection wrote, and closes it. */
   closeTarget: [null, null];
 }

@@ -3,6 +3,7 @@ import { NbdClient } from '@casvault/block-source';
 import { Fault } from '@casvault/contracts';
 import { openObjectStore } from '@casvault/object-store';
 import { openSuite } from '@casvault/repository';
+import { compareBlocks, type CompareDone, type CompareJob } from './compare-blocks.js';
 import { PackReader } from './pack-reader.js';
 import {
   type OpenTarget,
@@ -20,6 +21,7 @@ const zeroes = Buffer.alloc(1_048_576);
 class RestoreThread {
   readonly #signal: AbortSignal;
   readonly #store;
+  readonly #suite;
   readonly #reader: PackReader;
   #target: NbdClient | null = null;
   #sizeBytes = 0;
@@ -27,9 +29,10 @@ class RestoreThread {
   constructor(data: RestoreThreadData, signal: AbortSignal) {
     this.#signal = signal;
     this.#store = openObjectStore(data.location);
+    this.#suite = openSuite(data);
     this.#reader = new PackReader({
       store: this.#store,
-      suite: openSuite(data),
+      suite: this.#suite,
       folder: data.folder,
       signal,
     });
@@ -43,6 +46,11 @@ class RestoreThread {
 
   pack(job: PackJob): Promise<PackDone> {
     return this.#reader.unpack(job, this.#sizeBytes, this.#target);
+  }
+
+  async compare(job: CompareJob): Promise<CompareDone> {
+    if (this.#target === null) throw new Fault('BUG', 'a comparison with no target');
+    return compareBlocks(this.#target, this.#suite, this.#sizeBytes, job);
   }
 
   async zero({ offset, length }: ZeroJob): Promise<null> {
@@ -78,6 +86,7 @@ serveThread<RestoreCalls>((signal) => {
       openTarget: (request) => thread.openTarget(request),
       pack: (job) => thread.pack(job),
       zero: (job) => thread.zero(job),
+      compare: (job) => thread.compare(job),
       closeTarget: () => thread.closeTarget(),
     },
     close: () => thread.close(),

@@ -44,8 +44,8 @@ export async function verifyPoint(
     const disks = facts.disks.map((disk) => ({ disk, target: null }));
     const width = { ...request, disksInParallel: 1, streamsPerDisk: depth.streamsPerDisk };
     const tolerates = (fault: Fault): boolean => fault.kind === 'corrupt' && note(faults, fault);
-    const progress = await readDisks(repository, width, disks, { ...run, tolerates });
-    return { faults, checkedBytes: progress.reduce((sum, { doneBytes }) => sum + doneBytes, 0) };
+    const done = await readDisks(repository, width, disks, { ...run, tolerates });
+    return { faults, checkedBytes: done.reduce((sum, { progress }) => sum + progress.doneBytes, 0) };
   } finally {
     await store.close();
   }

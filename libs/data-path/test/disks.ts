@@ -88,8 +88,8 @@ export class Bench {
     return this.#serve('qemu-nbd', '-r', '-t', '-e', '8', '-f', format, ...args, image);
   }
 
-  serveWritable(image: string, format: string): Promise<Served> {
-    return this.#serve('qemu-nbd', '-t', '-e', '8', '-f', format, image);
+  serveWritable(image: string, format: string, ...args: string[]): Promise<Served> {
+    return this.#serve('qemu-nbd', '-t', '-e', '8', '-f', format, ...args, image);
   }
 
   /** nbdkit keeps odd sizes to the byte, and can be slow or faulty. */

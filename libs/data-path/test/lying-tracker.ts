@@ -1,4 +1,8 @@
-import { startMemoryNbdServer, type MemoryNbdServer } from '@casvault/block-source/testing';
+import {
+  startMemoryNbdServer,
+  type MemoryNbdServer,
+  type ServerScript,
+} from '@casvault/block-source/testing';
 import {
   BLOCK_BYTES,
   BLOCKS_PER_PAGE,
@@ -52,13 +56,25 @@ function extents(flags: readonly number[], sizeBytes: number): [number, number][
 
 /** Serves a disk with its allocation and a bitmap. */
 export function serve(disk: ModelDisk, bitmap: Bitmap): Promise<MemoryNbdServer> {
-  const bytes = bytesOf(disk);
-  return startMemoryNbdServer({
+  return serveBytes(bytesOf(disk), bitmap, true);
+}
+
+/** As `serve`, and writes go into `bytes`. */
+export function serveBytes(
+  bytes: Buffer,
+  bitmap: Bitmap,
+  readOnly: boolean,
+  script: ServerScript = {},
+): Promise<MemoryNbdServer> {
+  const blocks = Array.from({ length: Math.ceil(bytes.length / BLOCK_BYTES) }, (_, i) =>
+    bytes.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES),
+  );
+  const served = {
     bytes,
-    readOnly: true,
+    readOnly,
     contexts: {
       'base:allocation': extents(
-        disk.map((block) => (block === 0 ? 3 : 0)),
+        blocks.map((block) => (block.every((byte) => byte === 0) ? 3 : 0)),
         bytes.length,
       ),
       [bitmapContext]: extents(
@@ -66,7 +82,8 @@ export function serve(disk: ModelDisk, bitmap: Bitmap): Promise<MemoryNbdServer>
         bytes.length,
       ),
     },
-  });
+  };
+  return startMemoryNbdServer(served, script);
 }
 
 /** The root of a disk of one page at most, from its bytes and the format alone. */
