@@ -56,6 +56,10 @@ export const reasons = {
     en: 'an independent disk is not in an external snapshot: the point does not hold it (R4)',
     'zh-CN': '独立硬盘不在外部快照中：时间点不包含该硬盘 (R4)',
   },
+  DISK_NOT_CHOSEN: {
+    en: 'the job does not name this disk: the point does not hold it',
+    'zh-CN': '作业未选择该硬盘：时间点不包含该硬盘',
+  },
   RESTART_NEEDED: {
     en: 'a disk without hot plug was added since the last boot: restart the VM first (R10)',
     'zh-CN': '自上次启动后添加了不支持热插拔的硬盘：请先重启虚拟机 (R10)',

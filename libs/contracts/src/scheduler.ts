@@ -10,11 +10,22 @@ import {
 } from './define.js';
 import { diskProgressSchema, transferOptionsSchema } from './data-mover.js';
 import { faultSchema } from './fault.js';
-import { jobIdSchema, pointIdSchema, poolIdSchema, runIdSchema, runItemIdSchema, vmIdSchema } from './ids.js';
+import {
+  chainIdSchema,
+  diskIdSchema,
+  jobIdSchema,
+  pointIdSchema,
+  poolIdSchema,
+  runIdSchema,
+  runItemIdSchema,
+  vmIdSchema,
+} from './ids.js';
 import { reasonCodeSchema } from './reason.js';
 import {
+  cbtOptionsSchema,
   itemKindSchema,
   itemPhaseSchema,
+  pointKindSchema,
   restoreTargetSchema,
   rollbackTargetSchema,
 } from './snapshot-engine.js';
@@ -34,10 +45,17 @@ export const backupDefinitionSchema = z.object({
   kind: z.literal('backup'),
   /** D1: VMs; whole hosts and exclusions follow. */
   vmIds: z.array(vmIdSchema).min(1).max(10_000),
+  /** D1: only these disks of the job's only VM; absent: all that the capture can hold. */
+  diskIds: z.array(diskIdSchema).min(1).max(64).optional(),
   poolId: poolIdSchema,
   /** Group of backup hosts. */
   group: z.string().min(1).max(64).default('default'),
   parallel: parallelSchema.prefault({}),
+  /** D6: an incremental stands on the newest chain of the same VM, disks and pool; where there is none it is a full. */
+  pointKind: pointKindSchema.default('incremental'),
+  cbt: cbtOptionsSchema.prefault({}),
+  /** R6: a running VM with disks that can't be captured online is shut down for the backup and started again. */
+  powerOff: z.boolean().default(false),
   options: transferOptionsSchema.prefault({}),
 });
 export const restoreDefinitionSchema = z.object({
@@ -93,7 +111,8 @@ export const runItemSchema = z.object({
   kind: itemKindSchema,
   vmId: vmIdSchema.nullable(),
   vmName: z.string(),
-  state: z.enum(['queued', 'running', 'succeeded', 'failed', 'stopped']),
+  /** `skipped`: without an error, as `cbt.fallback` says; it does not spoil the run. */
+  state: z.enum(['queued', 'running', 'succeeded', 'skipped', 'failed', 'stopped']),
   phase: itemPhaseSchema.nullable(),
   pointId: pointIdSchema.nullable(),
   restoredVmId: vmIdSchema.nullable(),
@@ -141,9 +160,21 @@ export const getJob = defineQuery('scheduler', 'get-job', 1, {
   request: z.object({ jobId: jobIdSchema }),
   reply: jobSchema,
 });
-/** Idempotent by `runId`. */
+/** What one run of a backup job does otherwise than its definition says. */
+export const runChoiceSchema = z.object({
+  pointKind: pointKindSchema.optional(),
+  /** Extends this chain, by a run of its VM alone. */
+  chainId: chainIdSchema.optional(),
+});
+export type RunChoice = z.infer<typeof runChoiceSchema>;
+/** Idempotent by `runId`. A choice that does not fit the job is INPUT_INVALID. */
 export const startRun = defineQuery('scheduler', 'start-run', 1, {
-  request: z.object({ jobId: jobIdSchema, runId: runIdSchema }),
+  request: z.object({ jobId: jobIdSchema, runId: runIdSchema, ...runChoiceSchema.shape }),
+  reply: runSchema,
+});
+/** Idempotent by `runId`: a run of the job that made the chain's newest point, for its VM alone, by an incremental point on it. */
+export const extendChain = defineQuery('scheduler', 'extend-chain', 1, {
+  request: z.object({ chainId: chainIdSchema, runId: runIdSchema }),
   reply: runSchema,
 });
 /** F8: a job of its own, with one run that begins at once. Idempotent by `id`, the job's. */

@@ -39,6 +39,8 @@ export const pointStateSchema = z.enum([
 ]);
 export type PointState = z.infer<typeof pointStateSchema>;
 
+export const pointKindSchema = z.enum(['full', 'incremental']);
+
 export const holdReasonSchema = z.string().trim().min(1).max(500);
 
 /** G2: a legal hold. What bears one, or is of a chain that bears one, is not deleted. */
@@ -84,7 +86,7 @@ export const pointSchema = z.object({
   id: pointIdSchema,
   chainId: chainIdSchema,
   parentPointId: pointIdSchema.nullable(),
-  kind: z.enum(['full', 'incremental']),
+  kind: pointKindSchema,
   state: pointStateSchema,
   platformId: platformIdSchema,
   vmId: vmIdSchema,
@@ -120,8 +122,17 @@ export const getPoint = defineQuery('snapshot-engine', 'get-point', 1, {
   reply: pointSchema,
 });
 export const listChains = defineQuery('snapshot-engine', 'list-chains', 1, {
-  request: pageRequestSchema.extend({ vmId: vmIdSchema.optional() }),
+  request: pageRequestSchema.extend({
+    vmId: vmIdSchema.optional(),
+    poolId: poolIdSchema.optional(),
+    /** Chains that this disk was chosen for (D1). */
+    diskId: diskIdSchema.optional(),
+  }),
   reply: pageOf(chainSchema),
+});
+export const getChain = defineQuery('snapshot-engine', 'get-chain', 1, {
+  request: z.object({ chainId: chainIdSchema }),
+  reply: chainSchema,
 });
 
 /** D2, D6: what an incremental backup trusts, and what it does without. */
@@ -141,7 +152,7 @@ export const protectVm = defineCommand('snapshot-engine', 'protect-vm', 1, {
     /** Group of backup hosts whose movers carry it. */
     group: z.string(),
     /** A full opens a new chain. An incremental stands on the newest point of the chain; where there is none it is a full. */
-    pointKind: z.enum(['full', 'incremental']),
+    pointKind: pointKindSchema,
     /** The chain to extend; absent: the newest of the same VM, disks and pool. */
     chainId: chainIdSchema.optional(),
     /** D1: only these disks; absent: all that the capture can hold. */
@@ -225,6 +236,8 @@ export const itemPhaseSchema = z.enum([
   'finishing',
   'cleaning',
   'succeeded',
+  /** Backup: no valid CBT, and the job says to pass over such VMs without an error. */
+  'skipped',
   'failed',
   'stopped',
 ]);

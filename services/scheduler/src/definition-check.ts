@@ -1,14 +1,21 @@
 import {
   Fault,
+  getChain,
   getPlatform,
   getPoint,
   getPool,
   getVm,
+  listPoints,
   newId,
+  type Chain,
+  type ChainId,
   type JobDefinition,
   type Point,
   type PointId,
+  type RunChoice,
+  type RunId,
   type RunItemId,
+  type Vm,
   type VmId,
 } from '@casvault/contracts';
 import { type MessagingClient } from '@casvault/messaging';
@@ -33,6 +40,30 @@ const inField = async <T>(field: string, work: Promise<T>): Promise<T> => {
   }
 };
 
+const wrongDisks = (rule: string): Fault =>
+  new Fault('INPUT_INVALID', `definition.diskIds: ${rule}`, { details: { field: 'definition.diskIds' } });
+
+const wrongChoice = (field: string, rule: string): Fault =>
+  new Fault('INPUT_INVALID', `${field}: ${rule}`, { details: { field } });
+
+const isExtending = (
+  { vmIds, poolId, diskIds }: Backup,
+  chain: Pick<Chain, 'vmId' | 'poolId' | 'diskIds'>,
+): boolean =>
+  vmIds.includes(chain.vmId) &&
+  poolId === chain.poolId &&
+  String(diskIds?.toSorted()) === String(chain.diskIds?.toSorted());
+
+const backupItem = (vm: Vm): NewItem => ({
+  id: newId<RunItemId>(),
+  kind: 'backup',
+  vmId: vm.id,
+  vmName: vm.name,
+  host: vm.hostId,
+  pointId: null,
+  target: null,
+});
+
 /** Asks the owners of what a definition names whether it is there, and makes the items of a run of it. */
 export class DefinitionCheck {
   constructor(private readonly client: MessagingClient) {}
@@ -49,26 +80,52 @@ export class DefinitionCheck {
     }
   }
 
-  async #backup({ poolId, vmIds }: Backup, signal: AbortSignal): Promise<NewItem[]> {
+  /** As `items`, for one run: with a chain to extend its VM alone, which must be one of the job's. */
+  async itemsOfRun(definition: JobDefinition, choice: RunChoice, signal: AbortSignal): Promise<NewItem[]> {
+    const { chainId, pointKind } = choice;
+    if (chainId === undefined && pointKind === undefined) return this.items(definition, signal);
+    if (definition.kind !== 'backup') throw wrongChoice('pointKind', 'only a backup makes points');
+    if (chainId === undefined) return this.items(definition, signal);
+    if (pointKind === 'full') throw wrongChoice('chainId', 'a full point opens a chain of its own');
+    const chain = await inField('chainId', this.client.request(getChain, { chainId }, { signal }));
+    if (!isExtending(definition, chain))
+      throw wrongChoice('chainId', `chain ${chainId} is not of a VM, the disks and the pool of this job`);
+    return this.items({ ...definition, vmIds: [chain.vmId] }, signal);
+  }
+
+  /** The run that made the newest available point of a chain. */
+  async newestRunOf(chainId: ChainId, signal: AbortSignal): Promise<RunId> {
+    const { items } = await this.client.request(
+      listPoints,
+      { chainId, state: 'available', limit: 1 },
+      { signal },
+    );
+    const [newest] = items;
+    if (newest) return newest.runId;
+    throw new Fault('CONFLICT', `chain ${chainId} has no available point to stand on`, {
+      details: { chainId },
+    });
+  }
+
+  async #backup({ poolId, vmIds, diskIds }: Backup, signal: AbortSignal): Promise<NewItem[]> {
     await inField('definition.poolId', this.client.request(getPool, { poolId }, { signal }));
     if (new Set(vmIds).size < vmIds.length)
       throw new Fault('INPUT_INVALID', 'definition.vmIds: names a VM twice', {
         details: { field: 'definition.vmIds' },
       });
-    return mapBounded(vmIds, atOnce, (vmId) => this.#vm(vmId, signal));
+    if (diskIds && vmIds.length > 1) throw wrongDisks(`names disks of one VM, the job has ${vmIds.length}`);
+    return mapBounded(vmIds, atOnce, (vmId) => this.#chosen(vmId, diskIds, signal));
   }
 
   async #vm(vmId: VmId, signal: AbortSignal, field = 'definition.vmIds'): Promise<NewItem> {
-    const vm = await inField(field, this.client.request(getVm, { vmId }, { signal }));
-    return {
-      id: newId<RunItemId>(),
-      kind: 'backup',
-      vmId,
-      vmName: vm.name,
-      host: vm.hostId,
-      pointId: null,
-      target: null,
-    };
+    return backupItem(await inField(field, this.client.request(getVm, { vmId }, { signal })));
+  }
+
+  async #chosen(vmId: VmId, diskIds: Backup['diskIds'], signal: AbortSignal): Promise<NewItem> {
+    const vm = await inField('definition.vmIds', this.client.request(getVm, { vmId }, { signal }));
+    const strange = diskIds?.find((id) => !vm.disks.some((disk) => disk.id === id));
+    if (strange !== undefined) throw wrongDisks(`VM '${vm.name}' has no disk ${strange}`);
+    return backupItem(vm);
   }
 
   async #restore({ items }: Restore, signal: AbortSignal): Promise<NewItem[]> {

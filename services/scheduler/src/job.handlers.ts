@@ -1,4 +1,4 @@
-import { createJob, getJob, listJobs, startRollback, startRun } from '@casvault/contracts';
+import { createJob, extendChain, getJob, listJobs, startRollback, startRun } from '@casvault/contracts';
 import { OnQuery, type MessageContext } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
@@ -20,8 +20,13 @@ export class JobHandlers {
   }
 
   @OnQuery(startRun)
-  async start({ jobId, runId }: Request<typeof startRun>, { signal }: MessageContext) {
-    return this.jobs.start(jobId, runId, signal);
+  async start({ jobId, runId, ...choice }: Request<typeof startRun>, { signal }: MessageContext) {
+    return this.jobs.start(jobId, runId, choice, signal);
+  }
+
+  @OnQuery(extendChain)
+  async extend({ chainId, runId }: Request<typeof extendChain>, { signal }: MessageContext) {
+    return this.jobs.extend(chainId, runId, signal);
   }
 
   @OnQuery(startRollback)

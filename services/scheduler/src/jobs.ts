@@ -2,11 +2,13 @@ import {
   Fault,
   jobDefinitionSchema,
   newId,
+  type ChainId,
   type Clock,
   type createJob,
   type Job,
   type JobId,
   type Run,
+  type RunChoice,
   type RunId,
   type startRollback,
 } from '@casvault/contracts';
@@ -15,8 +17,7 @@ import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
 import { type DefinitionCheck } from './definition-check.js';
 import { type JobStore } from './job-store.js';
-import { type NewItem } from './run-item.js';
-import { type RunStore } from './run-store.js';
+import { type NewRun, type RunStore } from './run-store.js';
 import { type Runs } from './runs.js';
 
 type NewJob = z.output<typeof createJob.request>;
@@ -72,7 +73,7 @@ export class Jobs {
     try {
       await inTransaction(database, async (tx) => {
         await jobs.insert(tx, job);
-        if (runId) await runStore.insert(tx, runId, job, items, now);
+        if (runId) await runStore.insert(tx, { runId, job, choice: {}, items }, now);
       });
     } catch (error) {
       // The same request, a moment earlier.
@@ -101,15 +102,23 @@ export class Jobs {
   }
 
   /** Idempotent by `runId`. The VMs are looked up now, wherever they are by now. */
-  async start(jobId: JobId, runId: RunId, signal: AbortSignal): Promise<Run> {
+  async start(jobId: JobId, runId: RunId, choice: RunChoice, signal: AbortSignal): Promise<Run> {
     const { jobs, runStore, runs, check } = this.#o;
     const job = await jobs.get(jobId);
     if (!(await this.#hasRun(job, runId))) {
-      const items = await check.items(job.definition, signal);
-      await this.#insertRun(job, runId, items);
+      const items = await check.itemsOfRun(job.definition, choice, signal);
+      await this.#insertRun({ runId, job, choice, items });
     }
     await runs.begin(runId);
     return runStore.detail(runId);
+  }
+
+  /** Idempotent by `runId`. CONFLICT when the chain has no point to stand on. */
+  async extend(chainId: ChainId, runId: RunId, signal: AbortSignal): Promise<Run> {
+    const { runStore, check } = this.#o;
+    const known = await runStore.find(runId);
+    const madeBy = known ?? (await runStore.detail(await check.newestRunOf(chainId, signal)));
+    return this.start(madeBy.jobId, runId, { pointKind: 'incremental', chainId }, signal);
   }
 
   async #hasRun(job: Job, runId: RunId): Promise<boolean> {
@@ -118,10 +127,11 @@ export class Jobs {
     return run !== null;
   }
 
-  async #insertRun(job: Job, runId: RunId, items: readonly NewItem[]): Promise<void> {
+  async #insertRun(run: NewRun): Promise<void> {
+    const { job, runId } = run;
     const { database, runStore, clock } = this.#o;
     try {
-      await inTransaction(database, (tx) => runStore.insert(tx, runId, job, items, clock.now()));
+      await inTransaction(database, (tx) => runStore.insert(tx, run, clock.now()));
     } catch (error) {
       if (!isUniqueViolation(error)) throw error;
       // The same request, or another run of the job, a moment earlier.

@@ -61,4 +61,14 @@ export const migrations: readonly Migration[] = [
       );
       CREATE UNIQUE INDEX run_item_order ON run_item (run_id, seq);`,
   },
+  {
+    name: '0002-choose-point-kind',
+    sql: `
+      -- what a run does otherwise than its definition says
+      ALTER TABLE run ADD COLUMN choice jsonb NOT NULL DEFAULT '{}';
+      UPDATE job SET definition = '{"pointKind": "incremental", "powerOff": false, "cbt": {"enable": true, "fallback": "full"}}' || definition
+        WHERE definition ->> 'kind' = 'backup';
+      UPDATE run SET definition = '{"pointKind": "full", "powerOff": false, "cbt": {"enable": true, "fallback": "full"}}' || definition
+        WHERE definition ->> 'kind' = 'backup';`,
+  },
 ];

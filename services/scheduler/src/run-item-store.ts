@@ -3,6 +3,7 @@ import {
   type ItemChanged,
   type JobDefinition,
   type JobId,
+  type RunChoice,
   type RunId,
   type RunItemId,
 } from '@casvault/contracts';
@@ -19,6 +20,7 @@ export interface AskedItem {
   readonly jobId: JobId;
   readonly runId: RunId;
   readonly definition: JobDefinition;
+  readonly choice: RunChoice;
 }
 
 const sum = (change: ItemChanged, key: 'doneBytes' | 'storedBytes'): number =>
@@ -37,6 +39,7 @@ export class RunItemStore {
         jobId: run.jobId as JobId,
         runId: run.id as RunId,
         definition: run.definition,
+        choice: run.choice,
       };
     });
   }

@@ -28,4 +28,4 @@ export interface NewItem {
 }
 
 export const endOf = (state: RunItem['state'] | ItemChanged['phase']): ItemEnd | null =>
-  state === 'succeeded' || state === 'failed' || state === 'stopped' ? state : null;
+  state === 'succeeded' || state === 'skipped' || state === 'failed' || state === 'stopped' ? state : null;

@@ -4,6 +4,7 @@ import {
   type JobId,
   type listRuns,
   type Run,
+  type RunChoice,
   type RunDetail,
   type RunId,
   type RunItem,
@@ -39,6 +40,13 @@ export const itemOf = (row: RunItemRow): RunItem => ({
   finishedAt: iso(row.finishedAt),
 });
 
+export interface NewRun {
+  readonly runId: RunId;
+  readonly job: Job;
+  readonly choice: RunChoice;
+  readonly items: readonly NewItem[];
+}
+
 interface Sums {
   readonly runId: string;
   readonly done: string;
@@ -64,7 +72,7 @@ export class RunStore {
   constructor(private readonly database: DataSource) {}
 
   /** CONFLICT when another run of the job goes on. */
-  async insert(tx: Transaction, runId: RunId, job: Job, items: readonly NewItem[], now: Date): Promise<void> {
+  async insert(tx: Transaction, { runId, job, choice, items }: NewRun, now: Date): Promise<void> {
     const going = await tx.query<{ id: string }[]>(
       "SELECT id FROM run WHERE job_id = $1 AND state IN ('queued', 'running', 'stopping')",
       [job.id],
@@ -78,6 +86,7 @@ export class RunStore {
       jobId: job.id,
       jobName: job.name,
       definition: job.definition,
+      choice,
       state: 'queued',
       itemCount: items.length,
       createdAt: now,

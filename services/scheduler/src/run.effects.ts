@@ -28,7 +28,7 @@ export interface RunWorld {
 }
 
 const send = async ({ client }: RunWorld, item: AskedItem, messageId: string): Promise<void> => {
-  const { row, runId, jobId, definition } = item;
+  const { row, runId, jobId, definition, choice } = item;
   const common = {
     itemId: row.id as RunItemId,
     runId,
@@ -37,8 +37,10 @@ const send = async ({ client }: RunWorld, item: AskedItem, messageId: string): P
     options: definition.options,
   };
   if (definition.kind === 'backup') {
-    const { poolId } = definition;
-    const command = { ...common, vmId: row.vmId as VmId, poolId, pointKind: 'full' as const };
+    const { poolId, diskIds, cbt, powerOff } = definition;
+    const { pointKind = definition.pointKind, chainId } = choice;
+    const vmId = row.vmId as VmId;
+    const command = { ...common, vmId, poolId, pointKind, chainId, diskIds, cbt, powerOff };
     return client.send(protectVm, command, { messageId });
   }
   const restoring = { ...common, pointId: row.pointId as PointId };

@@ -61,7 +61,7 @@ const begin = (event: Extract<RunEvent, { type: 'begin' }>, now: Date): RunStep 
       stopAsked: false,
       waiting: event.items,
       running: [],
-      ended: { succeeded: 0, failed: 0, stopped: 0 },
+      ended: { succeeded: 0, skipped: 0, failed: 0, stopped: 0 },
       startedAt: now.toISOString(),
       finishedAt: null,
     },

@@ -1,4 +1,4 @@
-import { type JobDefinition, type Run } from '@casvault/contracts';
+import { type JobDefinition, type Run, type RunChoice } from '@casvault/contracts';
 import { EntitySchema } from 'typeorm';
 
 export interface RunRow {
@@ -6,6 +6,7 @@ export interface RunRow {
   jobId: string;
   jobName: string;
   definition: JobDefinition;
+  choice: RunChoice;
   state: Run['state'];
   itemCount: number;
   createdAt: Date;
@@ -20,6 +21,7 @@ export const runTable = new EntitySchema<RunRow>({
     jobId: { type: 'uuid', name: 'job_id' },
     jobName: { type: 'text', name: 'job_name' },
     definition: { type: 'jsonb' },
+    choice: { type: 'jsonb' },
     state: { type: 'text' },
     itemCount: { type: 'integer', name: 'item_count' },
     createdAt: { type: 'timestamptz', name: 'created_at' },

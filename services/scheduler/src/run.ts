@@ -8,7 +8,7 @@ export const runLimits = {
   silenceMs: 2 * 3_600_000,
 } as const;
 
-export type ItemEnd = 'succeeded' | 'failed' | 'stopped';
+export type ItemEnd = 'succeeded' | 'skipped' | 'failed' | 'stopped';
 export type { RunStateName };
 
 export interface Parallel {
@@ -45,11 +45,11 @@ export interface RunState {
 export const isTerminal = (state: RunStateName): boolean =>
   state === 'succeeded' || state === 'partly failed' || state === 'failed' || state === 'stopped';
 
-/** A failed VM never fails the others: the run as a whole is judged by what its items came to. */
+/** A failed VM never fails the others: the run as a whole is judged by what its items came to. One that the job says to skip spoils nothing. */
 export const verdictOf = ({ ended, stopAsked }: Pick<RunState, 'ended' | 'stopAsked'>): RunStateName => {
   if (ended.failed === 0 && ended.stopped === 0) return 'succeeded';
   if (stopAsked && ended.stopped > 0) return 'stopped';
-  return ended.succeeded > 0 ? 'partly failed' : 'failed';
+  return ended.succeeded + ended.skipped > 0 ? 'partly failed' : 'failed';
 };
 
 /** The first of the waiting that both limits let in, in their order; those of a busy host are passed over, not waited for. */

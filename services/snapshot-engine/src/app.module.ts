@@ -7,6 +7,7 @@ import { DeletionHandlers } from './deletion.handlers.js';
 import { Deletions } from './deletions.js';
 import { Holds } from './holds.js';
 import { ItemHandlers } from './item.handlers.js';
+import { HistoryStore } from './history-store.js';
 import { itemMachines, Items } from './items.js';
 import { PointHandlers } from './point.handlers.js';
 import { observePoints } from './point-metrics.js';
@@ -23,7 +24,8 @@ export const snapshotEngineModule = (host: Host<SnapshotEngineConfig>): DynamicM
   const deletionStore = new DeletionStore(database);
   const marks = new VmMarkStore(database);
   const machines = itemMachines(database, { points, marks, deletions: deletionStore });
-  const items = new Items({ world: { client, points }, machines, clock, logger });
+  const world = { client, points, history: new HistoryStore(database, marks) };
+  const items = new Items({ world, machines, clock, logger });
   const deletions = new Deletions({ world: { client, deletions: deletionStore }, machines, clock, logger });
   observePoints(points, logger);
   items.start();

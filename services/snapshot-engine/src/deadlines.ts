@@ -10,6 +10,10 @@ export const deadlines = {
   stopMs: 10 * 60_000,
   /** For a point's data to be removed; the data-mover goes on trying by itself. */
   cleanMs: 10 * 60_000,
+  /** For the guest to shut down, or the platform to take a snapshot. */
+  prepareMs: 30 * 60_000,
+  /** For the VM to be started again, or its snapshot to be removed. */
+  undoMs: 60 * 60_000,
   createVmMs: 30 * 60_000,
   finishVmMs: 30 * 60_000,
   removeVmMs: 60 * 60_000,
@@ -29,6 +33,10 @@ export const attemptLimits = {
   /** About 100 s. */
   loadFacts: 12,
   loadPoint: 12,
+  /** About 5 min. */
+  prepare: 26,
+  /** About 50 min. */
+  undo: 200,
   /** About 5 min. */
   createVm: 26,
   finishVm: 26,

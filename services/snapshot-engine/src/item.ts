@@ -4,12 +4,12 @@ export type ItemPhase = ItemChanged['phase'];
 
 /** How an item ends when it does not succeed; decided before it is carried out. */
 export interface Ending {
-  readonly phase: 'failed' | 'stopped';
+  readonly phase: 'skipped' | 'failed' | 'stopped';
   readonly fault: FaultJson | null;
 }
 
-export const isTerminal = (phase: ItemPhase): phase is 'succeeded' | 'failed' | 'stopped' =>
-  phase === 'succeeded' || phase === 'failed' || phase === 'stopped';
+export const isTerminal = (phase: ItemPhase): phase is 'succeeded' | 'skipped' | 'failed' | 'stopped' =>
+  phase === 'succeeded' || phase === 'skipped' || phase === 'failed' || phase === 'stopped';
 
 /** An instant later than the one before, whatever the clock does: of two events the later `at` tells the newer state. */
 export const laterThan = (before: string, now: Date): string =>

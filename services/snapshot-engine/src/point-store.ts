@@ -23,7 +23,6 @@ import { type z } from 'zod';
 import { type PointUse } from './deletion.js';
 import { chainTable, pointTable, type ChainRow, type PointRow } from './point.table.js';
 import { pointOf, type ProtectionState } from './protection.js';
-import { type Parent } from './protection.machine.js';
 import { type RestorablePoint } from './restore.js';
 
 type PageOf<T extends { reply: z.ZodType }> = z.infer<T['reply']>;
@@ -68,6 +67,15 @@ const rowOf = (
   configuration: plan?.spec.configuration ?? {},
 });
 
+const chainOf = (row: ChainRow): Chain => ({
+  ...row,
+  id: row.id as ChainId,
+  vmId: row.vmId as VmId,
+  poolId: row.poolId as PoolId,
+  diskIds: row.diskIds as Chain['diskIds'],
+  createdAt: row.createdAt.toISOString(),
+});
+
 /** Chains and points as queries see them: written by the protections' steps, in the same transactions. */
 export class PointStore {
   constructor(private readonly database: DataSource) {}
@@ -76,7 +84,7 @@ export class PointStore {
   async project(tx: Transaction, { before, after }: ProjectedStep<ProtectionState>): Promise<void> {
     const point = pointOf(after);
     if (!point || JSON.stringify(point) === JSON.stringify(before && pointOf(before))) return;
-    if (!before?.plan) await this.#openChain(tx, point);
+    if (!before?.plan) await this.#openChain(tx, point, after);
     await tx.getRepository(pointTable).upsert(rowOf(point, after), ['id']);
   }
 
@@ -95,7 +103,7 @@ export class PointStore {
     return row && (row.itemId as RunItemId);
   }
 
-  async newestAvailable(vmId: VmId, poolId: PoolId): Promise<Parent | null> {
+  async newestAvailable(vmId: VmId, poolId: PoolId): Promise<{ pointId: PointId; chainId: ChainId } | null> {
     const row = await reading(this.database, (source) =>
       source.getRepository(pointTable).findOne({
         where: { vmId, poolId, state: 'available' },
@@ -133,6 +141,9 @@ export class PointStore {
         .orderBy({ 'c.createdAt': 'ASC', 'c.id': 'ASC' })
         .take(request.limit + 1);
       if (request.vmId !== undefined) query.andWhere('c.vmId = :vmId', { vmId: request.vmId });
+      if (request.poolId !== undefined) query.andWhere('c.poolId = :poolId', { poolId: request.poolId });
+      if (request.diskId !== undefined)
+        query.andWhere('c.diskIds @> :diskIds::jsonb', { diskIds: JSON.stringify([request.diskId]) });
       if (after) query.andWhere('(c.createdAt, c.id) > (:at, :id)', { at: after[0], id: after[1] });
       return query.getMany();
     });
@@ -171,13 +182,14 @@ export class PointStore {
     });
   }
 
-  async #openChain(tx: Transaction, point: Point): Promise<void> {
+  async #openChain(tx: Transaction, point: Point, { request }: ProtectionState): Promise<void> {
     const { chainId: id, vmId, vmName, poolId, createdAt } = point;
+    const diskIds = request.diskIds?.toSorted() ?? null;
     await tx
       .createQueryBuilder()
       .insert()
       .into(chainTable)
-      .values({ id, vmId, vmName, poolId, diskIds: null, createdAt: new Date(createdAt) })
+      .values({ id, vmId, vmName, poolId, diskIds, createdAt: new Date(createdAt) })
       .orIgnore()
       .execute();
   }

@@ -1,4 +1,4 @@
-import { getPoint, listChains, listPoints } from '@casvault/contracts';
+import { getChain, getPoint, listChains, listPoints } from '@casvault/contracts';
 import { OnQuery } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
@@ -18,6 +18,11 @@ export class PointHandlers {
   @OnQuery(getPoint)
   async get({ pointId }: Request<typeof getPoint>) {
     return this.points.get(pointId);
+  }
+
+  @OnQuery(getChain)
+  async chain({ chainId }: Request<typeof getChain>) {
+    return this.points.chain(chainId);
   }
 
   @OnQuery(listChains)

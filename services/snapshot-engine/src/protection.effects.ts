@@ -1,4 +1,5 @@
 import {
+  createVmSnapshot,
   Fault,
   getPoolAccess,
   getVmFacts,
@@ -6,35 +7,65 @@ import {
   pointAvailable,
   pointCaptured,
   removePointData,
+  removeVmSnapshot,
+  shutDownVm,
   startTransfer,
+  startVm,
   stopTransfer,
 } from '@casvault/contracts';
-import { retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
+import { backoffMs, retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
 import { type Messenger } from '@casvault/messaging';
 import { attemptLimits } from './deadlines.js';
+import { type HistoryStore } from './history-store.js';
 import { type PointStore } from './point-store.js';
 import { type ProtectVm } from './protection.js';
-import { type ProtectionEffect, type ProtectionEvent } from './protection.machine.js';
+import { type ProtectionEffect } from './protection-step.js';
+import { type ProtectionEvent } from './protection.machine.js';
 
 /** The CVM is asked meanwhile. */
 const factsDeadlineMs = 60_000;
+/** A guest has five minutes to shut down, a snapshot of a large VM as long to be taken; asked again, inventory goes on from what there is. */
+const platformDeadlineMs = 360_000;
 
 export interface ItemWorld {
   readonly client: Messenger;
   readonly points: Pick<PointStore, 'newestAvailable' | 'restorable' | 'itemOf' | 'use'>;
+  readonly history: Pick<HistoryStore, 'of'>;
 }
 
 const loadFacts = async (
-  { client, points }: ItemWorld,
-  { itemId, runId, vmId, poolId, pointKind }: ProtectVm,
+  { client, points, history }: ItemWorld,
+  request: ProtectVm,
   signal: AbortSignal,
 ): Promise<ProtectionEvent> => {
+  const { itemId, runId, vmId, poolId } = request;
   const facts = await client.request(getVmFacts, { vmId }, { signal, deadlineMs: factsDeadlineMs });
   const pool = await client.request(getPoolAccess, { poolId }, { signal });
-  const parent = pointKind === 'incremental' ? await points.newestAvailable(vmId, poolId) : null;
+  const past = await history.of(request);
+  const { parent } = past;
   if (parent && !(await points.use(parent.pointId, { kind: 'protection', itemId, runId })))
     throw new Fault('DEPENDENCY_UNAVAILABLE', `points of chain ${parent.chainId} are being deleted`);
-  return { type: 'factsLoaded', facts, pool, parent };
+  return { type: 'factsLoaded', facts, pool, history: past };
+};
+
+const onPlatform = async (
+  { client }: ItemWorld,
+  { action, use, request }: Extract<ProtectionEffect, { type: 'platform' }>,
+  signal: AbortSignal,
+): Promise<ProtectionEvent> => {
+  const { itemId, vmId } = request;
+  const named = { itemId, vmId };
+  const options = { signal, deadlineMs: platformDeadlineMs };
+  if (action === 'undo') {
+    await client.request(use === 'power-off' ? startVm : removeVmSnapshot, named, options);
+    return { type: 'undone' };
+  }
+  if (use === 'power-off') {
+    const { wasRunning } = await client.request(shutDownVm, named, options);
+    return { type: 'prepared', snapshot: null, isUndone: !wasRunning };
+  }
+  const snapshot = await client.request(createVmSnapshot, { ...named, kind: use }, options);
+  return { type: 'prepared', snapshot, isUndone: false };
 };
 
 export const performProtection =
@@ -44,6 +75,8 @@ export const performProtection =
     switch (effect.type) {
       case 'loadFacts':
         return loadFacts(world, effect.request, signal);
+      case 'platform':
+        return onPlatform(world, effect, signal);
       case 'startTransfer':
         await client.send(startTransfer, effect.command, { messageId });
         return null;
@@ -65,8 +98,18 @@ export const performProtection =
     }
   };
 
-/** A platform that stays silent is told to the user with its own message, before the wait's deadline. */
+/**
+ * A platform that stays silent is told to the user with its own message, before the wait's deadline. What undoes is tried
+ * longest, and through refusals too: a VM may be locked for as long as its disks are still open.
+ */
 export const retryProtection: RetryPolicy<ProtectionEffect> = (effect, failure) => {
-  const isGivenUp = failure.done || failure.attempt >= attemptLimits.loadFacts;
-  return effect.type === 'loadFacts' && isGivenUp ? null : retryUnavailable(effect, failure);
+  if (effect.type === 'loadFacts')
+    return failure.done || failure.attempt >= attemptLimits.loadFacts
+      ? null
+      : retryUnavailable(effect, failure);
+  if (effect.type !== 'platform') return retryUnavailable(effect, failure);
+  if (effect.action === 'prepare')
+    return failure.attempt >= attemptLimits.prepare ? null : retryUnavailable(effect, failure);
+  const isPointless = failure.fault.code === 'VM_NOT_FOUND' || failure.attempt >= attemptLimits.undo;
+  return isPointless ? null : backoffMs(failure.attempt);
 };

@@ -3,12 +3,14 @@ import fc from 'fast-check';
 import { deadlines } from './deadlines.js';
 import { isTerminal } from './item.js';
 import { pointOf, type ProtectionState } from './protection.js';
-import { protectionMachine, type ProtectionEffect, type ProtectionEvent } from './protection.machine.js';
+import { type ProtectionEffect } from './protection-step.js';
+import { protectionMachine, type History, type ProtectionEvent } from './protection.machine.js';
 import { ModelWorld, refusal } from './testing/model-world.js';
 import { sampleFacts, sampleIds, samplePool, sampleProtectVm } from './testing/samples.js';
 
 type Event = Exclude<ProtectionEvent, { type: 'woken' | 'effectFailed' }>;
-const facts = { type: 'factsLoaded', facts: sampleFacts(), pool: samplePool, parent: null } as const;
+const history: History = { parent: null, whyFull: null, supersedes: [] };
+const facts = { type: 'factsLoaded', facts: sampleFacts(), pool: samplePool, history } as const;
 
 class World extends ModelWorld<ProtectionState, Event, ProtectionEffect> {
   removals = 0;
@@ -68,12 +70,13 @@ describe('protection', () => {
 
   it('stands an incremental point on the newest available one', () => {
     const world = new World('incremental');
-    const parent = { pointId: sampleIds().pointId, chainId: sampleIds().chainId };
-    world.send({ ...facts, parent });
+    const { pointId, chainId } = sampleIds();
+    const parent = { pointId, chainId, disks: [], pointCount: 1 };
+    world.send({ ...facts, history: { ...history, parent } });
     expect(pointOf(world.present)).toMatchObject({
       kind: 'incremental',
-      parentPointId: parent.pointId,
-      chainId: parent.chainId,
+      parentPointId: pointId,
+      chainId,
       reasons: ['CAPTURE_LIVE'],
     });
   });

@@ -1,46 +1,53 @@
 import {
+  checkpointName,
   Fault,
-  trackingSchema,
   type BackupSpec,
-  type ChainId,
-  type ItemChanged,
-  type PointId,
-  type pointAvailable,
-  type pointCaptured,
   type Pool,
-  type removePointData,
-  type startTransfer,
+  type ReasonCode,
+  type Tracking,
   type TransferChanged,
-  type TransferId,
   type VmFacts,
 } from '@casvault/contracts';
-import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
-import { type z } from 'zod';
-import { decideCapture } from './capture.rules.js';
-import { after, deadlines, earliest, isPast } from './deadlines.js';
-import { isTerminal, laterThan, type Ending } from './item.js';
-import { type ProtectionIds, type ProtectionState, type ProtectVm } from './protection.js';
+import { type Machine, type RuntimeEvent } from '@casvault/machine';
+import { planCapture, type CapturePlan, type PlannedMethod } from './capture.rules.js';
+import { after, deadlines, isPast } from './deadlines.js';
+import { isTerminal } from './item.js';
+import { conclude, fail, leftBehind, notPrepared, settle, succeed, timedOut } from './protection-ends.js';
 import {
-  askedAgain,
-  hasEnded,
-  heard,
-  isSilent,
-  mergedReasons,
-  mustAskAgain,
-  nextLook,
-  watchTransfer,
-} from './transfer-watch.js';
+  published,
+  removeCommand,
+  startCommand,
+  stepOf,
+  stopCommand,
+  type ProtectionEffect,
+  type ProtectionStep,
+  type Snapshot,
+} from './protection-step.js';
+import {
+  type PlatformUse,
+  type ProtectionIds,
+  type ProtectionPlan,
+  type ProtectionState,
+  type ProtectVm,
+} from './protection.js';
+import { sweepPartOf, type Parent } from './tracking.rules.js';
+import { askedAgain, heard, isSilent, mergedReasons, mustAskAgain, watchTransfer } from './transfer-watch.js';
 
-/** The newest available point of the VM in the pool, on which an incremental point can stand. */
-export interface Parent {
-  readonly pointId: PointId;
-  readonly chainId: ChainId;
+/** What the catalogue knows of the VM, the disks and the pool that a protection is about. */
+export interface History {
+  /** The point to stand on; null: none, or a full was asked for. */
+  readonly parent: Parent | null;
+  /** Why a chain is opened though an incremental was asked for, or null. */
+  readonly whyFull: ReasonCode | null;
+  /** Checkpoints that earlier points may have left and no later point needs. */
+  readonly supersedes: Tracking['supersedes'];
 }
 
 /**
- * The protection of one VM, once: facts -> capture decision -> chain and pending point -> transfer -> available, or
- * failed / stopped with nothing left in the pool. A point is available only after its transfer succeeded, which a
- * worker reports only after the manifest is durable.
+ * The protection of one VM, once: facts -> capture plan -> chain and pending point -> VM shut down or snapshot taken where the
+ * plan says so -> transfer -> available, or failed / stopped with nothing left in the pool; the VM is running again and its
+ * snapshot removed before the end is told, whatever happened. A point is available only after its transfer succeeded, which
+ * a worker reports only after the manifest is durable.
  */
 export type ProtectionEvent =
   | { readonly type: 'protect'; readonly request: ProtectVm; readonly ids: ProtectionIds }
@@ -49,59 +56,20 @@ export type ProtectionEvent =
       readonly type: 'factsLoaded';
       readonly facts: VmFacts;
       readonly pool: Pool;
-      readonly parent: Parent | null;
+      readonly history: History;
     }
+  /** `isUndone`: there was nothing to do, so there is nothing to undo. */
+  | { readonly type: 'prepared'; readonly snapshot: Snapshot | null; readonly isUndone: boolean }
+  | { readonly type: 'undone' }
   | { readonly type: 'transferNews'; readonly change: TransferChanged }
   | RuntimeEvent<ProtectionEffect>;
 
-export type ProtectionEffect =
-  | { readonly type: 'loadFacts'; readonly request: ProtectVm }
-  | { readonly type: 'startTransfer'; readonly command: z.infer<typeof startTransfer.payload> }
-  | { readonly type: 'stopTransfer'; readonly transferId: TransferId }
-  | { readonly type: 'removeData'; readonly command: z.infer<typeof removePointData.payload> }
-  | { readonly type: 'itemChanged'; readonly change: ItemChanged }
-  | { readonly type: 'pointCaptured'; readonly fact: z.infer<typeof pointCaptured.payload> }
-  | { readonly type: 'pointAvailable'; readonly fact: z.infer<typeof pointAvailable.payload> };
+type Event<T extends ProtectionEvent['type']> = Extract<ProtectionEvent, { type: T }>;
+type Facts = Event<'factsLoaded'>;
+type Captured = Extract<CapturePlan, { outcome: 'capture' }>;
 
-type ProtectionStep = Step<ProtectionState, ProtectionEffect>;
-type Facts = Extract<ProtectionEvent, { type: 'factsLoaded' }>;
-
-const change = (state: ProtectionState): ItemChanged => ({
-  itemId: state.request.itemId,
-  runId: state.request.runId,
-  kind: 'backup',
-  phase: state.phase,
-  pointId: state.plan?.spec.pointId ?? null,
-  restoredVmId: null,
-  capturedAt: state.capturedAt,
-  progress: [...(state.transfer?.progress ?? [])],
-  reasons: [...state.reasons],
-  fault: state.fault,
-  at: state.publishedAt,
-});
-
-const wakeAt = ({ phase, transfer, deadlineAt, ending }: ProtectionState): Date | null => {
-  if (isTerminal(phase)) return null;
-  if (!transfer) return new Date(deadlineAt);
-  if (!ending) return nextLook(transfer);
-  return earliest(transfer.askAgainAt, deadlineAt);
-};
-
-const stepOf = (state: ProtectionState, effects: readonly ProtectionEffect[] = []): ProtectionStep => ({
-  state,
-  effects,
-  wakeAt: wakeAt(state),
-  done: isTerminal(state.phase),
-});
-
-const published = (
-  state: ProtectionState,
-  now: Date,
-  effects: readonly ProtectionEffect[] = [],
-): ProtectionStep => {
-  const next = { ...state, publishedAt: laterThan(state.publishedAt, now) };
-  return stepOf(next, [...effects, { type: 'itemChanged', change: change(next) }]);
-};
+/** D3: so long the guest's file systems may stand still for the instant. */
+const quiesceSeconds = 10;
 
 const begin = (request: ProtectVm, ids: ProtectionIds, now: Date): ProtectionStep =>
   published(
@@ -109,7 +77,9 @@ const begin = (request: ProtectVm, ids: ProtectionIds, now: Date): ProtectionSte
       request,
       ids,
       phase: 'preparing',
+      stage: 'facts',
       plan: null,
+      platform: null,
       pointState: null,
       transfer: null,
       createdAt: now.toISOString(),
@@ -126,141 +96,141 @@ const begin = (request: ProtectVm, ids: ProtectionIds, now: Date): ProtectionSte
     [{ type: 'loadFacts', request }],
   );
 
-const startCommand = (state: ProtectionState, spec: BackupSpec): ProtectionEffect => ({
-  type: 'startTransfer',
-  command: {
-    transferId: state.ids.transferId,
-    ownerId: state.request.itemId,
-    group: state.request.group,
-    spec,
-  },
-});
-const stopCommand = (state: ProtectionState): ProtectionEffect => ({
-  type: 'stopTransfer',
-  transferId: state.ids.transferId,
-});
-const removeCommand = ({ request, plan, ids }: ProtectionState): ProtectionEffect => ({
-  type: 'removeData',
-  command: {
-    poolId: request.poolId,
-    chainId: plan?.spec.chainId ?? ids.chainId,
-    pointId: ids.pointId,
-    group: request.group,
-  },
-});
-
-// ---- the ends
-
-const ended = (state: ProtectionState, ending: Ending, now: Date): ProtectionStep =>
-  published(
-    { ...state, phase: ending.phase, fault: ending.fault, pointState: state.pointState && 'failed', ending },
-    now,
-  );
-
-/**
- * Goes towards an end other than success: the transfer is stopped first, then what it wrote is removed. Until the
- * transfer has ended the end is only intended: a transfer that succeeds all the same makes an available point.
- */
-const conclude = (state: ProtectionState, ending: Ending, now: Date): ProtectionStep => {
-  const { transfer } = state;
-  if (!transfer || (hasEnded(transfer) && transfer.epoch === 0)) return ended(state, ending, now);
-  if (!hasEnded(transfer)) {
-    const stopping = { ...state, ending, deadlineAt: after(now, deadlines.stopMs) };
-    return stepOf({ ...stopping, transfer: askedAgain(transfer, now) }, [stopCommand(state)]);
-  }
-  return clean(state, ending, now);
-};
-
-const clean = (state: ProtectionState, ending: Ending, now: Date): ProtectionStep => {
-  const cleaning: ProtectionState = {
-    ...state,
-    phase: 'cleaning',
-    pointState: 'failed',
-    fault: ending.fault,
-    ending,
-    transfer: state.transfer && askedAgain(state.transfer, now),
-    deadlineAt: after(now, deadlines.cleanMs),
-  };
-  return published(cleaning, now, [removeCommand(cleaning)]);
-};
-
-const fail = (state: ProtectionState, fault: Fault, now: Date): ProtectionStep =>
-  conclude(state, { phase: 'failed', fault: fault.toJSON() }, now);
-
-const timedOut = (what: string, ms: number): Fault =>
-  new Fault('DEADLINE_EXCEEDED', `${what} within ${ms / 60_000} minutes`, {
-    details: { minutes: ms / 60_000 },
-  });
-
-const succeed = (state: ProtectionState, news: TransferChanged, now: Date): ProtectionStep => {
-  const { plan, request, ids } = state;
-  const at = now.toISOString();
-  const done: ProtectionState = {
-    ...state,
-    phase: 'succeeded',
-    pointState: 'available',
-    availableAt: at,
-    result: news.result,
-    reasons: mergedReasons(state.reasons, news.result?.reasons ?? []),
-    ending: null,
-  };
-  const fact = {
-    pointId: ids.pointId,
-    chainId: plan?.spec.chainId ?? ids.chainId,
-    vmId: request.vmId,
-    poolId: request.poolId,
-    runId: request.runId,
-    at,
-  };
-  return published(done, now, [{ type: 'pointAvailable', fact }]);
-};
-
 // ---- the way there
 
-/** A full opens a new chain. An incremental stands on the newest available point; without one it is a full. */
-const specOf = (
-  state: ProtectionState,
-  { facts, pool, parent }: Facts,
-  disks: BackupSpec['disks'],
-): BackupSpec => {
+const trackingSpec = (
+  { request, ids }: ProtectionState,
+  { parent, supersedes }: History,
+  { tracking }: Captured,
+): Tracking => {
+  const isBegun = Object.values(tracking).some((disk) => disk.isBegun);
+  return {
+    checkpoint: isBegun ? checkpointName(ids.pointId) : null,
+    supersedes: [...supersedes],
+    withoutBitmap: parent && request.cbt.fallback !== 'full' ? 'skip' : 'compare',
+    sampleBlocks: 66,
+    sweepPart: sweepPartOf(parent),
+  };
+};
+
+const specOf = (state: ProtectionState, { facts, pool, history }: Facts, captured: Captured): BackupSpec => {
   const { vm, platformName, platformVersion, diskService, configuration } = facts;
-  const base = state.request.pointKind === 'incremental' ? parent : null;
+  const { parent } = history;
+  const disks = captured.disks.map((disk) =>
+    parent && captured.tracking[disk.target]?.isIncremental
+      ? { ...disk, incrementalFrom: checkpointName(parent.pointId) }
+      : disk,
+  );
   return {
     kind: 'backup',
     pointId: state.ids.pointId,
-    chainId: base?.chainId ?? state.ids.chainId,
-    pointKind: base ? 'incremental' : 'full',
-    parentPointId: base?.pointId ?? null,
+    chainId: parent?.chainId ?? state.ids.chainId,
+    pointKind: parent ? 'incremental' : 'full',
+    parentPointId: parent?.pointId ?? null,
     pool,
     vm: { vmId: vm.id, uuid: vm.uuid, name: vm.name, platformName, platformVersion },
     configuration,
     diskService,
     disks,
-    excludedDisks: [],
-    tracking: trackingSchema.parse({}),
-    quiesceSeconds: null,
+    excludedDisks: captured.excludedDisks,
+    tracking: trackingSpec(state, history, captured),
+    quiesceSeconds: captured.method === 'live' ? quiesceSeconds : null,
     snapshot: null,
     options: state.request.options,
   };
 };
 
+const platformUses: Record<PlannedMethod, PlatformUse['kind'] | null> = {
+  live: null,
+  offline: null,
+  'power-off': 'power-off',
+  'internal-snapshot': 'internal',
+  'external-snapshot': 'external',
+};
+
 const plan = (state: ProtectionState, event: Facts, now: Date): ProtectionStep => {
-  if (state.phase !== 'preparing') return stepOf(state);
-  const { vm } = event.facts;
-  const decision = decideCapture(event.facts);
-  if (decision.outcome === 'refused')
-    return fail({ ...state, reasons: mergedReasons(decision.reasons) }, decision.fault, now);
-  const spec = specOf(state, event, decision.disks);
+  if (state.stage !== 'facts') return stepOf(state);
+  const { facts, history } = event;
+  const { vm } = facts;
+  const captured = planCapture(facts, state.request, history.parent);
+  const told = { ...state, reasons: mergedReasons(captured.reasons) };
+  if (captured.outcome === 'refused') return fail(told, captured.fault.toJSON(), now);
+  if (captured.outcome === 'skipped') return skip(told, captured.fault.toJSON(), now);
+  const { method, tracking } = captured;
+  const spec = specOf(state, event, captured);
+  const diskReasons = Object.fromEntries(
+    Object.entries(tracking).map(([target, { reasons }]) => [target, reasons] as const),
+  );
   const hardware = { cpuCount: vm.cpuCount, memoryMiB: vm.memoryMiB, nics: vm.nics };
-  const planned: ProtectionState = {
+  const planned: ProtectionPlan = { platformId: vm.platformId, method, diskReasons, hardware, spec };
+  const full: ReasonCode[] = history.parent ? [] : ['FULL_FIRST_POINT'];
+  const use = platformUses[method];
+  const next: ProtectionState = {
     ...state,
     phase: 'capturing',
     pointState: 'pending',
-    plan: { platformId: vm.platformId, method: decision.method, hardware, spec },
-    reasons: mergedReasons(decision.reasons, spec.parentPointId ? [] : ['FULL_FIRST_POINT']),
-    transfer: watchTransfer(state.ids.transferId, now),
+    plan: planned,
+    platform: use && { kind: use, inEffect: true },
+    reasons: mergedReasons(captured.reasons, history.whyFull ? [history.whyFull] : full),
   };
-  return published(planned, now, [startCommand(planned, spec)]);
+  return use ? prepare(next, use, now) : move(next, planned, now);
+};
+
+/** `cbt.fallback`: with an alert it is a failure, else no error at all. */
+const skip = (state: ProtectionState, fault: NonNullable<ProtectionState['fault']>, now: Date) => {
+  const told = { ...state, reasons: mergedReasons(state.reasons, ['SKIPPED_WITHOUT_CBT']) };
+  return state.request.cbt.fallback === 'skip-silent'
+    ? conclude(told, { phase: 'skipped', fault: null }, now)
+    : fail(told, fault, now);
+};
+
+const prepare = (state: ProtectionState, use: PlatformUse['kind'], now: Date): ProtectionStep => {
+  const preparing: ProtectionState = {
+    ...state,
+    stage: 'preparing',
+    deadlineAt: after(now, deadlines.prepareMs),
+  };
+  const { request } = state;
+  return published(preparing, now, [{ type: 'platform', action: 'prepare', use, request }]);
+};
+
+const move = (state: ProtectionState, planned: ProtectionPlan, now: Date): ProtectionStep => {
+  const transfer = watchTransfer(state.ids.transferId, now);
+  const moving: ProtectionState = { ...state, stage: 'moving', plan: planned, transfer };
+  return published(moving, now, [startCommand(moving, planned.spec)]);
+};
+
+/** What the disk service reads is the snapshot from now on: the frozen layer, or the image with the snapshot inside. */
+const readingSnapshot = (
+  planned: ProtectionPlan,
+  { name, disks: frozen }: Snapshot,
+  kind: 'internal' | 'external',
+): ProtectionPlan => {
+  const { spec } = planned;
+  const disks = spec.disks.map((disk) => {
+    const path = frozen.find(({ target }) => target === disk.target)?.path;
+    if (path === undefined)
+      throw new Fault('PLATFORM_PROTOCOL', `the snapshot of VM '${spec.vm.name}' has no disk ${disk.target}`);
+    return { ...disk, path };
+  });
+  return { ...planned, spec: { ...spec, disks, snapshot: { kind, name } } };
+};
+
+const onPrepared = (
+  state: ProtectionState,
+  { snapshot, isUndone }: Event<'prepared'>,
+  now: Date,
+): ProtectionStep => {
+  const { plan: planned, platform } = state;
+  if (state.stage !== 'preparing' || !planned || !platform) return stepOf(state);
+  const { kind } = platform;
+  const next = { ...state, platform: { kind, inEffect: !isUndone } };
+  if (kind === 'power-off' || !snapshot) return move(next, planned, now);
+  try {
+    return move(next, readingSnapshot(planned, snapshot, kind), now);
+  } catch (error) {
+    return fail(next, Fault.from(error).toJSON(), now);
+  }
 };
 
 const order = ['pending', 'capturing', 'captured', 'transferring'] as const;
@@ -311,7 +281,7 @@ const capturedFact = (
 
 const onTransfer = (state: ProtectionState, news: TransferChanged, now: Date): ProtectionStep => {
   const transfer = state.transfer && heard(state.transfer, news, now);
-  if (!transfer || state.phase === 'cleaning') return stepOf(state);
+  if (!transfer || (state.stage !== 'moving' && state.stage !== 'stopping')) return stepOf(state);
   const told = { ...state, transfer, reasons: mergedReasons(state.reasons, news.reasons) };
   switch (news.state) {
     case 'queued':
@@ -319,11 +289,13 @@ const onTransfer = (state: ProtectionState, news: TransferChanged, now: Date): P
       return progress(told, news, now);
     case 'succeeded': {
       const captured = { ...told, capturedAt: news.capturedAt ?? told.capturedAt };
-      const step = succeed(captured, news, now);
-      return { ...step, effects: [...capturedFact(told, captured), ...step.effects] };
+      return succeed(captured, news, now, capturedFact(told, captured));
     }
     case 'failed':
-      return conclude(told, state.ending ?? { phase: 'failed', fault: news.fault }, now);
+      if (state.ending) return settle(told, now);
+      return news.fault?.code === 'CBT_INVALID'
+        ? skip(told, news.fault, now)
+        : conclude(told, { phase: 'failed', fault: news.fault }, now);
     case 'stopped': {
       const unasked = new Fault('STOPPED', 'the transfer was stopped at the data-mover').toJSON();
       return conclude(told, state.ending ?? { phase: 'failed', fault: unasked }, now);
@@ -334,50 +306,79 @@ const onTransfer = (state: ProtectionState, news: TransferChanged, now: Date): P
 /** The point's data are gone, or the data-mover has given up: either way this is the end. */
 const onRemoval = (state: ProtectionState, news: TransferChanged, now: Date): ProtectionStep => {
   const isOver = news.state !== 'queued' && news.state !== 'running';
-  return state.phase === 'cleaning' && state.ending && isOver
-    ? ended(state, state.ending, now)
-    : stepOf(state);
+  return state.stage === 'removing' && isOver ? settle(state, now) : stepOf(state);
 };
 
+const onUndone = (state: ProtectionState, now: Date): ProtectionStep =>
+  state.stage === 'undoing' && state.platform
+    ? settle({ ...state, platform: { ...state.platform, inEffect: false } }, now)
+    : stepOf(state);
+
+/** Once the point is available nothing is left to stop. */
 const stop = (state: ProtectionState, now: Date): ProtectionStep => {
   if (isTerminal(state.phase)) return published(state, now);
-  if (state.ending) return stepOf(state);
+  if (state.ending || state.pointState === 'available') return stepOf(state);
   const fault = new Fault('STOPPED', 'stopped before the point was available').toJSON();
   return conclude(state, { phase: 'stopped', fault }, now);
 };
 
-const wokenToStop = (state: ProtectionState, ending: Ending, now: Date): ProtectionStep => {
-  const { transfer, phase } = state;
-  if (isPast(state.deadlineAt, now))
-    return phase === 'cleaning' ? ended(state, ending, now) : clean(state, ending, now);
-  if (!transfer || !mustAskAgain(transfer, now)) return stepOf(state);
-  const command = phase === 'cleaning' ? removeCommand(state) : stopCommand(state);
-  return stepOf({ ...state, transfer: askedAgain(transfer, now) }, [command]);
-};
-
-const woken = (state: ProtectionState, now: Date): ProtectionStep => {
-  const { transfer, ending, plan: planned } = state;
-  if (isTerminal(state.phase)) return stepOf(state);
-  if (ending) return wokenToStop(state, ending, now);
-  if (!transfer || !planned)
-    return isPast(state.deadlineAt, now)
-      ? fail(state, timedOut("the platform did not tell the VM's facts", deadlines.factsMs), now)
-      : stepOf(state);
+const wokenMoving = (state: ProtectionState, now: Date): ProtectionStep => {
+  const { transfer, plan: planned } = state;
+  if (!transfer || !planned) return stepOf(state);
   if (isSilent(transfer, now))
     return fail(state, timedOut('the data-mover did not answer', deadlines.transferSilenceMs), now);
   if (!mustAskAgain(transfer, now)) return stepOf(state);
   return stepOf({ ...state, transfer: askedAgain(transfer, now) }, [startCommand(state, planned.spec)]);
 };
 
+const wokenEnding = (state: ProtectionState, now: Date): ProtectionStep => {
+  const { transfer, stage } = state;
+  if (isPast(state.deadlineAt, now)) return settle(state, now);
+  if (!transfer || !mustAskAgain(transfer, now)) return stepOf(state);
+  const command = stage === 'removing' ? removeCommand(state) : stopCommand(state);
+  return stepOf({ ...state, transfer: askedAgain(transfer, now) }, [command]);
+};
+
+const woken = (state: ProtectionState, now: Date): ProtectionStep => {
+  const isLate = isPast(state.deadlineAt, now);
+  switch (state.stage) {
+    case 'over':
+      return stepOf(state);
+    case 'moving':
+      return wokenMoving(state, now);
+    case 'stopping':
+    case 'removing':
+      return wokenEnding(state, now);
+    case 'facts':
+      return isLate
+        ? fail(state, timedOut("the platform did not tell the VM's facts", deadlines.factsMs), now)
+        : stepOf(state);
+    case 'preparing':
+      return isLate
+        ? notPrepared(state, timedOut('the platform did not prepare the VM', deadlines.prepareMs), now)
+        : stepOf(state);
+    case 'undoing':
+      return isLate ? leftBehind(state, 'no answer in time', now) : stepOf(state);
+  }
+};
+
 const effectFailed = (
   state: ProtectionState,
-  { effect, fault }: Extract<ProtectionEvent, { type: 'effectFailed' }>,
+  { effect, fault }: Event<'effectFailed'>,
   now: Date,
 ): ProtectionStep => {
-  const isAwaited =
-    (effect.type === 'loadFacts' && state.phase === 'preparing') || effect.type === 'startTransfer';
-  if (!isAwaited || isTerminal(state.phase) || state.ending) return stepOf(state);
-  return conclude(state, { phase: 'failed', fault }, now);
+  switch (effect.type) {
+    case 'loadFacts':
+      return state.stage === 'facts' ? fail(state, fault, now) : stepOf(state);
+    case 'startTransfer':
+      return state.stage === 'moving' ? fail(state, fault, now) : stepOf(state);
+    case 'platform':
+      if (effect.action === 'prepare')
+        return state.stage === 'preparing' ? notPrepared(state, fault, now) : stepOf(state);
+      return state.stage === 'undoing' ? leftBehind(state, fault.message, now) : stepOf(state);
+    default:
+      return stepOf(state);
+  }
 };
 
 const step = (state: ProtectionState | null, event: ProtectionEvent, now: Date): ProtectionStep => {
@@ -388,6 +389,10 @@ const step = (state: ProtectionState | null, event: ProtectionEvent, now: Date):
       return stop(state, now);
     case 'factsLoaded':
       return plan(state, event, now);
+    case 'prepared':
+      return onPrepared(state, event, now);
+    case 'undone':
+      return onUndone(state, now);
     case 'transferNews':
       if (isTerminal(state.phase)) return stepOf(state);
       return event.change.kind === 'removal'

@@ -11,6 +11,7 @@ import {
   type Vm,
 } from '@casvault/contracts';
 import { type z } from 'zod';
+import { type PlannedMethod } from './capture.rules.js';
 import { type Ending, type ItemPhase } from './item.js';
 import { type TransferWatch } from './transfer-watch.js';
 
@@ -33,17 +34,31 @@ export interface Hardware {
 /** What was decided from the platform's facts. */
 export interface ProtectionPlan {
   readonly platformId: Point['platformId'];
-  readonly method: 'live' | 'offline';
+  readonly method: PlannedMethod;
+  /** Why disks are read in full before their host is asked, by target. */
+  readonly diskReasons: Readonly<Record<string, readonly ReasonCode[]>>;
   readonly hardware: Hardware;
   readonly spec: BackupSpec;
+}
+
+/** What is waited for. `undoing`: the VM is started again or its snapshot removed. `removing`: the point's data. */
+export type Stage = 'facts' | 'preparing' | 'moving' | 'stopping' | 'undoing' | 'removing' | 'over';
+
+/** What the capture needs of the platform, and whether it may be in effect there. */
+export interface PlatformUse {
+  readonly kind: 'power-off' | 'internal' | 'external';
+  readonly inEffect: boolean;
 }
 
 export interface ProtectionState {
   readonly request: ProtectVm;
   readonly ids: ProtectionIds;
   readonly phase: ItemPhase;
+  readonly stage: Stage;
   /** Null before the facts are known: a refused VM gets no point. */
   readonly plan: ProtectionPlan | null;
+  /** Null: the capture needs nothing. */
+  readonly platform: PlatformUse | null;
   readonly pointState: Point['state'] | null;
   readonly transfer: TransferWatch | null;
   readonly createdAt: string;
@@ -72,7 +87,7 @@ const diskOf = (disk: BackupSpec['disks'][number], state: ProtectionState): Poin
     readBytes: done ? done.doneBytes + done.resumedBytes : 0,
     storedBytes: done?.storedBytes ?? 0,
     mapRoot: done?.mapRoot ?? null,
-    reasons: done?.reasons ?? [],
+    reasons: [...new Set([...(state.plan?.diskReasons[target] ?? []), ...(done?.reasons ?? [])])],
     tracked: done?.tracked ?? false,
     suspect: false,
   };
@@ -97,7 +112,7 @@ export const pointOf = (state: ProtectionState): Point | null => {
     createdAt: state.createdAt,
     capturedAt: state.capturedAt,
     availableAt: state.availableAt,
-    method: plan.method,
+    method: plan.method === 'power-off' ? 'offline' : plan.method,
     consistency: state.result?.consistency ?? 'crash',
     excludedDisks: spec.excludedDisks,
     poolBytes: state.result?.poolBytes ?? 0,

@@ -3,7 +3,9 @@ import {
   nextWriter,
   replaceOpening,
   type BackupSpec,
+  type DiskExport,
   type DiskProgress,
+  type Opening,
   type OpeningId,
   type ReasonCode,
   type TransferResult,
@@ -13,21 +15,51 @@ import {
   backupPoint,
   findManifest,
   openRepository,
+  readManifest,
+  resultOfManifest,
   type BackupDisk,
   type BackupRequest,
   type BackupResult,
+  type StoredManifest,
 } from '@casvault/data-path';
 import { type StoreLocation } from '@casvault/object-store';
-import { type HeldOpening } from './held-openings.js';
+import { type HeldOpening, type HeldOpenings } from './held-openings.js';
 import { Outage } from './outage.js';
 import { parallelismOf } from './parallelism.rules.js';
 import { locationOf, prepareRepository, withStore } from './pool-place.js';
 import { remedyFor, remedyWhileOpen } from './remedy.rules.js';
 import { inDiskSpans, inSpan } from './spans.js';
+import { judgeTracker, requireTrackers, sampleSeed, type JudgedTracker } from './tracker.rules.js';
 import { endpointOf, type Work } from './work.js';
 
 const bytesBehind = (progress: readonly DiskProgress[]): number =>
   progress.reduce((sum, disk) => sum + disk.doneBytes + disk.resumedBytes, 0);
+
+type Capture = Parameters<HeldOpenings['open']>[1];
+
+/** R6, R8: disks without a bitmap are named; D3: the guest may be frozen for the instant. */
+const captureOf = ({ vm, disks, tracking, quiesceSeconds, snapshot }: BackupSpec): Capture => {
+  const { checkpoint, supersedes } = tracking;
+  return {
+    kind: 'capture',
+    vm: { uuid: vm.uuid, name: vm.name },
+    disks: disks.map(({ target, path, incrementalFrom, untracked }) => ({
+      target,
+      path,
+      ...(incrementalFrom === undefined ? {} : { incrementalFrom }),
+      ...(untracked === undefined ? {} : { untracked }),
+    })),
+    ...(checkpoint === null ? {} : { checkpoint, supersedes }),
+    ...(quiesceSeconds === null ? {} : { quiesceSeconds }),
+    ...(snapshot === null ? {} : { snapshot }),
+  };
+};
+
+const exportOf = ({ disks }: Opening, target: string): DiskExport => {
+  const found = disks.find((disk) => disk.target === target);
+  if (!found) throw new Fault('DISK_SERVICE_REFUSED', `the opening has no disk ${target}`);
+  return found;
+};
 
 /**
  * Makes one point: a capture at the disk service, told to the controller before the first pack, the engine over it, and a
@@ -86,11 +118,39 @@ export class BackupTransfer {
       await withStore(location, (store) => prepareRepository(spec.pool, store, lease.signal));
     await lease.prove();
     const held = await inSpan('open capture', { 'casvault.opening': this.#openingId }, () => this.#capture());
+    const trackers = await this.#judgeTrackers(location, held.opening);
     await lease.captured(held.opening);
     this.#capturedAt = held.opening.openedAt;
     this.#writerUsed = true;
     this.#mayBeCommitted = true;
-    return this.#resultOf(await this.#move(location, held));
+    return this.#resultOf(await this.#move(location, held, trackers));
+  }
+
+  /** Before the first byte is read. The parent's manifest is the proof. */
+  async #judgeTrackers(
+    location: StoreLocation,
+    opening: Opening,
+  ): Promise<ReadonlyMap<string, JudgedTracker>> {
+    const { spec } = this.#work;
+    const isAsked = spec.disks.some(({ incrementalFrom }) => incrementalFrom !== undefined);
+    const parent = isAsked ? await this.#parentDisks(location) : [];
+    const trackers = new Map<string, JudgedTracker>();
+    for (const disk of spec.disks) {
+      const before = parent.find(({ diskId }) => diskId === disk.diskId) ?? null;
+      trackers.set(disk.target, judgeTracker(disk, exportOf(opening, disk.target), opening, before));
+    }
+    requireTrackers(spec, trackers);
+    return trackers;
+  }
+
+  async #parentDisks(location: StoreLocation): Promise<StoredManifest['facts']['disks']> {
+    const { chainId, parentPointId } = this.#work.spec;
+    const { signal } = this.#work.lease;
+    if (parentPointId === null) return [];
+    const manifest = await withStore(location, async (store) =>
+      readManifest(await openRepository(store, { signal }), { chainId, pointId: parentPointId }, signal),
+    );
+    return manifest.facts.disks;
   }
 
   /** The point, if an attempt committed it whose end was not reported. */
@@ -105,27 +165,16 @@ export class BackupTransfer {
       }
     });
     if (manifest === null) return null;
-    const disks = manifest.facts.disks.map(({ target, sizeBytes, root, stats }) => {
-      const { dataBytes: totalBytes, readBytes: doneBytes, storedBytes, resumedBytes } = stats;
-      const progress = { target, totalBytes, doneBytes, storedBytes, resumedBytes };
-      return { ...progress, sizeBytes, mapRoot: root, reasons: [], tracked: false };
-    });
-    const { capturedAt, method } = manifest.facts;
-    return { disks, poolBytes: 0, capturedAt, method, consistency: 'crash', reasons: [...this.#reasons] };
+    return this.#resultOf(resultOfManifest(manifest));
   }
 
   async #capture(): Promise<HeldOpening> {
     const { spec, openings, lease } = this.#work;
-    const { uuid, name } = spec.vm;
-    const disks = spec.disks.map(({ target, path, incrementalFrom }) => ({
-      target,
-      path,
-      ...(incrementalFrom === undefined ? {} : { incrementalFrom }),
-    }));
-    const open = () =>
-      openings.open(this.#openingId, { kind: 'capture', vm: { uuid, name }, disks }, lease.signal);
+    const request = captureOf(spec);
+    const open = () => openings.open(this.#openingId, request, lease.signal);
     const held = await this.#withOurOwnOutOfTheWay(open);
-    const { openedAt } = held.opening;
+    const { openedAt, reasons } = held.opening;
+    for (const reason of reasons) this.#reasons.add(reason);
     if (this.#capturedAt === null || Date.parse(openedAt) === Date.parse(this.#capturedAt)) return held;
     throw new Fault(
       'CAPTURE_LOST',
@@ -146,9 +195,13 @@ export class BackupTransfer {
     }
   }
 
-  async #move(location: StoreLocation, { opening, lost }: HeldOpening): Promise<BackupResult> {
+  async #move(
+    location: StoreLocation,
+    { opening, lost }: HeldOpening,
+    trackers: ReadonlyMap<string, JudgedTracker>,
+  ): Promise<BackupResult> {
     const { spec, lease } = this.#work;
-    const request = this.#engineRequest(location, opening);
+    const request = this.#engineRequest(location, opening, trackers);
     const bytesOf = (target: string) => {
       const disk = this.#progress.find((one) => one.target === target);
       return {
@@ -162,13 +215,16 @@ export class BackupTransfer {
       backupPoint(request, {
         signal: AbortSignal.any([lease.signal, lost]),
         onProgress: (progress) => this.#progressed(progress),
-        onReason: (_target, reason) => void this.#reasons.add(reason),
         beforeCommit: () => committing(() => lease.mayCommit()),
       }),
     );
   }
 
-  #engineRequest(location: StoreLocation, opening: HeldOpening['opening']): BackupRequest {
+  #engineRequest(
+    location: StoreLocation,
+    opening: Opening,
+    trackers: ReadonlyMap<string, JudgedTracker>,
+  ): BackupRequest {
     const { spec, tools } = this.#work;
     const { chainId, pointId, parentPointId, pointKind, vm, configuration, options } = spec;
     if (opening.method === 'write') throw new Fault('BUG', `opening ${opening.openingId} is no capture`);
@@ -185,31 +241,40 @@ export class BackupTransfer {
       facts: {
         capturedAt: opening.openedAt,
         method: opening.method,
+        consistency: opening.consistency,
+        excludedDisks: spec.excludedDisks,
         vm,
         configuration,
         tools: { casvault: tools.version },
       },
-      disks: spec.disks.map((disk) => this.#engineDisk(disk, opening)),
+      disks: spec.disks.map((disk) => this.#engineDisk(disk, opening, trackers.get(disk.target))),
       compression: options.compression,
       ...parallelismOf(options, spec.disks.length),
       readBytes: options.bufferKiB * 1024,
     };
   }
 
-  #engineDisk(disk: BackupSpec['disks'][number], opening: HeldOpening['opening']): BackupDisk {
-    const { target, diskId, role, bus, format, incrementalFrom } = disk;
-    const found = opening.disks.find((one) => one.target === target);
-    if (!found) throw new Fault('DISK_SERVICE_REFUSED', `the opening has no disk ${target}`);
-    if (incrementalFrom !== undefined && found.bitmapContext === null)
-      this.#reasons.add('BITMAP_UNAVAILABLE');
+  #engineDisk(
+    { target, diskId, role, bus, format }: BackupSpec['disks'][number],
+    opening: Opening,
+    tracker: JudgedTracker | undefined,
+  ): BackupDisk {
+    const { tools, transferId, spec } = this.#work;
+    const { sampleBlocks, sweepPart } = spec.tracking;
+    const { context = null, reasons = [], lineage = null } = tracker ?? {};
+    const seed = sampleSeed(transferId, opening.openingId);
     return {
       target,
       diskId,
       role,
       bus,
       format,
-      source: endpointOf(found, this.#work.tools.diskTls),
-      ...(found.bitmapContext === null ? {} : { dirtyBitmapContext: found.bitmapContext }),
+      source: endpointOf(exportOf(opening, target), tools.diskTls),
+      reasons,
+      lineage,
+      ...(context === null
+        ? {}
+        : { dirtyBitmapContext: context, tracking: { sampleBlocks, sweepPart, seed } }),
     };
   }
 
@@ -219,16 +284,15 @@ export class BackupTransfer {
     this.#work.onProgress(progress);
   }
 
-  #resultOf({ manifest, disks }: BackupResult): TransferResult {
-    const { capturedAt, method } = manifest.facts;
-    return {
-      disks: disks.map((disk) => ({ ...disk, reasons: [], tracked: false })),
-      poolBytes: 0,
-      capturedAt,
-      method,
-      consistency: 'crash',
-      reasons: [...this.#reasons],
-    };
+  /** The point is committed: from now on its capture leaves a checkpoint behind, if it is the capture of the point. */
+  #resultOf({ manifest, disks, poolBytes }: BackupResult): TransferResult {
+    const { capturedAt, method, consistency } = manifest.facts;
+    const isOfThisCapture =
+      this.#capturedAt !== null && Date.parse(capturedAt) === Date.parse(this.#capturedAt);
+    if (isOfThisCapture) this.#work.openings.keepCheckpoint(this.#openingId);
+    const reasons = [...this.#reasons];
+    const told = disks.map((disk) => ({ ...disk, reasons: [...disk.reasons] }));
+    return { disks: told, poolBytes, capturedAt, method, consistency, reasons };
   }
 
   /** Returns when another attempt is due, or throws. */

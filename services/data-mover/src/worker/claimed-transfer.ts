@@ -17,12 +17,14 @@ import { type Work, type WorkTools } from './work.js';
 import { type WorkerMetrics } from './worker-metrics.js';
 
 /**
- * How long the report of the end waits for openings to close: a point is made either way; the VM of a failed backup should be
- * free for the next try; volumes that were written must be free before their VM is started.
+ * How long the report of the end waits for openings to close: volumes that were written, and the disks of a VM that was shut down for
+ * its backup, must be free before it is started; the next backup wants the checkpoint of this one. A failed backup's VM
+ * should be free for the next try.
  */
 const closeFirstMs = (kind: TransferSpec['kind'], state: Outcome['state']): number => {
   if (kind === 'restore' || kind === 'rollback') return 60_000;
-  return kind === 'backup' && state !== 'succeeded' ? 5_000 : 0;
+  if (kind !== 'backup') return 0;
+  return state === 'succeeded' ? 30_000 : 5_000;
 };
 
 /** One claim, from its grant to its reported end. */

@@ -46,6 +46,8 @@ export class HeldOpenings {
   readonly #logger: Logger;
   /** Null: asked for, but not known to be open. */
   readonly #held = new Map<OpeningId, Renewal | null>();
+  /** Their checkpoints stay when they are closed. */
+  readonly #kept = new Set<OpeningId>();
 
   constructor(parts: {
     /** Made anew for each call: the token is in clear only then. */
@@ -83,13 +85,22 @@ export class HeldOpenings {
     }
   }
 
+  /**
+   * The point of this opening is committed: closing it leaves its checkpoint, and takes away those that it supersedes. Also of
+   * one that an earlier attempt opened.
+   */
+  keepCheckpoint(id: OpeningId): void {
+    this.#kept.add(id);
+    if (!this.#held.has(id)) this.#held.set(id, null);
+  }
+
   /** Closes one, trying a few times; it does not throw: the lease does what this could not. */
   async close(id: OpeningId, signal: AbortSignal): Promise<void> {
     await this.#letGo(id);
     let delayMs: number = openingTimes.firstCloseDelayMs;
     for (let attempt = 1; !signal.aborted; attempt += 1) {
       try {
-        await this.#client().close(id, { signal });
+        await this.#client().close(id, { keepCheckpoint: this.#kept.has(id), signal });
         return;
       } catch (error) {
         const fault = Fault.from(error);

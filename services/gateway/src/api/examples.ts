@@ -172,6 +172,9 @@ export const job = {
     poolId: ids.pool,
     group: 'default',
     parallel: { vms: 2, vmsPerHost: 2 },
+    pointKind: 'incremental',
+    cbt: { enable: true, fallback: 'full' },
+    powerOff: false,
     options,
   },
   plan: { type: 'immediate' },
@@ -250,8 +253,6 @@ export const point = {
   availableAt: later,
   method: 'live',
   consistency: 'crash',
-  excludedDisks: [],
-  poolBytes: 19_328_401_408,
   disks: [
     {
       diskId: ids.disk,
@@ -268,6 +269,8 @@ export const point = {
       suspect: false,
     },
   ],
+  excludedDisks: [],
+  poolBytes: 19_328_401_408,
   reasons: ['FULL_FIRST_POINT', 'CAPTURE_LIVE'],
   fault: null,
   hold: null,

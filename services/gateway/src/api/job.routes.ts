@@ -6,6 +6,7 @@ import {
   listJobs,
   newJobBodySchema,
   pageRequestSchema,
+  runChoiceSchema,
   runSchema,
   startRun,
   type JobId,
@@ -78,14 +79,19 @@ export const jobRoutes: readonly Route[] = [
     path: '/jobs/{jobId}/runs',
     tag,
     summary: 'Start a run of a job',
+    description:
+      'The body may choose another kind of point than the job does, for this run alone. With `chainId` the run backs up the VM ' +
+      'of that chain alone, and extends it. No body: as the job says.',
     access: operating,
     params,
+    body: runChoiceSchema,
     status: 201,
     reply: runSchema,
     idempotent: true,
     location: '/runs/{id}',
     faults: ['NOT_FOUND', 'CONFLICT', 'IDEMPOTENCY_KEY_REUSED'],
-    example: { reply: examples.run },
-    serve: ({ ask, params: { jobId }, resourceId }) => ask(startRun, { jobId, runId: resourceId<RunId>() }),
+    example: { body: { pointKind: 'full' }, reply: examples.run },
+    serve: ({ ask, body, params: { jobId }, resourceId }) =>
+      ask(startRun, { ...body, jobId, runId: resourceId<RunId>() }),
   }),
 ];

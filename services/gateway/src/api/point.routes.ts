@@ -1,4 +1,8 @@
 import {
+  chainIdSchema,
+  chainSchema,
+  extendChain,
+  getChain,
   getPoint,
   listChains,
   listPoints,
@@ -8,12 +12,14 @@ import {
   runSchema,
   startRollback,
   type JobId,
+  type RunId,
 } from '@casvault/contracts';
 import { z } from 'zod';
 import * as examples from './examples.js';
 import { operating, reading, route, type Route } from './route.js';
 
 const tag = 'Recovery points';
+const chainParams = z.object({ chainId: chainIdSchema });
 
 export const pointRoutes: readonly Route[] = [
   route({
@@ -79,7 +85,7 @@ export const pointRoutes: readonly Route[] = [
     method: 'GET',
     path: '/chains',
     tag,
-    summary: 'Chains of recovery points, of one VM or of all',
+    summary: 'Chains of recovery points, by VM, pool or chosen disk',
     access: reading,
     query: listChains.request,
     status: 200,
@@ -87,5 +93,38 @@ export const pointRoutes: readonly Route[] = [
     faults: [],
     example: { reply: examples.page(examples.chain) },
     serve: ({ ask, query }) => ask(listChains, query),
+  }),
+  route({
+    id: 'getChain',
+    method: 'GET',
+    path: '/chains/{chainId}',
+    tag,
+    summary: 'One chain',
+    access: reading,
+    params: chainParams,
+    status: 200,
+    reply: chainSchema,
+    faults: ['NOT_FOUND'],
+    example: { reply: examples.chain },
+    serve: ({ ask, params }) => ask(getChain, params),
+  }),
+  route({
+    id: 'extendChain',
+    method: 'POST',
+    path: '/chains/{chainId}/points',
+    tag,
+    summary: 'Add an incremental point to a chain',
+    description:
+      'Starts a run of the job that made the newest point of the chain, for the VM of the chain alone. The run tells the point.',
+    access: operating,
+    params: chainParams,
+    status: 201,
+    reply: runSchema,
+    idempotent: true,
+    location: '/runs/{id}',
+    faults: ['NOT_FOUND', 'CONFLICT', 'IDEMPOTENCY_KEY_REUSED'],
+    example: { reply: examples.run },
+    serve: ({ ask, params: { chainId }, resourceId }) =>
+      ask(extendChain, { chainId, runId: resourceId<RunId>() }),
   }),
 ];

@@ -44,6 +44,8 @@ const mayCall: Record<string, string> = {
   'GET /points/{pointId}': 'AOR',
   'POST /points/{pointId}/rollback': 'AO',
   'GET /chains': 'AOR',
+  'GET /chains/{chainId}': 'AOR',
+  'POST /chains/{chainId}/points': 'AO',
   'PUT /points/{pointId}/hold': 'AO',
   'DELETE /points/{pointId}/hold': 'AO',
   'PUT /chains/{chainId}/hold': 'AO',

@@ -1,0 +1,102 @@
+import {
+  type BackupSpec,
+  type createVmSnapshot,
+  type ItemChanged,
+  type pointAvailable,
+  type pointCaptured,
+  type removePointData,
+  type startTransfer,
+  type TransferId,
+} from '@casvault/contracts';
+import { type Step } from '@casvault/machine';
+import { type z } from 'zod';
+import { earliest } from './deadlines.js';
+import { isTerminal, laterThan } from './item.js';
+import { type PlatformUse, type ProtectionState, type ProtectVm } from './protection.js';
+import { nextLook } from './transfer-watch.js';
+
+export type Snapshot = z.infer<typeof createVmSnapshot.reply>;
+
+export type ProtectionEffect =
+  | { readonly type: 'loadFacts'; readonly request: ProtectVm }
+  /** One after the other, in their order: what undoes comes only when what makes has succeeded or was given up. */
+  | {
+      readonly type: 'platform';
+      readonly action: 'prepare' | 'undo';
+      readonly use: PlatformUse['kind'];
+      readonly request: ProtectVm;
+    }
+  | { readonly type: 'startTransfer'; readonly command: z.infer<typeof startTransfer.payload> }
+  | { readonly type: 'stopTransfer'; readonly transferId: TransferId }
+  | { readonly type: 'removeData'; readonly command: z.infer<typeof removePointData.payload> }
+  | { readonly type: 'itemChanged'; readonly change: ItemChanged }
+  | { readonly type: 'pointCaptured'; readonly fact: z.infer<typeof pointCaptured.payload> }
+  | { readonly type: 'pointAvailable'; readonly fact: z.infer<typeof pointAvailable.payload> };
+
+export type ProtectionStep = Step<ProtectionState, ProtectionEffect>;
+
+const change = (state: ProtectionState): ItemChanged => ({
+  itemId: state.request.itemId,
+  runId: state.request.runId,
+  kind: 'backup',
+  phase: state.phase,
+  pointId: state.plan?.spec.pointId ?? null,
+  restoredVmId: null,
+  capturedAt: state.capturedAt,
+  progress: [...(state.transfer?.progress ?? [])],
+  reasons: [...state.reasons],
+  fault: state.fault,
+  at: state.publishedAt,
+});
+
+const wakeAt = ({ stage, transfer, deadlineAt }: ProtectionState): Date | null => {
+  switch (stage) {
+    case 'over':
+      return null;
+    case 'moving':
+      return transfer && nextLook(transfer);
+    case 'stopping':
+    case 'removing':
+      return earliest(deadlineAt, transfer?.askAgainAt ?? deadlineAt);
+    default:
+      return new Date(deadlineAt);
+  }
+};
+
+export const stepOf = (
+  state: ProtectionState,
+  effects: readonly ProtectionEffect[] = [],
+): ProtectionStep => ({ state, effects, wakeAt: wakeAt(state), done: isTerminal(state.phase) });
+
+/** A step that is told to the run. */
+export const published = (
+  state: ProtectionState,
+  now: Date,
+  effects: readonly ProtectionEffect[] = [],
+): ProtectionStep => {
+  const next = { ...state, publishedAt: laterThan(state.publishedAt, now) };
+  return stepOf(next, [...effects, { type: 'itemChanged', change: change(next) }]);
+};
+
+export const startCommand = (state: ProtectionState, spec: BackupSpec): ProtectionEffect => ({
+  type: 'startTransfer',
+  command: {
+    transferId: state.ids.transferId,
+    ownerId: state.request.itemId,
+    group: state.request.group,
+    spec,
+  },
+});
+export const stopCommand = (state: ProtectionState): ProtectionEffect => ({
+  type: 'stopTransfer',
+  transferId: state.ids.transferId,
+});
+export const removeCommand = ({ request, plan, ids }: ProtectionState): ProtectionEffect => ({
+  type: 'removeData',
+  command: {
+    poolId: request.poolId,
+    chainId: plan?.spec.chainId ?? ids.chainId,
+    pointId: ids.pointId,
+    group: request.group,
+  },
+});
