@@ -1,4 +1,5 @@
 import {
+  checkpointName,
   Fault,
   type FaultJson,
   type ItemChanged,
@@ -16,6 +17,9 @@ import { type Edge, type SimProcess } from './process.js';
 type RunWorld = RunsOptions['world'];
 type ItemRow = AskedItem['row'];
 type PointRows = ItemsOptions['world']['points'];
+type HistoryRows = ItemsOptions['world']['history'];
+type History = Awaited<ReturnType<HistoryRows['of']>>;
+type ItemEnd = NonNullable<ReturnType<typeof endOf>>;
 
 const edge: Edge = { name: 'rows', fault: 'store', code: 'DEPENDENCY_UNAVAILABLE' };
 
@@ -80,7 +84,7 @@ export class SchedulerRows {
     const row = this.items.get(id);
     if (!row) throw new Fault('BUG', `there is no item ${id}`);
     const { jobId, id: runId, definition } = this.#run(row.runId);
-    return { row: { ...row }, jobId, runId, definition };
+    return { row: { ...row }, jobId, runId, definition, choice: {} };
   }
 
   #record(change: ItemChanged, now: Date) {
@@ -102,7 +106,7 @@ export class SchedulerRows {
     return endOf(row.state);
   }
 
-  #end(id: string, end: 'succeeded' | 'failed' | 'stopped', fault: FaultJson, now: Date): void {
+  #end(id: string, end: ItemEnd, fault: FaultJson, now: Date): void {
     const row = this.items.get(id);
     if (!row || endOf(row.state)) return;
     Object.assign(row, { state: end, phase: end, fault, finishedAt: now });
@@ -146,10 +150,32 @@ export class CatalogueRows {
     };
   }
 
-  #newest(vmId: string, poolId: string) {
-    const mine = [...this.protections.values()].filter(
+  /** What protections stand on; no VM is restored over its original path here. */
+  historyOf(process: SimProcess): HistoryRows {
+    return { of: (asked) => process.call(edge, () => this.#history(asked)) };
+  }
+
+  #history({ vmId, poolId, pointKind }: Parameters<HistoryRows['of']>[0]): History {
+    const mine = this.#mine(vmId, poolId);
+    const supersedes = mine.map(({ ids }) => checkpointName(ids.pointId)).slice(-16);
+    const newest = pointKind === 'full' ? null : this.#newest(vmId, poolId);
+    if (newest === null) return { parent: null, whyFull: null, supersedes };
+    const state = this.protections.get(newest.pointId);
+    const disks = (state && pointOf(state)?.disks) ?? [];
+    const ofChain = mine.filter(
+      ({ plan, pointState }) => plan?.spec.chainId === newest.chainId && pointState === 'available',
+    );
+    return { parent: { ...newest, disks, pointCount: ofChain.length }, whyFull: null, supersedes };
+  }
+
+  #mine(vmId: string, poolId: string): ProtectionState[] {
+    return [...this.protections.values()].filter(
       ({ request }) => request.vmId === vmId && request.poolId === poolId,
     );
+  }
+
+  #newest(vmId: string, poolId: string) {
+    const mine = this.#mine(vmId, poolId);
     const there = mine.filter(({ pointState }) => pointState === 'available');
     const [newest] = there.sort((a, b) => Date.parse(b.availableAt ?? '') - Date.parse(a.availableAt ?? ''));
     const spec = newest?.plan?.spec;

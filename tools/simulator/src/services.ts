@@ -129,7 +129,11 @@ export const startScheduler = (
 
 export const startSnapshotEngine = (process: SimProcess, { bus, databases }: Parts): void => {
   const items = new Items({
-    world: { client: bus.clientOf(process), points: databases.catalogue.of(process) },
+    world: {
+      client: bus.clientOf(process),
+      points: databases.catalogue.of(process),
+      history: databases.catalogue.historyOf(process),
+    },
     machines: databases.items.of(process),
     clock: process.clock,
     logger: loggerOf(process),

@@ -274,6 +274,9 @@ class Simulation {
       poolId: this.#here.pool.id,
       group: 'default',
       parallel: { vms: random.whole(1, 3), vmsPerHost: random.whole(1, 2) },
+      pointKind: random.pick(['full', 'incremental', 'incremental']),
+      cbt: { enable: true, fallback: random.pick(['full', 'skip-alert', 'skip-silent']) },
+      powerOff: random.pick([false, true]),
       options: transferOptionsSchema.parse({ reconnectMinutes: random.pick([1, 10]) }),
     };
     this.#startRun(
