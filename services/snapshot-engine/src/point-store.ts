@@ -67,15 +67,6 @@ const rowOf = (
   configuration: plan?.spec.configuration ?? {},
 });
 
-const chainOf = (row: ChainRow): Chain => ({
-  ...row,
-  id: row.id as ChainId,
-  vmId: row.vmId as VmId,
-  poolId: row.poolId as PoolId,
-  diskIds: row.diskIds as Chain['diskIds'],
-  createdAt: row.createdAt.toISOString(),
-});
-
 /** Chains and points as queries see them: written by the protections' steps, in the same transactions. */
 export class PointStore {
   constructor(private readonly database: DataSource) {}

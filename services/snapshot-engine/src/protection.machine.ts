@@ -332,11 +332,14 @@ const wokenMoving = (state: ProtectionState, now: Date): ProtectionStep => {
 };
 
 const wokenEnding = (state: ProtectionState, now: Date): ProtectionStep => {
-  const { transfer, stage } = state;
+  const { transfer, stage, plan: planned } = state;
   if (isPast(state.deadlineAt, now)) return settle(state, now);
   if (!transfer || !mustAskAgain(transfer, now)) return stepOf(state);
-  const command = stage === 'removing' ? removeCommand(state) : stopCommand(state);
-  return stepOf({ ...state, transfer: askedAgain(transfer, now) }, [command]);
+  const again = { ...state, transfer: askedAgain(transfer, now) };
+  if (stage === 'removing') return stepOf(again, [removeCommand(state)]);
+  // What was never heard of may never have come: only a transfer that is there can be stopped.
+  const isUnknown = transfer.state === null && planned !== null;
+  return stepOf(again, [...(isUnknown ? [startCommand(state, planned.spec)] : []), stopCommand(state)]);
 };
 
 const woken = (state: ProtectionState, now: Date): ProtectionStep => {
