@@ -16,6 +16,7 @@ import {
   openingIdSchema,
   pointIdSchema,
   poolIdSchema,
+  readingIdSchema,
   runItemIdSchema,
   transferIdSchema,
   vmIdSchema,
@@ -231,6 +232,21 @@ export const transferChanged = defineEvent('data-mover', 'transfer-changed', 1, 
   }),
 });
 export type TransferChanged = z.infer<typeof transferChanged.payload>;
+
+/** What a ticket says, sealed: whoever has it may read this disk once, beginning before `expiresAt`. */
+export const contentTicketSchema = z.object({
+  readingId: readingIdSchema,
+  expiresAt: instantSchema,
+  pool: poolSchema,
+  chainId: chainIdSchema,
+  pointId: pointIdSchema,
+  target: z.string(),
+  mapRoot: z.string().nullable(),
+});
+export type ContentTicket = z.infer<typeof contentTicketSchema>;
+/** The mover's HTTP: `GET <contentUrl>?format=<this>` with the ticket as bearer token; raw with ranges (RFC 9110). */
+export const contentFormatSchema = z.enum(['raw', 'qcow2']);
+export type ContentFormat = z.infer<typeof contentFormatSchema>;
 
 // ---- worker -> controller. Every call carries the epoch; an outdated one is refused with LEASE_LOST.
 

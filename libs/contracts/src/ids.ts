@@ -38,6 +38,9 @@ export type WriterId = z.infer<typeof writerIdSchema>;
 /** An opening at a disk service (a capture of a VM or a volume opened for writing). */
 export const openingIdSchema = brandedId('OpeningId');
 export type OpeningId = z.infer<typeof openingIdSchema>;
+/** One download of a disk of a point. */
+export const readingIdSchema = brandedId('ReadingId');
+export type ReadingId = z.infer<typeof readingIdSchema>;
 export const userIdSchema = brandedId('UserId');
 export type UserId = z.infer<typeof userIdSchema>;
 export const apiTokenIdSchema = brandedId('ApiTokenId');

@@ -347,6 +347,8 @@ export const backupHostSchema = z.object({
   address: z.string(),
   timeZone: z.string(),
   version: z.string(),
+  /** Where its worker hands out the contents of points to the gateway; null: it does not. */
+  contentUrl: z.url().nullable().default(null),
   state: z.enum(['online', 'offline']),
   lastSeenAt: instantSchema,
 });

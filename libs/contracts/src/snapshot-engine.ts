@@ -4,9 +4,11 @@ import {
   defineCommand,
   defineEvent,
   defineQuery,
+  emptySchema,
   instantSchema,
   pageOf,
   pageRequestSchema,
+  sealedSchema,
 } from './define.js';
 import { diskProgressSchema, removedPointsSchema, transferOptionsSchema } from './data-mover.js';
 import { captureMethodSchema } from './disk-service.js';
@@ -20,6 +22,7 @@ import {
   platformIdSchema,
   pointIdSchema,
   poolIdSchema,
+  readingIdSchema,
   runIdSchema,
   runItemIdSchema,
   vmIdSchema,
@@ -133,6 +136,24 @@ export const listChains = defineQuery('snapshot-engine', 'list-chains', 1, {
 export const getChain = defineQuery('snapshot-engine', 'get-chain', 1, {
   request: z.object({ chainId: chainIdSchema }),
   reply: chainSchema,
+});
+
+/**
+ * F9: a mover that hands out the content of one disk of a point, and the ticket for one request to it. Until the reading ends the point is
+ * not deleted. DEPENDENCY_UNAVAILABLE when no mover of the group is online.
+ */
+export const openContent = defineQuery('snapshot-engine', 'open-content', 1, {
+  request: z.object({
+    pointId: pointIdSchema,
+    target: pointDiskSchema.shape.target,
+    group: z.string().min(1).max(64).default('default'),
+  }),
+  reply: z.object({ url: z.url(), ticket: sealedSchema, vmName: z.string() }),
+});
+/** Asked by the mover each minute: a reading of which nothing is heard for three is over. */
+export const keepReading = defineQuery('snapshot-engine', 'keep-reading', 1, {
+  request: z.object({ readingId: readingIdSchema }),
+  reply: emptySchema,
 });
 
 /** D2, D6: what an incremental backup trusts, and what it does without. */

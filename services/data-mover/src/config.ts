@@ -52,6 +52,20 @@ const workerSchema = z.object({
     .max(64)
     .default(2)
     .describe('Transfers at the same time'),
+  CASVAULT_DATA_MOVER_CONTENT_PORT: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(65_535)
+    .default(0)
+    .describe('Port on which the gateway fetches downloads, with a ticket for each; 0: any that is free'),
+  CASVAULT_DATA_MOVER_CONTENT_DOWNLOADS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(64)
+    .default(4)
+    .describe('Downloads at the same time'),
   CASVAULT_DATA_MOVER_TLS_CA: z
     .string()
     .optional()

@@ -7,6 +7,7 @@ export interface BackupHostRow {
   address: string;
   timeZone: string;
   version: string;
+  contentUrl: string | null;
   lastSeenAt: Date;
 }
 
@@ -19,6 +20,7 @@ export const backupHostTable = new EntitySchema<BackupHostRow>({
     address: { type: 'text' },
     timeZone: { type: 'text', name: 'time_zone' },
     version: { type: 'text' },
+    contentUrl: { type: 'text', name: 'content_url', nullable: true },
     lastSeenAt: { type: 'timestamptz', name: 'last_seen_at' },
   },
 });

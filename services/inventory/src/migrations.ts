@@ -177,4 +177,9 @@ export const migrations: readonly Migration[] = [
       );
       CREATE INDEX vm_snapshot_suspect ON vm_snapshot (platform_id, asked_at);`,
   },
+  {
+    name: '0005-add-content-url',
+    sql: `
+      ALTER TABLE backup_host ADD COLUMN content_url text;`,
+  },
 ];

@@ -2,6 +2,8 @@ import { Fault } from '@casvault/contracts';
 import { type Host } from '@casvault/service-host';
 import { type DynamicModule } from '@nestjs/common';
 import { type SnapshotEngineConfig } from './config.js';
+import { clockToken, ContentHandlers } from './content.handlers.js';
+import { Contents } from './contents.js';
 import { DeletionStore } from './deletion-store.js';
 import { DeletionHandlers } from './deletion.handlers.js';
 import { Deletions } from './deletions.js';
@@ -12,13 +14,14 @@ import { itemMachines, Items } from './items.js';
 import { PointHandlers } from './point.handlers.js';
 import { observePoints } from './point-metrics.js';
 import { PointStore } from './point-store.js';
+import { ReadingStore } from './reading-store.js';
 import { VmMarkStore } from './vm-mark-store.js';
 
 class SnapshotEngineModule {}
 
 /** The only wiring of the service. */
 export const snapshotEngineModule = (host: Host<SnapshotEngineConfig>): DynamicModule => {
-  const { database, client, clock, logger } = host;
+  const { database, client, clock, logger, sealer } = host;
   if (!database) throw new Fault('BUG', 'snapshot-engine runs with a database');
   const points = new PointStore(database);
   const deletionStore = new DeletionStore(database);
@@ -27,6 +30,8 @@ export const snapshotEngineModule = (host: Host<SnapshotEngineConfig>): DynamicM
   const world = { client, points, history: new HistoryStore(database, marks) };
   const items = new Items({ world, machines, clock, logger });
   const deletions = new Deletions({ world: { client, deletions: deletionStore }, machines, clock, logger });
+  const readings = new ReadingStore(database);
+  const contents = new Contents({ client, points, readings, seal: (clear) => sealer.seal(clear), clock });
   observePoints(points, logger);
   items.start();
   deletions.start();
@@ -34,13 +39,16 @@ export const snapshotEngineModule = (host: Host<SnapshotEngineConfig>): DynamicM
   host.onDrain('deletions', () => deletions.drain());
   return {
     module: SnapshotEngineModule,
-    controllers: [ItemHandlers, PointHandlers, DeletionHandlers],
+    controllers: [ItemHandlers, PointHandlers, DeletionHandlers, ContentHandlers],
     providers: [
       { provide: Items, useValue: items },
       { provide: PointStore, useValue: points },
       { provide: Deletions, useValue: deletions },
       { provide: DeletionStore, useValue: deletionStore },
       { provide: Holds, useValue: new Holds(deletionStore, points, clock) },
+      { provide: ReadingStore, useValue: readings },
+      { provide: Contents, useValue: contents },
+      { provide: clockToken, useValue: clock },
     ],
   };
 };

@@ -98,4 +98,15 @@ export const migrations: readonly Migration[] = [
       CREATE INDEX deletion_newest ON deletion (created_at DESC, id DESC);
       CREATE INDEX deletion_by_chain ON deletion (chain_id, created_at DESC, id DESC);`,
   },
+  {
+    name: '0005-create-point-reading',
+    sql: `
+      -- downloads under way
+      CREATE TABLE point_reading (
+        id uuid PRIMARY KEY,
+        point_id uuid NOT NULL REFERENCES point (id) ON DELETE CASCADE,
+        until timestamptz NOT NULL
+      );
+      CREATE INDEX point_reading_by_point ON point_reading (point_id);`,
+  },
 ];

@@ -1,6 +1,8 @@
+import { isIPv6 } from 'node:net';
 import { type Host } from '@casvault/service-host';
 import { type DynamicModule } from '@nestjs/common';
 import { addressOf, diskTlsOf, workerIdOf, type WorkerConfig } from '../config.js';
+import { contentPath, ContentServer } from '../content/content-server.js';
 import { Heartbeat } from './heartbeat.js';
 import { TransferWorker } from './transfer-worker.js';
 import { WorkerMetrics } from './worker-metrics.js';
@@ -10,18 +12,27 @@ class WorkerModule {}
 /** Transfers are handed back within ten seconds, however long the process may take to end. */
 const longestDrainMs = 9_000;
 
+const contentUrlOf = (address: string, port: number): string =>
+  `http://${isIPv6(address) ? `[${address}]` : address}:${port}${contentPath}`;
+
 /** The only wiring of the worker role. It answers no messages: it takes nudges and asks the controller. */
-export const workerModule = (host: Host<WorkerConfig>): DynamicModule => {
+export const workerModule = async (host: Host<WorkerConfig>): Promise<DynamicModule> => {
   const { client, clock, logger, config, stopping, sealer, version } = host;
   const id = workerIdOf(config);
   const group = config.CASVAULT_DATA_MOVER_GROUP;
+  const unseal = (sealed: string) => sealer.open(sealed);
+  const downloads = config.CASVAULT_DATA_MOVER_CONTENT_DOWNLOADS;
+  const contents = new ContentServer({ unseal, client, clock, logger, downloads });
+  const address = addressOf(config);
+  const contentPort = await contents.listen(config.CASVAULT_DATA_MOVER_CONTENT_PORT);
   const report = {
     id,
     name: config.CASVAULT_DATA_MOVER_NAME,
     group,
-    address: addressOf(config),
+    address,
     timeZone: config.CASVAULT_DATA_MOVER_TIME_ZONE,
     version,
+    contentUrl: contentUrlOf(address, contentPort),
   };
   const worker = new TransferWorker({
     workerId: id,
@@ -29,7 +40,7 @@ export const workerModule = (host: Host<WorkerConfig>): DynamicModule => {
     transfers: config.CASVAULT_DATA_MOVER_TRANSFERS,
     tools: {
       client,
-      unseal: (sealed) => sealer.open(sealed),
+      unseal,
       clock,
       monotonic: () => performance.now(),
       logger,
@@ -43,6 +54,7 @@ export const workerModule = (host: Host<WorkerConfig>): DynamicModule => {
   worker.start();
   const beating = new Heartbeat(report, { client, clock, logger }).beat(stopping);
   host.onDrain('heartbeat', () => beating);
+  host.onDrain('downloads', () => contents.close());
   host.onDrain('transfers', () => worker.drain());
   return { module: WorkerModule };
 };

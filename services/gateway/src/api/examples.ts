@@ -133,6 +133,7 @@ export const backupHost = {
   address: '192.0.2.20',
   timeZone: 'Asia/Shanghai',
   version: '0.1.0',
+  contentUrl: 'http://192.0.2.20:9443/v1/content',
   state: 'online',
   lastSeenAt: at,
 };

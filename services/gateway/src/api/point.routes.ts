@@ -3,9 +3,11 @@ import {
   chainSchema,
   extendChain,
   getChain,
+  contentFormatSchema,
   getPoint,
   listChains,
   listPoints,
+  openContent,
   pointIdSchema,
   pointSchema,
   rollbackBodySchema,
@@ -16,7 +18,7 @@ import {
 } from '@casvault/contracts';
 import { z } from 'zod';
 import * as examples from './examples.js';
-import { operating, reading, route, type Route } from './route.js';
+import { Content, operating, reading, route, type Route } from './route.js';
 
 const tag = 'Recovery points';
 const chainParams = z.object({ chainId: chainIdSchema });
@@ -79,6 +81,31 @@ export const pointRoutes: readonly Route[] = [
     },
     serve: ({ ask, params: { pointId }, body, resourceId }) =>
       ask(startRollback, { ...body, pointId, id: resourceId<JobId>() }),
+  }),
+  route({
+    id: 'downloadDisk',
+    method: 'GET',
+    path: '/points/{pointId}/disks/{target}/content',
+    tag,
+    summary: 'Download a disk of a point',
+    description:
+      'As `raw` (the disk as it was, zeros included) with one `Range` of bytes, `If-Range` and `ETag`: 206, or 416 for a range that is ' +
+      'not there. As `qcow2`: uncompressed, only what is not zero, without ranges. A mover of `group` streams it; the point is not ' +
+      'deleted meanwhile. A download that ends before its `Content-Length` has failed.',
+    access: operating,
+    params: z.object({ pointId: pointIdSchema, target: openContent.request.shape.target }),
+    query: z.object({
+      format: contentFormatSchema.default('raw'),
+      group: openContent.request.shape.group,
+    }),
+    status: 200,
+    bytes: true,
+    faults: ['NOT_FOUND', 'CONFLICT', 'POOL_UNREACHABLE', 'POOL_OBJECT_MISSING', 'POOL_OBJECT_DAMAGED'],
+    example: {},
+    serve: async ({ ask, params, query: { format, group } }) => {
+      const { url, ticket, vmName } = await ask(openContent, { ...params, group });
+      return new Content(`${url}?format=${format}`, ticket, `${vmName}-${params.target}.${format}`);
+    },
   }),
   route({
     id: 'listChains',

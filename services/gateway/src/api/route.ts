@@ -30,6 +30,15 @@ export interface StreamEvent {
   readonly data: unknown;
 }
 
+/** Bytes that a mover streams to whoever has the ticket. */
+export class Content {
+  constructor(
+    readonly url: string,
+    readonly ticket: string,
+    readonly fileName: string,
+  ) {}
+}
+
 /** What a route may use of the world: one request's view of the gateway. */
 export interface Call<P = unknown, Q = unknown, B = unknown> {
   readonly params: P;
@@ -87,6 +96,8 @@ export interface RouteSpec<
   readonly reply?: R;
   /** Answers with server-sent events instead of a reply. */
   readonly stream?: boolean;
+  /** Answers with the bytes of a `Content` instead of a reply. */
+  readonly bytes?: boolean;
   /** Takes an Idempotency-Key. */
   readonly idempotent?: boolean;
   /** Path of what was made, with `{id}` from the reply. */
@@ -96,7 +107,9 @@ export interface RouteSpec<
   /** Codes that a caller should expect of this route, beyond those of every route. */
   readonly faults: readonly FaultCode[];
   readonly example: { readonly body?: unknown; readonly reply?: unknown };
-  serve(call: Call<z.output<P>, z.output<Q>, z.output<B>>): Promise<z.output<R>> | AsyncIterable<StreamEvent>;
+  serve(
+    call: Call<z.output<P>, z.output<Q>, z.output<B>>,
+  ): Promise<z.output<R> | Content> | AsyncIterable<StreamEvent>;
 }
 
 /** A route of any types: `serve` is a method, so that every RouteSpec is one. */

@@ -1,10 +1,19 @@
 import { getRun, Fault, newId } from '@casvault/contracts';
 import { Injectable } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { basePath, type Ask, type Call, type Caller, type Route, type StreamEvent } from '../api/route.js';
+import {
+  basePath,
+  Content,
+  type Ask,
+  type Call,
+  type Caller,
+  type Route,
+  type StreamEvent,
+} from '../api/route.js';
 import { streamRun } from '../runs/run-stream.js';
 import type { World } from '../world.js';
 import { Authenticator } from './authenticator.js';
+import { sendContent } from './content-proxy.js';
 import { sendEvents } from './event-stream.js';
 import { idempotencyKeyOf, keyedId } from './idempotency.js';
 import { parseInput } from './input.js';
@@ -41,6 +50,7 @@ export class RouteServer {
     const answer = route.serve({ ...input, ...this.callOf(route, request, reply, signal) });
     if (isAsyncIterable(answer)) return sendEvents(reply, answer);
     const body = await answer;
+    if (body instanceof Content) return sendContent(body, request, reply, signal);
     reply.status(route.status).headers(this.headersOf(route, request, body));
     await (route.reply === undefined ? reply.send() : reply.send(body));
   }

@@ -51,6 +51,20 @@ const streamContent = (route: Route): JsonSchema => ({
   },
 });
 
+const bytesContent: JsonSchema = {
+  'application/octet-stream': { schema: { type: 'string', format: 'binary' } },
+};
+
+const contentOf = (route: Route, schemas: JsonSchemas): JsonSchema | undefined => {
+  if (route.stream === true) return streamContent(route);
+  if (route.bytes === true) return bytesContent;
+  return (
+    route.reply && {
+      'application/json': { schema: schemas.ofReply(route.reply), example: route.example.reply },
+    }
+  );
+};
+
 const successResponse = (route: Route, schemas: JsonSchemas): JsonSchema => {
   const isPage = route.query !== undefined && 'cursor' in route.query.shape;
   const headers = {
@@ -58,12 +72,7 @@ const successResponse = (route: Route, schemas: JsonSchemas): JsonSchema => {
     ...(route.location === undefined ? {} : { Location: { $ref: '#/components/headers/Location' } }),
     ...(isPage ? { Link: { $ref: '#/components/headers/Link' } } : {}),
   };
-  const content =
-    route.stream === true
-      ? streamContent(route)
-      : route.reply && {
-          'application/json': { schema: schemas.ofReply(route.reply), example: route.example.reply },
-        };
+  const content = contentOf(route, schemas);
   return { description: route.summary, headers, ...(content === undefined ? {} : { content }) };
 };
 
