@@ -256,6 +256,16 @@ export const shutDownVm = defineQuery('inventory', 'shut-down-vm', 1, {
   reply: z.object({ wasRunning: z.boolean() }),
 });
 export const startVm = defineQuery('inventory', 'start-vm', 1, {
+  request: z.object({
+    itemId: runItemIdSchema,
+    vmId: vmIdSchema,
+    /** Also a VM that was off when the item began. */
+    wasOffToo: z.boolean().default(false),
+  }),
+  reply: emptySchema,
+});
+/** The item gives the VM back as it is, off: nobody starts it again for this item. After a roll-back that ended half-way. */
+export const leaveVmOff = defineQuery('inventory', 'leave-vm-off', 1, {
   request: z.object({ itemId: runItemIdSchema, vmId: vmIdSchema }),
   reply: emptySchema,
 });

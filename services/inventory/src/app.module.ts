@@ -27,6 +27,7 @@ import { SyncSchedule } from './sync-schedule.js';
 import { VmAccess } from './vm-access.js';
 import { VmActionHandlers } from './vm-action.handlers.js';
 import { VmFactsReader } from './vm-facts.js';
+import { VmCheckpoints } from './vm-checkpoints.js';
 import { VmPower } from './vm-power.js';
 import { VmSnapshotStore } from './vm-snapshot-store.js';
 import { VmSnapshots } from './vm-snapshots.js';
@@ -90,6 +91,7 @@ export const inventoryParts = (parts: InventoryParts) => {
       useValue: new RestoreVms({ restores, platforms, hosts, sync, access, clock, logger }),
     },
     { provide: VmPower, useValue: new VmPower({ shutdowns, vms: vmAccess, clock, logger }) },
+    { provide: VmCheckpoints, useValue: new VmCheckpoints(vms, platforms, diskServices) },
     { provide: VmSnapshots, useValue: new VmSnapshots({ snapshots, vms: vmAccess, clock, logger }) },
     {
       provide: Pools,

@@ -38,9 +38,14 @@ export type StartStep = 'start' | 'watch' | 'end';
 /** For how long a guest that did not shut down in time may still do it. */
 const lateShutdownMs = 3_600_000;
 
-/** What `startVm` and the reconciler do: only what this item shut down is started. Throws PLATFORM_BUSY when the state can't be told. */
-export const decideStart = (shutdown: Shutdown, power: CasPowerState, now: Date): StartStep => {
-  if (!shutdown.wasRunning || shutdown.state === 'ended') return 'end';
+/** What `startVm` and the reconciler do: only what this item shut down is started, or with `wasOffToo` found off. Throws PLATFORM_BUSY when the state can't be told. */
+export const decideStart = (
+  shutdown: Shutdown,
+  power: CasPowerState,
+  now: Date,
+  wasOffToo = false,
+): StartStep => {
+  if ((!shutdown.wasRunning && !wasOffToo) || shutdown.state === 'ended') return 'end';
   if (power === 'stopped') return 'start';
   if (power === 'unknown') throw new Fault('PLATFORM_BUSY', 'the CVM cannot tell now whether the VM runs');
   const isDown = shutdown.state === 'down';

@@ -1,7 +1,15 @@
-import { createVmSnapshot, removeVmSnapshot, shutDownVm, startVm } from '@casvault/contracts';
+import {
+  createVmSnapshot,
+  leaveVmOff,
+  removeCheckpoints,
+  removeVmSnapshot,
+  shutDownVm,
+  startVm,
+} from '@casvault/contracts';
 import { type MessageContext, OnQuery } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
+import { VmCheckpoints } from './vm-checkpoints.js';
 import { VmPower } from './vm-power.js';
 import { VmSnapshots } from './vm-snapshots.js';
 
@@ -13,6 +21,7 @@ export class VmActionHandlers {
   constructor(
     @Inject(VmPower) private readonly power: VmPower,
     @Inject(VmSnapshots) private readonly snapshots: VmSnapshots,
+    @Inject(VmCheckpoints) private readonly checkpoints: VmCheckpoints,
   ) {}
 
   @OnQuery(shutDownVm)
@@ -21,9 +30,20 @@ export class VmActionHandlers {
   }
 
   @OnQuery(startVm)
-  async start({ itemId, vmId }: Request<typeof startVm>, context: MessageContext) {
-    await this.power.start(itemId, vmId, context.signal);
+  async start({ itemId, vmId, wasOffToo }: Request<typeof startVm>, context: MessageContext) {
+    await this.power.start(itemId, vmId, context.signal, wasOffToo);
     return {};
+  }
+
+  @OnQuery(leaveVmOff)
+  async leaveOff({ itemId, vmId }: Request<typeof leaveVmOff>) {
+    await this.power.leaveOff(itemId, vmId);
+    return {};
+  }
+
+  @OnQuery(removeCheckpoints)
+  async removeCheckpoints({ vmId, keep }: Request<typeof removeCheckpoints>, context: MessageContext) {
+    return { removed: await this.checkpoints.remove(vmId, keep, context.signal) };
   }
 
   @OnQuery(createVmSnapshot)

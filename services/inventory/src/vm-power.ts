@@ -58,13 +58,18 @@ export class VmPower {
     );
   }
 
-  /** Starts what this item shut down, and nothing else. No error when it runs already or is gone. Safe to repeat. */
-  start(itemId: RunItemId, vmId: VmId, signal: AbortSignal): Promise<'started' | 'watched' | 'ended'> {
+  /** Starts what this item shut down, with `wasOffToo` also what it found off, and nothing else. No error when it runs already or is gone. Safe to repeat. */
+  start(
+    itemId: RunItemId,
+    vmId: VmId,
+    signal: AbortSignal,
+    wasOffToo = false,
+  ): Promise<'started' | 'watched' | 'ended'> {
     return this.turns.take(itemId, async () => {
       const shutdown = await this.options.shutdowns.find(itemId, vmId);
       if (shutdown === null || shutdown.state === 'ended') return 'ended';
       try {
-        return await this.startNow(shutdown, signal);
+        return await this.startNow(shutdown, wasOffToo, signal);
       } catch (error) {
         if (!Fault.is(error) || (error.code !== 'VM_NOT_FOUND' && error.code !== 'NOT_FOUND')) throw error;
         await this.options.shutdowns.save({ ...shutdown, state: 'ended' });
@@ -73,10 +78,18 @@ export class VmPower {
     });
   }
 
-  private startNow(shutdown: Shutdown, signal: AbortSignal) {
+  /** It is its user's again, off. Safe to repeat. */
+  leaveOff(itemId: RunItemId, vmId: VmId): Promise<void> {
+    return this.turns.take(itemId, async () => {
+      const shutdown = await this.options.shutdowns.find(itemId, vmId);
+      if (shutdown) await this.options.shutdowns.save({ ...shutdown, state: 'ended' });
+    });
+  }
+
+  private startNow(shutdown: Shutdown, wasOffToo: boolean, signal: AbortSignal) {
     const { shutdowns, vms, clock, logger } = this.options;
     return vms.with(shutdown.vmId, signal, async ({ client, row }) => {
-      const step = decideStart(shutdown, row.powerState, clock.now());
+      const step = decideStart(shutdown, row.powerState, clock.now(), wasOffToo);
       if (step === 'watch') {
         await shutdowns.save({ ...shutdown, state: 'refused' });
         return 'watched' as const;

@@ -3,6 +3,7 @@ import {
   getPoolAccess,
   getVmFacts,
   itemChanged,
+  leaveVmOff,
   removeCheckpoints,
   shutDownVm,
   startTransfer,
@@ -84,10 +85,14 @@ export const performRollback =
         await client.request(removeCheckpoints, { vmId: effect.vmId, keep: [] }, platform);
         return { type: 'checkpointsRemoved' };
       case 'startVm': {
-        const { itemId } = effect.request;
-        await client.request(startVm, { itemId, vmId: effect.vmId }, platform);
+        const { itemId, target } = effect.request;
+        const { vmId } = effect;
+        await client.request(startVm, { itemId, vmId, wasOffToo: target.startAfter }, platform);
         return { type: 'vmStarted' };
       }
+      case 'leaveOff':
+        await client.request(leaveVmOff, { itemId: effect.request.itemId, vmId: effect.vmId }, { signal });
+        return null;
       case 'startTransfer':
         await client.send(startTransfer, effect.command, { messageId });
         return null;

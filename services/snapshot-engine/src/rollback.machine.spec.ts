@@ -13,8 +13,8 @@ type Event = Exclude<RollbackEvent, { type: 'woken' | 'effectFailed' }>;
 class World extends ModelWorld<RollbackState, Event, RollbackEffect> {
   power: 'running' | 'stopped';
   checkpoints = 2;
-  /** What the guest does when it is told to shut down. */
-  isObedient = true;
+  /** Off, for good. */
+  isGivenBack = false;
   readonly facts: RollbackFacts;
 
   constructor(power: 'running' | 'stopped' = 'running', startAfter = false) {
@@ -55,6 +55,9 @@ class World extends ModelWorld<RollbackState, Event, RollbackEffect> {
       case 'startVm':
         this.power = 'running';
         return { type: 'vmStarted' };
+      case 'leaveOff':
+        this.isGivenBack = true;
+        return null;
       case 'itemChanged':
         return null;
     }
@@ -218,7 +221,10 @@ describe('a roll-back, with messages lost, doubled and out of order and effects 
           if (world.disks !== 'old') expect(marked).toBe(true);
           // Where nobody tells, it is taken as written.
           if (world.disks === 'mixed' || (marked && phase !== 'succeeded'))
-            expect(fault?.message).toMatch(/is neither|not touched/);
+            expect([fault?.message, world.isGivenBack]).toEqual([
+              expect.stringMatching(/is neither|not touched/),
+              true,
+            ]);
           else expect(world.power).toBe(power);
         }),
         { numRuns: 500 },

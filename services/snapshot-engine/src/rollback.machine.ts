@@ -47,6 +47,8 @@ export type RollbackEffect =
   | { readonly type: 'stopTransfer'; readonly transferId: TransferId }
   | { readonly type: 'removeCheckpoints'; readonly vmId: VmId }
   | { readonly type: 'startVm'; readonly request: RollbackVm; readonly vmId: VmId }
+  /** Nobody starts it again for this item. */
+  | { readonly type: 'leaveOff'; readonly request: RollbackVm; readonly vmId: VmId }
   | { readonly type: 'itemChanged'; readonly change: ItemChanged };
 
 type RollbackStep = Step<RollbackState, RollbackEffect>;
@@ -124,7 +126,9 @@ const interrupted = (state: RollbackState, ending: Ending, now: Date): RollbackS
   const { spec, transfer } = state;
   const plain = ending.fault ?? new Fault('STOPPED', 'stopped').toJSON();
   const fault = spec ? interruptedFault(plain, spec, transfer?.progress ?? []) : plain;
-  return ended(state, { ...ending, fault }, now);
+  const { request, vmId } = state;
+  const effects: RollbackEffect[] = vmId ? [{ type: 'leaveOff', request, vmId }] : [];
+  return published({ ...state, phase: ending.phase, fault }, now, effects);
 };
 
 /** Goes on towards an end other than success as far as it can now. */
@@ -341,6 +345,7 @@ const effectFailed = (
     case 'startVm':
       return state.power === 'starting' ? unstarted(state, fault.message, now) : stepOf(state);
     case 'stopTransfer':
+    case 'leaveOff':
     case 'itemChanged':
       return stepOf(state);
   }
