@@ -43,7 +43,10 @@ const pointsSql = `SELECT id, parent_point_id AS "parentPointId", state, kind, v
 const usesSql = `SELECT u.point_id AS "pointId", u.kind, u.item_id AS "itemId", u.run_id AS "runId"
   FROM point_use u JOIN point p ON p.id = u.point_id
     JOIN machine_instance m ON m.kind = u.kind AND m.id = u.item_id::text
-  WHERE p.chain_id = $1 AND NOT m.done ORDER BY u.item_id`;
+  WHERE p.chain_id = $1 AND NOT m.done
+  UNION ALL SELECT r.point_id, 'download', r.id, NULL
+  FROM point_reading r JOIN point p ON p.id = r.point_id
+  WHERE p.chain_id = $1 AND r.until > clock_timestamp() ORDER BY 3`;
 const groupSql = `SELECT m.state -> 'request' ->> 'group' AS "group"
   FROM point p JOIN machine_instance m ON m.kind = 'protection' AND m.id = p.item_id::text
   WHERE p.chain_id = $1 ORDER BY p.created_at DESC LIMIT 1`;
