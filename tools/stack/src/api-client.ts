@@ -26,6 +26,7 @@ import {
   type JobId,
   type NewApiTokenBody,
   type NewJobBody,
+  type RollbackBody,
   type NewPlatformBody,
   type NewPoolBody,
   type Platform,
@@ -62,6 +63,7 @@ export interface PlainRequest {
   readonly method?: 'GET' | 'POST' | 'DELETE';
   readonly body?: object;
   readonly query?: Readonly<Record<string, string | number | undefined>>;
+  readonly headers?: Readonly<Record<string, string>>;
   readonly idempotencyKey?: string;
   readonly signal?: AbortSignal;
 }
@@ -183,6 +185,20 @@ export class ApiClient {
   getPoint(pointId: PointId): Promise<Point> {
     return this.ask(getPoint.reply, `/points/${pointId}`);
   }
+  /** F8: of the point's VM, whose present name is the confirmation. */
+  rollBack(pointId: PointId, body: RollbackBody): Promise<Run> {
+    return this.ask(runSchema, `/points/${pointId}/rollback`, { method: 'POST', body });
+  }
+  /** F9: the answer as it comes, to be read or cancelled. */
+  download(
+    pointId: PointId,
+    target: string,
+    options: { format?: 'raw' | 'qcow2'; range?: string } = {},
+  ): Promise<Response> {
+    const { format = 'raw', range } = options;
+    const path = pathWith(`/points/${pointId}/disks/${target}/content`, { format });
+    return this.send(path, range === undefined ? {} : { headers: { Range: range } });
+  }
   listChains(filter: { vmId?: string } = {}): Promise<ReplyOf<typeof listChains>['items']> {
     return this.all(listChains.reply, '/chains', filter);
   }
@@ -226,10 +242,11 @@ export class ApiClient {
   }
 
   private async send(path: string, request: PlainRequest): Promise<Response> {
-    const { method = 'GET', body, idempotencyKey, signal } = request;
+    const { method = 'GET', body, headers, idempotencyKey, signal } = request;
     const response = await fetch(`${this.origin}/api/v1${path}`, {
       method,
       headers: {
+        ...headers,
         ...(this.token === null ? {} : { Authorization: `Bearer ${this.token}` }),
         ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
         ...(idempotencyKey === undefined ? {} : { 'Idempotency-Key': `"${idempotencyKey}"` }),
