@@ -33,4 +33,4 @@ export {
   type RollbackRequest,
   type RollbackResult,
 } from './rollback-point.js';
-export { verifyPoint, type VerifyRequest, type VerifyResult } from './verify-point.js';
+export { verifyPoint, type VerifyRequest, type VerifyResult, type VerifiedDisk } from './verify-point.js';

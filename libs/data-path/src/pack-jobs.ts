@@ -90,3 +90,29 @@ function jobOf(pack: PackRef, frames: WantedFrame[]): PackJob {
   });
   return job;
 }
+
+/** A job for each frame of a job. */
+export function* framesOf(job: PackJob): Generator<PackJob> {
+  let row = 0;
+  for (let at = 0; at < job.frames.length; at += frameFields) {
+    const count = job.frames[at + frameFields - 1]!;
+    yield partOf(job, at, row, row + count);
+    row += count;
+  }
+}
+
+/** A job for each block of a job with one frame. */
+export function* blocksOf(job: PackJob): Generator<PackJob> {
+  for (let row = 0; row < job.blocks.length / 2; row += 1) yield partOf(job, 0, row, row + 1);
+}
+
+function partOf(job: PackJob, frame: number, first: number, end: number): PackJob {
+  const frames = job.frames.slice(frame, frame + frameFields);
+  frames[frameFields - 1] = end - first;
+  return {
+    pack: job.pack,
+    frames,
+    blocks: job.blocks.slice(first * 2, end * 2),
+    ids: job.ids.slice(first * ID_BYTES, end * ID_BYTES),
+  };
+}

@@ -18,7 +18,7 @@ import { hasBit } from './block-set.js';
 import { type CompareJob } from './compare-blocks.js';
 import { type ChosenPage, type DifferingBlocks } from './differing-blocks.js';
 import { type MapReader } from './map-reader.js';
-import { PackJobs } from './pack-jobs.js';
+import { blocksOf, framesOf, PackJobs } from './pack-jobs.js';
 import { type OpenTarget, type PackJob, type ZeroJob } from './restore-thread.js';
 import { type RestoreMember } from './restore-team.js';
 
@@ -39,6 +39,8 @@ export interface RestoreWork {
   readonly fail: (error: unknown) => void;
   /** A pack that cannot be unpacked: true to go on with the others (verification), false to stop. */
   readonly tolerates: (fault: Fault) => boolean;
+  /** Told of the blocks that what was tolerated cost; with it, what fails is looked at again block by block. */
+  readonly damaged?: (target: string, offset: number, length: number) => void;
 }
 
 /** Where a disk goes; null to check it only. `fresh` targets read as zeros already. */
@@ -131,21 +133,55 @@ export class DiskRestore {
 
   async #consume(member: RestoreMember, open: OpenTarget): Promise<void> {
     for (let job = await this.#queue.take(); job !== null; job = await this.#queue.take()) {
+      // The thread takes the job's memory.
+      const again = job.kind === 'pack' && this.#work.damaged !== undefined ? structuredClone(job.job) : null;
       try {
-        if (job.kind === 'zero') {
-          await member.zero(open, job.job);
-          this.#writtenBytes += job.job.length;
-          if (this.#target?.differing !== undefined) this.progress.doneBytes += job.job.length;
-        } else {
-          const done = await member.pack(open, job.job);
-          this.progress.doneBytes += done.doneBytes;
-          this.#writtenBytes += this.#target === null ? 0 : done.doneBytes;
-          this.progress.storedBytes += done.storedBytes;
-        }
+        if (job.kind === 'zero') await this.#writeZeroes(member, open, job.job);
+        else await this.#unpack(member, open, job.job);
       } catch (error) {
-        if (!this.#work.tolerates(Fault.from(error))) throw error;
+        const fault = Fault.from(error);
+        if (!this.#work.tolerates(fault)) throw error;
+        if (again !== null) await this.#nameDamaged(member, open, again, fault);
       }
     }
+  }
+
+  async #writeZeroes(member: RestoreMember, open: OpenTarget, job: ZeroJob): Promise<void> {
+    await member.zero(open, job);
+    this.#writtenBytes += job.length;
+    if (this.#target?.differing !== undefined) this.progress.doneBytes += job.length;
+  }
+
+  async #unpack(member: RestoreMember, open: OpenTarget, job: PackJob): Promise<void> {
+    const done = await member.pack(open, job);
+    this.progress.doneBytes += done.doneBytes;
+    this.progress.storedBytes += done.storedBytes;
+    this.#writtenBytes += this.#target === null ? 0 : done.doneBytes;
+  }
+
+  async #nameDamaged(member: RestoreMember, open: OpenTarget, job: PackJob, fault: Fault): Promise<void> {
+    if (fault.code !== 'POOL_OBJECT_MISSING') await this.#unpackParts(member, open, framesOf(job));
+    else
+      for (let at = 0; at < job.blocks.length; at += 2)
+        this.#lost(job.blocks[at]! * BLOCK_BYTES, BLOCK_BYTES);
+  }
+
+  /** Frame by frame, and those that fail block by block: what fails then is damaged. */
+  async #unpackParts(member: RestoreMember, open: OpenTarget, parts: Iterable<PackJob>): Promise<void> {
+    for (const part of parts) {
+      const again = structuredClone(part);
+      try {
+        await this.#unpack(member, open, part);
+      } catch (error) {
+        if (Fault.from(error).kind !== 'corrupt') throw error;
+        if (again.blocks.length > 2) await this.#unpackParts(member, open, blocksOf(again));
+        else this.#lost(again.blocks[0]! * BLOCK_BYTES, BLOCK_BYTES);
+      }
+    }
+  }
+
+  #lost(offset: number, length: number): void {
+    this.#work.damaged?.(this.#disk.target, offset, Math.min(length, this.#disk.sizeBytes - offset));
   }
 
   async #produce(): Promise<void> {
@@ -160,6 +196,7 @@ export class DiskRestore {
           await this.#pages(number, segment, end);
         } catch (error) {
           if (!this.#work.tolerates(Fault.from(error))) throw error;
+          this.#lost(start, end - start);
         }
       }
     }
@@ -188,7 +225,7 @@ export class DiskRestore {
     const inSegment = number % PAGES_PER_SEGMENT;
     const ref = segment?.pages[inSegment] ?? null;
     const id = segment === null || ref === null ? null : idAt(segment.ids, inSegment);
-    const load = (): Promise<MapPage | null> => this.#page(id, ref);
+    const load = (): Promise<MapPage | null> => this.#page(number, id, ref);
     const differing = this.#target?.differing;
     if (differing === undefined) return { page: await load(), only: null };
     return differing.choose({
@@ -208,12 +245,13 @@ export class DiskRestore {
     return member.compare(this.#openTarget(), job);
   }
 
-  async #page(id: Buffer | null, ref: PageRef | null): Promise<MapPage | null> {
+  async #page(number: number, id: Buffer | null, ref: PageRef | null): Promise<MapPage | null> {
     if (id === null || ref === null) return null;
     try {
       return await this.#work.maps.page(id, ref);
     } catch (error) {
       if (!this.#work.tolerates(Fault.from(error))) throw error;
+      this.#lost(number * PAGE_SPAN_BYTES, PAGE_SPAN_BYTES);
       return null;
     }
   }

@@ -71,7 +71,7 @@ export async function readDisks(
   repository: Repository,
   request: Pick<RestoreRequest, 'location' | 'chainId' | 'disksInParallel' | 'streamsPerDisk'>,
   disks: readonly { readonly disk: PointDisk; readonly target: RestoreTarget }[],
-  run: RestoreRun & Pick<RestoreWork, 'tolerates'>,
+  run: RestoreRun & Pick<RestoreWork, 'tolerates' | 'damaged'>,
 ): Promise<{ readonly progress: DiskProgress; readonly writtenBytes: number }[]> {
   const controller = new AbortController();
   setMaxListeners(0, controller.signal);
@@ -89,6 +89,7 @@ export async function readDisks(
       controller.abort(Fault.from(error));
     },
     tolerates: run.tolerates,
+    ...(run.damaged && { damaged: run.damaged }),
   };
   const restores = disks.map(({ disk, target }) => new DiskRestore(disk, target, work));
   const progress = reportProgress(() => restores.map((restore) => restore.progress), run.onProgress);

@@ -48,11 +48,12 @@ describe.each([
   });
   afterEach(() => bench.close());
 
-  const verify = async (kind: 'stored' | 'content') => {
+  const verified = async (kind: 'stored' | 'content') => {
     const depth = kind === 'stored' ? { kind } : { kind, key: encrypted ? key : null, streamsPerDisk: 2 };
     const request = { location: location(), chainId, pointId: uuid('p', 1), depth };
-    return (await verifyPoint(request, { signal: new AbortController().signal })).faults;
+    return verifyPoint(request, { signal: new AbortController().signal });
   };
+  const verify = async (kind: 'stored' | 'content') => (await verified(kind)).faults;
   const restoring = async () => faultOf(restore(location(), [await target()], { encrypted }));
 
   it.each(['data', 'page', 'segment'] as const)(
@@ -67,12 +68,35 @@ describe.each([
     },
   );
 
+  it('verifying names the blocks that cannot be restored, and no others', async () => {
+    expect((await verified('content')).disks).toMatchObject([
+      { target: 'vda', sizeBytes: size, damagedBytes: 0, damaged: [] },
+    ]);
+    const { pack, offset } = await findFrame('data');
+    await flip(pack, offset + 40);
+    const [disk] = (await verified('content')).disks;
+    // One frame is lost: the sixteen blocks of a group.
+    expect(disk).toMatchObject({ damagedBytes: mib, damaged: [{ length: mib }] });
+    expect(disk!.damaged[0]!.offset % mib).toBe(0);
+    expect(disk!.checkedBytes + disk!.damagedBytes).toBe(size);
+    expect((await verified('stored')).disks).toEqual([]);
+    const { pack: maps, offset: at } = await findFrame('page');
+    await flip(maps, at + 40);
+    expect((await verified('content')).disks[0]).toMatchObject({
+      checkedBytes: 0,
+      damaged: [{ offset: 0, length: size }],
+    });
+  });
+
   it('with a missing pack, names it', async () => {
     const { pack } = await findFrame('data');
     await rm(pathOf(pack));
     expect(await restoring()).toMatchObject({ code: 'POOL_OBJECT_MISSING', details: { key: pack } });
     expect(await verify('stored')).toMatchObject([{ code: 'POOL_OBJECT_MISSING', details: { key: pack } }]);
-    expect(await verify('content')).toMatchObject([{ code: 'POOL_OBJECT_MISSING' }]);
+    const { faults, disks } = await verified('content');
+    expect(faults).toMatchObject([{ code: 'POOL_OBJECT_MISSING' }]);
+    expect(disks[0]!.damagedBytes).toBeGreaterThan(mib);
+    expect(disks[0]!.damagedBytes + disks[0]!.checkedBytes).toBe(size);
   });
 
   it('with a flipped bit in a trailer, restores all the same, and a scrub names the pack', async () => {
