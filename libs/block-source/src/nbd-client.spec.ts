@@ -93,12 +93,12 @@ describe('NbdClient on a good server', () => {
     expect(Math.max(...(server?.requests ?? []).map(({ length }) => length))).toBe(65536);
   });
 
-  it('asks for no more than half a MiB at once, whatever the server takes', async () => {
+  it('reads half a MiB and writes a MiB at once at most, whatever the server takes', async () => {
     const client = await open({ bytes: Buffer.alloc(1100 * kib) });
     await client.read(0, Buffer.alloc(1100 * kib));
     await client.write(0, Buffer.alloc(1100 * kib));
     const lengths = (server?.requests ?? []).map(({ length }) => length / kib);
-    expect(lengths).toEqual([512, 512, 76, 512, 512, 76]);
+    expect(lengths).toEqual([512, 512, 76, 1024, 76]);
   });
 
   it('sends a few parts of a long request at a time', async () => {

@@ -34,10 +34,12 @@ type Settle = (fault: Fault | null) => void;
 /** Zeroing has no payload, but one endless request would hold up a stop and the server's other work. */
 const maxZeroBytes = 256 * 1024 * 1024;
 /**
- * Longer reads and writes are split: QEMU allocates the whole of a request, and beyond this its allocator gives the memory back to
- * the system each time, which doubles the server's CPU.
+ * Longer reads are split: QEMU allocates the whole of a request, and beyond this its allocator gives the memory back to the system
+ * each time, which doubles the server's CPU. That of a running VM cannot be told otherwise.
  */
-const maxPayloadBytes = 512 * 1024;
+const maxReadBytes = 512 * 1024;
+/** Longer writes are split. They go to servers of our own, which keep their memory: half as many requests cost a quarter less CPU. */
+const maxWriteBytes = 1024 * 1024;
 /** Parts of one split request under way at once. */
 const maxParts = 16;
 
@@ -63,7 +65,8 @@ export class NbdClient implements DiskReader, DiskWriter {
   readonly maxBlockBytes: number;
   readonly contexts: ReadonlySet<string>;
 
-  readonly #partBytes: number;
+  readonly #readBytes: number;
+  readonly #writeBytes: number;
   readonly #canFlush: boolean;
   readonly #contextIds: ReadonlyMap<string, number>;
   readonly #link: NbdLink;
@@ -80,7 +83,8 @@ export class NbdClient implements DiskReader, DiskWriter {
     this.canMultiConn = has(transmissionFlag.multiConn);
     this.minBlockBytes = terms.minBlockBytes;
     this.maxBlockBytes = terms.maxBlockBytes;
-    this.#partBytes = Math.min(terms.maxBlockBytes, maxPayloadBytes);
+    this.#readBytes = Math.min(terms.maxBlockBytes, maxReadBytes);
+    this.#writeBytes = Math.min(terms.maxBlockBytes, maxWriteBytes);
     this.#canFlush = has(transmissionFlag.flush);
     this.#contextIds = new Map([...terms.contexts].map(([id, name]) => [name, id]));
     this.contexts = new Set(this.#contextIds.keys());
@@ -106,7 +110,7 @@ export class NbdClient implements DiskReader, DiskWriter {
 
   async read(offset: number, into: Uint8Array): Promise<void> {
     this.#check('read', offset, into.length);
-    await this.#split(into.length, this.#partBytes, (start, length, settle) => {
+    await this.#split(into.length, this.#readBytes, (start, length, settle) => {
       const part = length === into.length ? into : into.subarray(start, start + length);
       this.#request(command.read, 0, pendingRead(offset + start, part, settle));
     });
@@ -114,7 +118,7 @@ export class NbdClient implements DiskReader, DiskWriter {
 
   async write(offset: number, from: Uint8Array): Promise<void> {
     this.#checkWrite('write', offset, from.length);
-    await this.#split(from.length, this.#partBytes, (start, length, settle) => {
+    await this.#split(from.length, this.#writeBytes, (start, length, settle) => {
       const part = from.subarray(start, start + length);
       this.#request(command.write, 0, plain('write', offset + start, length, settle), part);
     });

@@ -117,6 +117,31 @@ describe('the machine runtime', () => {
     expect(await runtime.read('a')).toMatchObject({ woken: 1 });
   });
 
+  it('sees on time what it made due itself, before its next regular look', async () => {
+    let attempts = 0;
+    const { runtime, clock } = setUp(
+      async (effect) => {
+        attempts += 1;
+        if (attempts === 1) throw new Fault('DEPENDENCY_UNAVAILABLE', 'later');
+        return effect.type === 'write' ? { type: 'written', key: effect.key } : null;
+      },
+      { pollMs: 60_000, retry: () => 400 },
+    );
+    runtime.start();
+    await clock.advance(1);
+    await runtime.deliver('a', { type: 'remind', inMs: 300 });
+    await clock.advance(299);
+    expect(await runtime.read('a')).toMatchObject({ woken: 0 });
+    await clock.advance(1);
+    expect(await runtime.read('a')).toMatchObject({ woken: 1 });
+    await runtime.deliver('a', { type: 'add', key: 'k' });
+    await clock.advance(399);
+    expect(await runtime.read('a')).toMatchObject({ written: [] });
+    await clock.advance(1);
+    expect(await runtime.read('a')).toMatchObject({ written: ['k'] });
+    await runtime.drain(0);
+  });
+
   it('names an effect the same in every attempt and differently in every step', async () => {
     const seen: string[] = [];
     const { runtime, clock } = setUp(async (_effect, { effectId, attempt }) => {

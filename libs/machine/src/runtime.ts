@@ -35,7 +35,10 @@ export interface MachineRuntimeOptions<S, E, F> {
   readonly concurrency?: number;
   /** A process that dies leaves its effects for others after this. Renewed at a third of it. */
   readonly leaseMs?: number;
-  /** How long an idle process takes to see what others left: retries, timers, effects of the dead. */
+  /**
+   * How long an idle process takes to see what others left: retries, timers, effects of the dead. What this process
+   * itself makes due sooner, it sees on time.
+   */
   readonly pollMs?: number;
   readonly retry?: RetryPolicy<F>;
   /**
@@ -47,7 +50,7 @@ export interface MachineRuntimeOptions<S, E, F> {
   readonly story?: (state: S) => object;
 }
 
-const defaults = { concurrency: 16, leaseMs: 30_000, pollMs: 250 };
+const defaults = { concurrency: 16, leaseMs: 30_000, pollMs: 1_000 };
 /** Instances woken in one pass, one after the other. */
 const timersPerPass = 64;
 const forgetMessagesAfterMs = 7 * 24 * 3_600_000;
@@ -68,6 +71,8 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
   #abandon = new AbortController();
   #loop: Promise<void> | null = null;
   #kick: () => void = () => undefined;
+  /** Times before the next regular look at which something of this process is due. Bound: its steps and retries in `pollMs`. */
+  #expected: number[] = [];
   #nextForget = 0;
 
   constructor(options: MachineRuntimeOptions<S, E, F>) {
@@ -126,6 +131,7 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
     while (!stopping.aborted) {
       const kicked = new AbortController();
       this.#kick = () => kicked.abort();
+      const looked = this.#o.clock.now().getTime();
       try {
         await this.#wakeDue();
         await this.#claimDue();
@@ -138,9 +144,21 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
           'machine store failed, trying again',
         );
       }
-      const delay = failures > 0 ? backoffMs(failures) : this.#o.pollMs;
+      const delay = failures > 0 ? backoffMs(failures) : this.#untilNextLook(looked);
       await this.#o.clock.sleep(delay, failures > 0 ? stopping : kicked.signal);
     }
+  }
+
+  #expect(at: number): void {
+    const soon = at < this.#o.clock.now().getTime() + this.#o.pollMs;
+    if (this.#stopping && soon) this.#expected.push(at);
+  }
+
+  /** What was due at `looked` has been seen. */
+  #untilNextLook(looked: number): number {
+    this.#expected = this.#expected.filter((at) => at > looked);
+    const now = this.#o.clock.now().getTime();
+    return Math.max(0, Math.min(now + this.#o.pollMs, ...this.#expected) - now);
   }
 
   async #wakeDue(): Promise<number> {
@@ -241,7 +259,9 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
     const delay = this.#o.retry(effect, { fault, attempt, done: claimed.done });
     if (delay !== null) {
       this.#o.logger.warn({ ...fields, delayMs: delay }, 'effect failed, trying again');
-      return this.#o.store.release(claimed, delay);
+      await this.#o.store.release(claimed, delay);
+      this.#expect(this.#o.clock.now().getTime() + delay);
+      return;
     }
     const level = fault.kind === 'bug' || fault.kind === 'corrupt' ? 'error' : 'info';
     this.#o.logger[level](fields, 'effect failed');
@@ -267,13 +287,16 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
     const now = clock.now();
     const traceparent = currentTraceparent();
     let before: S | null = null;
+    let wakeAt: Date | null = null;
     const decide: Decide = (state, version) => {
       if (event === null) return null;
       before = state as S | null;
-      const step = machine.step(before, event, now);
-      return this.#saved(instanceId, version, step, traceparent);
+      const saved = this.#saved(instanceId, version, machine.step(before, event, now), traceparent);
+      ({ wakeAt } = saved);
+      return saved;
     };
     const applied = await store.apply(machine.kind, instanceId, cause, decide, now);
+    if (wakeAt !== null) this.#expect((wakeAt as Date).getTime());
     this.#kick();
     if (event !== null && applied.outcome === 'stepped') this.#tell(instanceId, before, applied.state as S);
     return applied;
