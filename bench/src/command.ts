@@ -50,7 +50,7 @@ export async function timed(command: TimedCommand): Promise<Omit<Figures, 'store
   const cpuS = user + system;
   const serverCpuS = servers.length === 0 ? null : sum(servers.map(processCpuS)) - serversBefore;
   const othersCpuS = Math.max(0, busy - cpuS - (serverCpuS ?? 0));
-  return { wallS, cpuS, serverCpuS, peakRssMiB: rssKiB / 1024, othersCpuS };
+  return { wallS, cpuS, serverCpuS, peakRssMiB: rssKiB / 1024, readMiB: null, othersCpuS };
 }
 
 /** Status of a process that leads a group; the group ends with the run. */
@@ -82,6 +82,12 @@ export async function storedMiB(path: string): Promise<number> {
   if (!facts.isDirectory()) return total;
   for (const name of await readdir(path)) total += await storedMiB(join(path, name));
   return total;
+}
+
+/** Drops a file, or all files below a folder, from the page cache: whoever reads them next, reads the disk. */
+export async function chill(path: string): Promise<void> {
+  const drop = ['dd', 'of={}', 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0', 'status=none'];
+  await runQuietly('find', path, '-type', 'f', '-exec', ...drop, ';');
 }
 
 /** Reads a file so that it lies in the page cache. */

@@ -6,7 +6,15 @@ export type EngineCall =
       readonly pool: string;
       readonly encrypted: boolean;
       readonly socket: string;
+      /** The one that the server shows, of the changes since the parent. */
+      readonly bitmap: string | null;
       /** Number of the point; its parent is the one before. */
+      readonly point: number;
+    }
+  | {
+      /** Takes one point out of the chain. */
+      readonly name: 'remove';
+      readonly pool: string;
       readonly point: number;
     }
   | {
@@ -18,6 +26,8 @@ export type EngineCall =
     };
 
 export interface EngineReply {
+  /** Bytes that a removal wrote; null for other calls. */
+  readonly writtenBytes: number | null;
   readonly error: string | null;
   readonly wallS: number;
   readonly cpuS: number;

@@ -1,5 +1,5 @@
 import { mkdir } from 'node:fs/promises';
-import { backupPoint, createRepository, restorePoint } from '@casvault/data-path';
+import { backupPoint, createRepository, removePoints, restorePoint } from '@casvault/data-path';
 import { openObjectStore } from '@casvault/object-store';
 import { type EngineCall, type EngineReply } from './engine-calls.js';
 
@@ -10,6 +10,8 @@ import { type EngineCall, type EngineReply } from './engine-calls.js';
 
 const streams = 2;
 const target = 'vda';
+/** Unchanged blocks compared in each incremental backup, as the product does by default. */
+const sampleBlocks = 66;
 const instant = '2026-01-01T00:00:00.000Z';
 const uuid = (kind: number, number: number): string =>
   `00000000-0000-7000-8${kind.toString().padStart(3, '0')}-${number.toString().padStart(12, '0')}`;
@@ -56,6 +58,7 @@ async function backup(call: EngineCall & { name: 'backup' }): Promise<void> {
         bus: 'virtio',
         format: 'qcow2',
         source: { path: call.socket, exportName: '' },
+        ...(call.bitmap === null ? {} : trackedBy(call.bitmap, call.point)),
       },
     ],
     compression: { mode: 'fast' },
@@ -64,6 +67,19 @@ async function backup(call: EngineCall & { name: 'backup' }): Promise<void> {
     readBytes: 1_048_576,
   } as const;
   await backupPoint(request, { signal });
+}
+
+const trackedBy = (bitmap: string, point: number) => ({
+  dirtyBitmapContext: `qemu:dirty-bitmap:${bitmap}`,
+  tracking: { sampleBlocks, sweepPart: null, seed: Buffer.alloc(32, point) },
+});
+
+/** Bytes written. */
+async function remove(call: EngineCall & { name: 'remove' }): Promise<number> {
+  const store = openObjectStore({ kind: 'fs', path: call.pool });
+  const { writtenBytes } = await removePoints(store, { chainId, pointIds: [pointId(call.point)] }, { signal });
+  await store.close();
+  return writtenBytes;
 }
 
 async function restore(call: EngineCall & { name: 'restore' }): Promise<void> {
@@ -79,23 +95,26 @@ async function restore(call: EngineCall & { name: 'restore' }): Promise<void> {
   await restorePoint(request, { signal });
 }
 
-async function perform(call: EngineCall): Promise<void> {
+async function perform(call: EngineCall): Promise<number | null> {
+  if (call.name === 'remove') return remove(call);
   if (call.name === 'create') await create(call.pool, call.encrypted);
   else if (call.name === 'backup') await backup(call);
   else await restore(call);
+  return null;
 }
 
 process.on('message', (call: EngineCall) => {
   const begun = performance.now();
   const cpu = process.cpuUsage();
   void perform(call).then(
-    () => reply(null),
-    (error: unknown) => reply(error instanceof Error ? String(error.stack) : String(error)),
+    (writtenBytes) => reply(null, writtenBytes),
+    (error: unknown) => reply(error instanceof Error ? String(error.stack) : String(error), null),
   );
-  const reply = (error: string | null): void => {
+  const reply = (error: string | null, writtenBytes: number | null): void => {
     const { user, system } = process.cpuUsage(cpu);
     const answer: EngineReply = {
       error,
+      writtenBytes,
       wallS: (performance.now() - begun) / 1000,
       cpuS: (user + system) / 1e6,
     };

@@ -2,12 +2,13 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { storedMiB } from './command.js';
+import { bitmaps, type ChangedDisk } from './changed-disk.js';
+import { chill, storedMiB } from './command.js';
 import { type DiskImage } from './disk-image.js';
 import { endings } from './endings.js';
 import { type EngineCall, type EngineReply } from './engine-calls.js';
 import { type Contestant, type Figures, type Step } from './figures.js';
-import { busyCpuS, forgetPeak, peakRssMiB, processCpuS } from './machine.js';
+import { busyCpuS, diskReadMiB, forgetPeak, peakRssMiB, processCpuS } from './machine.js';
 import { NbdServer } from './nbd-server.js';
 import { requireSameDisk } from './same-disk.js';
 
@@ -30,10 +31,12 @@ export class EngineProcess {
   }
 
   /** What the call cost the process, by its own clocks. */
-  async call(call: EngineCall): Promise<Pick<Figures, 'wallS' | 'cpuS' | 'peakRssMiB'>> {
+  async call(
+    call: EngineCall,
+  ): Promise<Pick<Figures, 'wallS' | 'cpuS' | 'peakRssMiB'> & Pick<EngineReply, 'writtenBytes'>> {
     const { pid } = this;
     forgetPeak(pid);
-    const { error, wallS, cpuS } = await new Promise<EngineReply>((resolve, reject) => {
+    const { error, wallS, cpuS, writtenBytes } = await new Promise<EngineReply>((resolve, reject) => {
       const died = (code: number | null): void => reject(new Error(`the engine's process ended (${code})`));
       this.#child.once('exit', died);
       this.#child.once('message', (reply) => {
@@ -43,7 +46,7 @@ export class EngineProcess {
       this.#child.send(call);
     });
     if (error !== null) throw new Error(error);
-    return { wallS, cpuS, peakRssMiB: peakRssMiB(pid) };
+    return { wallS, cpuS, peakRssMiB: peakRssMiB(pid), writtenBytes };
   }
 
   readonly stop = async (): Promise<void> => {
@@ -59,13 +62,20 @@ export class EngineContestant implements Contestant {
   readonly name: string;
   readonly #engine: EngineProcess;
   readonly #image: DiskImage;
+  readonly #changed: ChangedDisk;
   readonly #dir: string;
   readonly #encrypted: boolean;
 
-  constructor(engine: EngineProcess, image: DiskImage, dir: string, encrypted: boolean) {
+  constructor(
+    engine: EngineProcess,
+    { image, changed }: { image: DiskImage; changed: ChangedDisk },
+    dir: string,
+    encrypted: boolean,
+  ) {
     this.name = encrypted ? 'casvault, encrypted' : 'casvault';
     this.#engine = engine;
     this.#image = image;
+    this.#changed = changed;
     this.#dir = join(dir, encrypted ? 'casvault-encrypted' : 'casvault');
     this.#encrypted = encrypted;
   }
@@ -75,34 +85,47 @@ export class EngineContestant implements Contestant {
   }
 
   readonly steps: Readonly<Record<Step, () => Promise<Figures>>> = {
-    full: () => this.#backUp(1),
-    rescan: () => this.#backUp(2),
-    restore: () => this.#restore(2),
+    full: () => this.#backUp(1, this.#image.qcow2, null),
+    rescan: () => this.#backUp(2, this.#image.qcow2, null),
+    incremental: () => this.#increment(3, bitmaps.before),
+    unchanged: () => this.#increment(4, bitmaps.after),
+    restore: () => this.#restore(4),
   };
 
   async end(): Promise<void> {
     await rm(this.#dir, { recursive: true, force: true });
   }
 
-  async #backUp(point: number): Promise<Figures> {
-    const server = await NbdServer.source(this.#image.qcow2, join(this.#dir, '..', 'source.sock'));
+  async #increment(point: number, bitmap: string): Promise<Figures> {
+    const before = await storedMiB(this.#dir);
+    const figures = await this.#backUp(point, this.#changed.qcow2, bitmap);
+    return { ...figures, storedMiB: (figures.storedMiB ?? NaN) - before };
+  }
+
+  async #backUp(point: number, disk: string, bitmap: string | null): Promise<Figures> {
+    await chill(this.#dir);
+    const server = await NbdServer.source(disk, join(this.#dir, '..', 'source.sock'), bitmap);
     try {
-      const figures = await this.#measured({ name: 'backup', ...this.#call(server, point) }, server);
-      return { ...figures, storedMiB: await storedMiB(this.#dir) };
+      const call = { name: 'backup', bitmap, ...this.#call(server, point) } as const;
+      const read = diskReadMiB(server.pid);
+      const figures = await this.#measured(call, server);
+      const readMiB = diskReadMiB(server.pid) - read;
+      return { ...figures, readMiB, storedMiB: await storedMiB(this.#dir) };
     } finally {
       await server.stop();
     }
   }
 
   async #restore(point: number): Promise<Figures> {
+    await chill(this.#dir);
     const restored = `${this.#dir}.qcow2`;
     const socket = join(this.#dir, '..', 'target.sock');
     const server = await NbdServer.target(restored, this.#image.sizeBytes, socket);
     try {
       const figures = await this.#measured({ name: 'restore', ...this.#call(server, point) }, server);
       await server.stop();
-      await requireSameDisk(this.#image, { path: restored, format: 'qcow2' }, this.name);
-      return { ...figures, storedMiB: null };
+      await requireSameDisk(this.#changed, { path: restored, format: 'qcow2' }, this.name);
+      return { ...figures, readMiB: null, storedMiB: null };
     } finally {
       await server.stop();
       await rm(restored, { force: true });
@@ -113,7 +136,7 @@ export class EngineContestant implements Contestant {
     return { pool: this.#dir, encrypted: this.#encrypted, socket: server.socket, point };
   }
 
-  async #measured(call: EngineCall, server: NbdServer): Promise<Omit<Figures, 'storedMiB'>> {
+  async #measured(call: EngineCall, server: NbdServer): Promise<Omit<Figures, 'storedMiB' | 'readMiB'>> {
     const busy = busyCpuS();
     const served = processCpuS(server.pid);
     const own = await this.#engine.call(call);

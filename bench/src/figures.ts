@@ -7,13 +7,15 @@ export interface Figures {
   readonly serverCpuS: number | null;
   /** Of the largest process. */
   readonly peakRssMiB: number;
-  /** Disk space that its repository takes after the step; null for restores. */
+  /** Disk space that its repository takes after the step, or for one of changes, how much more; null for restores. */
   readonly storedMiB: number | null;
+  /** What the NBD server read of the disk; null where there was none, or it read something else too. */
+  readonly readMiB: number | null;
   /** CPU that other processes of the machine took meanwhile: how far to trust the wall time. */
   readonly othersCpuS: number;
 }
 
-export const steps = ['full', 'rescan', 'restore'] as const;
+export const steps = ['full', 'rescan', 'incremental', 'unchanged', 'restore'] as const;
 export type Step = (typeof steps)[number];
 
 /** A tool under measurement. `begin` makes an empty repository; the steps follow in order; `end` removes all that is left. */

@@ -8,17 +8,19 @@ export const names = {
   encrypted: 'casvault, encrypted',
   service: 'casvault, all services',
   borg: 'borg fixed',
+  borgWarm: 'borg fixed, disk in the page cache',
   borgEncrypted: 'borg fixed, encrypted',
   restic: 'restic',
   qemuImg: 'qemu-img convert -c',
   nbdcopy: 'nbdcopy nbd->nbd',
+  qemuJob: "QEMU's backup job",
 } as const;
 
 /** The figures to reach for the first milestone, and later. */
 export interface Goal {
   readonly work: string;
   readonly value: number | null;
-  readonly unit: 'ratio' | 'MiB';
+  readonly unit: 'ratio' | 'MiB' | 's';
   readonly first: number;
   readonly later: number;
   readonly atLeast: boolean;
@@ -26,13 +28,26 @@ export interface Goal {
 
 const wall = ({ wallS }: Figures): number => wallS;
 
+/** What a sparse disk of 1 TiB takes. */
+export interface LargeFigures {
+  /** An incremental backup with nothing changed. */
+  readonly unchangedS: number;
+  /** One of 100 points taken out of their chain. */
+  readonly removalS: number;
+  readonly removalWrittenMiB: number;
+}
+
 /** Values are null where the run did not measure them. */
-export function goalsOf(records: Records, limit: Limit): Goal[] {
+export function goalsOf(
+  records: Records,
+  limit: Limit,
+  more: { readonly dirtyBytes: number; readonly large: LargeFigures | null },
+): Goal[] {
   const ratio = (step: Step, ours: string, theirs: string, first: number, later: number): Goal => {
     const value = records.ratio(step, ours, theirs, wall);
     return { work: `${step}: ${ours} / ${theirs}`, value, unit: 'ratio', first, later, atLeast: false };
   };
-  const { engine, encrypted, service, borg, borgEncrypted, restic, qemuImg, nbdcopy } = names;
+  const { engine, encrypted, service, borg, borgEncrypted, restic, qemuImg, nbdcopy, qemuJob } = names;
   const full = records.median(engine, 'full', wall);
   return [
     ratio('full', engine, borg, 0.75, 0.55),
@@ -48,6 +63,9 @@ export function goalsOf(records: Records, limit: Limit): Goal[] {
       atLeast: true,
     },
     ratio('rescan', engine, borg, 1, 0.7),
+    ratio('incremental', engine, borg, 0.2, 0.1),
+    ratio('incremental', engine, qemuJob, 1.1, 0.6),
+    ...trackedGoals(records, more.dirtyBytes),
     ratio('restore', engine, qemuImg, 0.75, 0.5),
     ratio('restore', engine, borg, 0.6, 0.4),
     ratio('restore', encrypted, restic, 0.5, 0.33),
@@ -56,6 +74,42 @@ export function goalsOf(records: Records, limit: Limit): Goal[] {
     memory(records, service),
     ratio('full', service, engine, 1.15, 1.05),
     ratio('restore', service, engine, 1.15, 1.05),
+    ...largeGoals(more.large),
+  ];
+}
+
+function trackedGoals(records: Records, dirtyBytes: number): Goal[] {
+  const { engine, qemuJob } = names;
+  const readMiB = records.median(engine, 'incremental', (figures) => figures.readMiB);
+  const stored = ({ storedMiB }: Figures): number | null => storedMiB;
+  const goal = (work: string, value: number | null, first: number, later: number): Goal => ({
+    work: `incremental: ${work}`,
+    value,
+    unit: 'ratio',
+    first,
+    later,
+    atLeast: false,
+  });
+  const share = readMiB === null ? null : (readMiB * 2 ** 20) / dirtyBytes;
+  return [
+    goal('bytes read / dirty bytes', share, 1.05, 1.02),
+    goal(`bytes stored / ${qemuJob}`, records.ratio('incremental', engine, qemuJob, stored), 1.1, 1),
+  ];
+}
+
+function largeGoals(large: LargeFigures | null): Goal[] {
+  const goal = (work: string, value: number | null, unit: 's' | 'MiB', most: number): Goal => ({
+    work: `sparse disk of 1 TiB: ${work}`,
+    value,
+    unit,
+    first: most,
+    later: most,
+    atLeast: false,
+  });
+  return [
+    goal('incremental, nothing changed', large?.unchangedS ?? null, 's', 5),
+    goal('1 of 100 points removed', large?.removalS ?? null, 's', 2),
+    goal('1 of 100 points removed, written', large?.removalWrittenMiB ?? null, 'MiB', 1),
   ];
 }
 

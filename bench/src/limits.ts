@@ -18,7 +18,7 @@ export function limitsOf(
   dataBytes: number,
   cores: number,
   encrypted: boolean,
-): Readonly<Record<Step, Limit>> {
+): Readonly<Record<Exclude<Step, 'incremental' | 'unchanged'>, Limit>> {
   const data = dataBytes / 2 ** 30;
   const stored = data / primitives.ratio;
   const { nbdRead, blake3, zstd, unzstd, nbdWrite, directRead, directWrite, diskReadWall, diskWriteWall } =

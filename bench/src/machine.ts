@@ -23,6 +23,11 @@ export function processCpuS(pid: number): number {
   return (user + system + childUser + childSystem) / ticksPerSecond;
 }
 
+/** MiB that a process has read from disks since its start. */
+export function diskReadMiB(pid: number): number {
+  return Number(/^read_bytes: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, 'latin1'))?.[1] ?? NaN) / 2 ** 20;
+}
+
 /** Most memory that a process held since its start or the last `forgetPeak`, MiB. */
 export function peakRssMiB(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, 'latin1');

@@ -1,17 +1,20 @@
 import { chmod, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { changeDisk, type ChangedDisk } from './changed-disk.js';
 import { runQuietly, touchMemory } from './command.js';
 import { makeDiskImage, type DiskImage } from './disk-image.js';
 import { endings } from './endings.js';
 import { EngineContestant, EngineProcess } from './engine.js';
 import { type Contestant, type Figures, type Step } from './figures.js';
 import { goalsOf, isMet } from './goals.js';
+import { measureLargeDisk } from './large-disk.js';
 import { limitsOf } from './limits.js';
 import { describeMachine, untilQuiet } from './machine.js';
 import { type Options, parseOptions, usage } from './options.js';
-import { Borg, NbdCopy, QemuImg, Restic } from './peers.js';
+import { Borg, NbdCopy, QemuImg, Restic, WarmBorg } from './peers.js';
 import { measurePrimitives, type Primitives, typical } from './primitives.js';
+import { QemuJob } from './qemu-job.js';
 import { report, type Outcome } from './report.js';
 import { runRounds } from './rounds.js';
 import { ServiceContestant } from './service.js';
@@ -19,11 +22,11 @@ import { ServiceContestant } from './service.js';
 const repositoryRoot = fileURLToPath(new URL('../../../', import.meta.url));
 const resultsFile = join(repositoryRoot, 'bench/RESULTS.md');
 const gib = 2 ** 30;
-/** The raw disk, its qcow2, seven repositories of two fifths each, a restored disk that holds every byte, a quarter in reserve. */
-const spaceFor = (sizeBytes: number): number => sizeBytes * 7;
+/** The raw disk, its qcow2, both changed, seven repositories of two fifths each, a restored disk that holds every byte, a reserve. */
+const spaceFor = (sizeBytes: number): number => sizeBytes * 9;
 /** GiB of memory to touch before a step: about what the tool with the largest output dirties. */
 const touched = (step: Step, sizeBytes: number): number =>
-  ({ full: 0.5, rescan: 0.1, restore: 1 })[step] * (sizeBytes / gib);
+  ({ full: 0.5, rescan: 0.1, incremental: 0.1, unchanged: 0, restore: 1 })[step] * (sizeBytes / gib);
 
 async function requireSpace(dir: string, sizeBytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(dir);
@@ -59,21 +62,29 @@ const showFigures = (round: number, name: string, step: Step, figures: Figures):
   const server = serverCpuS === null ? '' : ` + server ${serverCpuS.toFixed(1)} s`;
   const stored = storedMiB === null ? '' : `, ${storedMiB.toFixed(0)} MiB stored`;
   say(
-    `round ${round}  ${step.padEnd(7)}  ${name.padEnd(22)}  ${wallS.toFixed(2).padStart(6)} s  CPU ${cpuS.toFixed(1)} s${server}, ` +
+    `round ${round}  ${step.padEnd(11)}  ${name.padEnd(34)}  ${wallS.toFixed(2).padStart(6)} s  CPU ${cpuS.toFixed(1)} s${server}, ` +
       `${peakRssMiB.toFixed(0)} MiB${stored}  (others ${othersCpuS.toFixed(1)} s)`,
   );
 };
 
-async function measure(options: Options, dir: string, image: DiskImage): Promise<Outcome> {
+async function measure(
+  options: Options,
+  dir: string,
+  disks: { image: DiskImage; changed: ChangedDisk },
+): Promise<Outcome> {
+  const { image, changed } = disks;
   const engine = EngineProcess.start();
+  const borg = new Borg(disks, dir, false);
   const contestants: Contestant[] = [
-    new EngineContestant(engine, image, dir, false),
+    new EngineContestant(engine, disks, dir, false),
     ...(options.service ? [await startServices(engine, image, dir)] : []),
-    new Borg(image, dir, false),
+    borg,
+    new WarmBorg(borg),
     new QemuImg(image, dir),
+    new QemuJob(changed, dir),
     new NbdCopy(image, dir),
-    new EngineContestant(engine, image, dir, true),
-    new Borg(image, dir, true),
+    new EngineContestant(engine, disks, dir, true),
+    new Borg(disks, dir, true),
     new Restic(image, dir),
   ];
   const primitives: Primitives[] = [];
@@ -88,6 +99,8 @@ async function measure(options: Options, dir: string, image: DiskImage): Promise
     },
     onFigures: showFigures,
   });
+  await untilQuiet(options.patienceS);
+  const large = options.large ? await measureLargeDisk(engine, dir, say) : null;
   const medians = typical(primitives);
   const limits = {
     plain: limitsOf(medians, image.dataBytes, options.cores, false),
@@ -100,11 +113,12 @@ async function measure(options: Options, dir: string, image: DiskImage): Promise
     versions: await versions(),
     rounds: options.rounds,
     disk: image,
+    changed,
     contestants: contestants.map(({ name }) => name),
     records,
     primitives: medians,
     limits,
-    goals: goalsOf(records, limits.plain.full),
+    goals: goalsOf(records, limits.plain.full, { dirtyBytes: changed.dirtyBytes, large }),
   };
 }
 
@@ -125,7 +139,8 @@ async function bench(options: Options): Promise<void> {
   say(`generating a disk of ${options.sizeBytes / gib} GiB in ${dir}`);
   const folders = [join(repositoryRoot, 'node_modules'), '/usr/lib', '/usr/bin', '/usr/share'];
   const image = await makeDiskImage({ dir, sizeBytes: options.sizeBytes, seed: options.seed, folders });
-  const outcome = await measure(options, dir, image);
+  const changed = await changeDisk(image, dir, options.seed);
+  const outcome = await measure(options, dir, { image, changed });
   const text = report(outcome);
   if (options.writeResults) await writeFile(resultsFile, text);
   process.stdout.write(text);

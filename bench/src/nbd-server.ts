@@ -19,15 +19,22 @@ export class NbdServer {
     this.#process = process;
   }
 
-  /** The disk to be backed up. */
-  static source(image: string, socket: string): Promise<NbdServer> {
-    return NbdServer.#start(socket, ['-r', '-f', 'qcow2', '--cache=none', '--aio=native', image]);
+  /** The disk to be backed up, with a bitmap of what changed where one is named. */
+  static source(image: string, socket: string, bitmap: string | null = null): Promise<NbdServer> {
+    const tracking = bitmap === null ? [] : ['-B', bitmap];
+    return NbdServer.#start(socket, ['-r', '-f', 'qcow2', ...tracking, '--cache=none', '--aio=native', image]);
   }
 
   /** A new, empty qcow2 at `image`. Its server writes with threads: with native AIO, writes that allocate would block it. */
   static async target(image: string, sizeBytes: number, socket: string): Promise<NbdServer> {
     await runQuietly('qemu-img', 'create', '-q', '-f', 'qcow2', image, String(sizeBytes));
-    return NbdServer.#start(socket, ['-f', 'qcow2', '--cache=none', '--aio=threads', image]);
+    return NbdServer.writable(image, socket);
+  }
+
+  /** A qcow2 that is there, with a bitmap that goes on where one is named. */
+  static writable(image: string, socket: string, bitmap: string | null = null): Promise<NbdServer> {
+    const tracking = bitmap === null ? [] : ['-B', bitmap];
+    return NbdServer.#start(socket, ['-f', 'qcow2', ...tracking, '--cache=none', '--aio=threads', image]);
   }
 
   static async #start(socket: string, args: readonly string[]): Promise<NbdServer> {

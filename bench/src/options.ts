@@ -13,6 +13,8 @@ export interface Options {
   readonly touch: boolean;
   /** Whether the stack of services is measured too. */
   readonly service: boolean;
+  /** Whether a sparse disk of 1 TiB with 100 points is measured too. */
+  readonly large: boolean;
   readonly writeResults: boolean;
   readonly cores: number;
 }
@@ -25,6 +27,7 @@ export const usage = `usage: main.js [options]
   --patience S     wait at most so long for a quiet machine before each step (20)
   --no-touch       do not touch memory before each step
   --no-service     the bare engine and the peers only
+  --no-large       not the sparse disk of 1 TiB with 100 points
   --write-results  write bench/RESULTS.md`;
 
 /** Throws with a message for the user. */
@@ -40,6 +43,7 @@ export function parseOptions(argv: readonly string[]): Options {
       patience: { type: 'string', default: '20' },
       touch: { type: 'boolean', default: true },
       service: { type: 'boolean', default: true },
+      large: { type: 'boolean', default: true },
       'write-results': { type: 'boolean', default: false },
     },
   });
@@ -51,6 +55,7 @@ export function parseOptions(argv: readonly string[]): Options {
     patienceS: wholeNumber('patience', values.patience, 0, 3600),
     touch: values.touch,
     service: values.service,
+    large: values.large,
     writeResults: values['write-results'],
     cores: availableParallelism(),
   };

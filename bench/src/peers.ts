@@ -1,15 +1,17 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { runQuietly, storedMiB, timed, warm } from './command.js';
+import { type ChangedDisk } from './changed-disk.js';
+import { chill, runQuietly, storedMiB, timed, warm } from './command.js';
 import { type DiskImage } from './disk-image.js';
 import { type Contestant, type Figures, type Step } from './figures.js';
+import { names } from './goals.js';
 import { NbdServer } from './nbd-server.js';
 import { requireSameDisk } from './same-disk.js';
 
 /*
- * Tools that people use today, each with the settings nearest to what Casvault does. borg and restic read the disk as a sparse raw file that
- * lies in the page cache, qemu-img as a qcow2 file that lies there; none of them pays for an NBD server. What a command wrote is synced
- * before its time ends.
+ * Tools that people use today, each with the settings nearest to what Casvault does. borg and restic read the disk as a sparse raw file,
+ * qemu-img as a qcow2 file; none of them pays for an NBD server. As ours, they begin with nothing of it in the page cache, nor of what they
+ * stored before. What a command wrote is synced before its time ends.
  */
 
 const syncAll = (path: string): string => `find '${path}' -type f -exec sync {} +`;
@@ -43,19 +45,23 @@ abstract class Peer implements Contestant {
     readonly script: string;
     readonly env?: Readonly<Record<string, string>>;
     readonly servers?: readonly number[];
-    /** Read into the page cache before. */
-    readonly input?: string;
+    /** What it reads: dropped from the page cache before. */
+    readonly input: string;
     /** What is stored after it. */
     readonly repository?: string;
   }): Promise<Figures> {
     const { input, repository, ...command } = options;
-    if (input !== undefined) await warm(input);
+    await chill(input);
     const figures = await timed({ ...command, dir: this.dir });
     return { ...figures, storedMiB: repository === undefined ? null : await storedMiB(repository) };
   }
 
-  protected async check(path: string, format: 'raw' | 'qcow2'): Promise<void> {
-    await requireSameDisk(this.image, { path, format }, this.name);
+  protected async check(
+    path: string,
+    format: 'raw' | 'qcow2',
+    disk: { readonly raw: string } = this.image,
+  ): Promise<void> {
+    await requireSameDisk(disk, { path, format }, this.name);
     await rm(path);
   }
 }
@@ -65,8 +71,15 @@ export class Borg extends Peer {
   readonly name: string;
   readonly #mode: string;
 
-  constructor(image: DiskImage, dir: string, encrypted: boolean) {
+  readonly #changed: ChangedDisk;
+
+  constructor(
+    { image, changed }: { image: DiskImage; changed: ChangedDisk },
+    dir: string,
+    encrypted: boolean,
+  ) {
     super(image, join(dir, encrypted ? 'borg-encrypted' : 'borg'));
+    this.#changed = changed;
     this.name = encrypted ? 'borg fixed, encrypted' : 'borg fixed';
     this.#mode = encrypted ? 'repokey-blake2' : 'none';
   }
@@ -81,21 +94,35 @@ export class Borg extends Peer {
   }
 
   readonly steps = {
-    full: () => this.#create('first'),
+    full: () => this.#create('first', this.image.raw),
     rescan: async () => {
       await runQuietly('touch', this.image.raw);
-      return this.#create('second');
+      return this.#create('second', this.image.raw);
+    },
+    incremental: () => this.#increment('third'),
+    unchanged: async () => {
+      await runQuietly('touch', this.#changed.raw);
+      return this.#increment('fourth');
     },
     restore: async () => {
       const restored = this.path('restored');
       await mkdir(restored);
-      const file = join(restored, this.image.raw);
-      const extract = `cd '${restored}'; borg extract --sparse '${this.#repository}::second'`;
-      const figures = await this.run({ script: `${extract}; sync '${file}'`, env: this.#env });
-      await this.check(file, 'raw');
+      const file = join(restored, this.#changed.raw);
+      const extract = `cd '${restored}'; borg extract --sparse '${this.#repository}::third'`;
+      const script = `${extract}; sync '${file}'`;
+      const figures = await this.run({ script, env: this.#env, input: this.#repository });
+      await this.check(file, 'raw', this.#changed);
       return figures;
     },
   };
+
+  /** The rescan once more, of a disk that lies in the page cache. */
+  async rescanWarm(): Promise<Figures> {
+    await chill(this.#repository);
+    await runQuietly('touch', this.image.raw);
+    await warm(this.image.raw);
+    return this.#timed(this.#script('warm', this.image.raw));
+  }
 
   get #repository(): string {
     return this.path('repository');
@@ -109,15 +136,47 @@ export class Borg extends Peer {
     };
   }
 
-  #create(archive: string): Promise<Figures> {
+  async #increment(archive: string): Promise<Figures> {
+    const before = await storedMiB(this.#repository);
+    const figures = await this.#create(archive, this.#changed.raw);
+    return { ...figures, storedMiB: (figures.storedMiB ?? NaN) - before };
+  }
+
+  async #create(archive: string, disk: string): Promise<Figures> {
+    await chill(this.#repository);
+    await chill(disk);
+    return this.#timed(this.#script(archive, disk));
+  }
+
+  async #timed(script: string): Promise<Figures> {
+    const figures = await timed({ script, env: this.#env, dir: this.dir });
+    return { ...figures, storedMiB: await storedMiB(this.#repository) };
+  }
+
+  #script(archive: string, disk: string): string {
     const settings = '--sparse --chunker-params fixed,1048576 -C zstd,1';
-    const create = `borg create ${settings} '${this.#repository}::${archive}' '${this.image.raw}'`;
-    return this.run({
-      script: `${create}; ${syncAll(this.#repository)}`,
-      env: this.#env,
-      input: this.image.raw,
-      repository: this.#repository,
-    });
+    const create = `borg create ${settings} '${this.#repository}::${archive}' '${disk}'`;
+    return `${create}; ${syncAll(this.#repository)}`;
+  }
+}
+
+/** What borg gains where the disk is the limit and it need not read it; for information. */
+export class WarmBorg implements Contestant {
+  readonly name = names.borgWarm;
+  readonly #borg: Borg;
+
+  constructor(borg: Borg) {
+    this.#borg = borg;
+  }
+
+  async begin(): Promise<void> {
+    // The repository is the other's.
+  }
+
+  readonly steps = { rescan: (): Promise<Figures> => this.#borg.rescanWarm() };
+
+  async end(): Promise<void> {
+    // As above.
   }
 }
 
@@ -144,7 +203,7 @@ export class Restic extends Peer {
       const restored = this.path('restored');
       const file = join(restored, this.image.raw);
       const script = `restic restore -q latest --target '${restored}'; sync '${file}'`;
-      const figures = await this.run({ script, env: this.#env });
+      const figures = await this.run({ script, env: this.#env, input: this.#repository });
       await this.check(file, 'raw');
       return figures;
     },
@@ -162,7 +221,8 @@ export class Restic extends Peer {
     };
   }
 
-  #backUp(): Promise<Figures> {
+  async #backUp(): Promise<Figures> {
+    await chill(this.#repository);
     return this.run({
       script: `restic backup -q '${this.image.raw}'; ${syncAll(this.#repository)}`,
       env: this.#env,
@@ -216,7 +276,8 @@ export class NbdCopy extends Peer {
       const target = await NbdServer.target(restored, this.image.sizeBytes, this.path('target.sock'));
       try {
         const script = `nbdcopy --flush '${source.uri}' '${target.uri}'`;
-        const figures = await this.run({ script, servers: [source.pid, target.pid] });
+        const servers = [source.pid, target.pid];
+        const figures = await this.run({ script, servers, input: this.image.qcow2 });
         await target.stop();
         await this.check(restored, 'qcow2');
         return figures;

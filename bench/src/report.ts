@@ -20,7 +20,8 @@ export interface Outcome {
   readonly contestants: readonly string[];
   readonly records: Records;
   readonly primitives: Primitives;
-  readonly limits: Readonly<Record<'plain' | 'encrypted', Readonly<Record<Step, Limit>>>>;
+  readonly changed: { readonly changedBytes: number; readonly dirtyBytes: number };
+  readonly limits: Readonly<Record<'plain' | 'encrypted', Readonly<Partial<Record<Step, Limit>>>>>;
   readonly goals: readonly Goal[];
 }
 
@@ -51,17 +52,20 @@ export function report(outcome: Outcome): string {
 const titles = {
   full: 'Full backup into an empty repository',
   rescan: 'The same content again, all of it read',
+  incremental: '3 % changed; CBT where the tool has it; stored: what it added',
+  unchanged: 'Nothing changed; CBT where the tool has it; stored: what it added',
   restore: 'Restore',
 } as const;
 
 const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
 
-function describeDisk({ disk, primitives }: Outcome): string[] {
+function describeDisk({ disk, primitives, changed }: Outcome): string[] {
   const { sizeBytes, dataBytes, content } = disk;
   return [
     `Disk: ${mib(sizeBytes)} MiB with ${mib(dataBytes)} MiB of data: ${mib(content.files)} MiB files of this machine ` +
       `(programs, libraries, documents), ${mib(content.log)} MiB logs, ${mib(content.pages)} MiB database pages, ` +
-      `${mib(content.random)} MiB incompressible; zstd -1 makes ${primitives.ratio.toFixed(2)} : 1 of a sample.`,
+      `${mib(content.random)} MiB incompressible; zstd -1 makes ${primitives.ratio.toFixed(2)} : 1 of a sample. ` +
+      `Changed for the incremental: ${mib(changed.changedBytes)} MiB, in blocks of 64 KiB ${mib(changed.dirtyBytes)} MiB.`,
   ];
 }
 
@@ -83,7 +87,7 @@ const fixed = (value: number | null, digits: number): string | null =>
 
 function goalTable(goals: readonly Goal[]): string[] {
   const rows = goals.map((goal) => {
-    const digits = goal.unit === 'MiB' ? 0 : 2;
+    const digits = goal.unit === 'MiB' && goal.first > 1 ? 0 : 2;
     const sign = goal.atLeast ? '>=' : '<=';
     const met = isMet(goal);
     const verdict = met === null ? 'not measured' : met ? 'met' : 'MISSED';
@@ -127,16 +131,18 @@ function stepTable({ contestants, records, limits }: Outcome, step: Step): strin
         ...ratios(records, step, name),
       ];
     });
-  const limitRow = (label: string, { wallS, cpuS, bound }: Limit, ours: string): Cell[] => {
+  const limitRow = (label: string, limit: Limit | undefined, ours: string): Cell[][] => {
+    if (limit === undefined) return [];
+    const { wallS, cpuS, bound } = limit;
     const wall = records.median(ours, step, (figures) => figures.wallS);
     const share = wall === null ? '' : `${((wallS / wall) * 100).toFixed(0)} % of ${ours}`;
-    return [`limit${label} (${bound}): ${share}`, wallS.toFixed(2), cpuS.toFixed(2)];
+    return [fill([`limit${label} (${bound}): ${share}`, wallS.toFixed(2), cpuS.toFixed(2)])];
   };
   const fill = (row: Cell[]): Cell[] => [...row, ...Array<Cell>(head.length - row.length).fill(null)];
   return table(head, [
     ...rows,
-    fill(limitRow('', limits.plain[step], names.engine)),
-    fill(limitRow(', encrypted', limits.encrypted[step], names.encrypted)),
+    ...limitRow('', limits.plain[step], names.engine),
+    ...limitRow(', encrypted', limits.encrypted[step], names.encrypted),
   ]);
 }
 

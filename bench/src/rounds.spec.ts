@@ -9,6 +9,7 @@ const figures = (wallS: number): Figures => ({
   serverCpuS: null,
   peakRssMiB: 100,
   storedMiB: 10,
+  readMiB: null,
   othersCpuS: 0,
 });
 
@@ -72,7 +73,7 @@ describe('goals', () => {
       nothing,
     );
     const limit = limitsOf(primitives, 2 ** 30, 2, false).full;
-    const goals = goalsOf(records, limit);
+    const goals = goalsOf(records, limit, { dirtyBytes: 1, large: null });
     const verdict = (work: string): boolean | null => isMet(goals.find((goal) => goal.work === work)!);
     expect(verdict('full: casvault / borg fixed')).toBe(false);
     expect(verdict('full: casvault / qemu-img convert -c')).toBe(true);

@@ -1,12 +1,11 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { type DiskImage } from './disk-image.js';
 
 const run = promisify(execFile);
 
 /** Throws unless the restored image holds the generated disk byte for byte, as qemu-img reads both. */
 export async function requireSameDisk(
-  image: DiskImage,
+  image: { readonly raw: string },
   restored: { readonly path: string; readonly format: 'raw' | 'qcow2' },
   who: string,
 ): Promise<void> {

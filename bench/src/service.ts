@@ -101,7 +101,7 @@ export class ServiceContestant implements Contestant {
     const serverCpuS = cpu.get('nbd server') ?? 0;
     const cpuS = cpu.get('service') ?? 0;
     const othersCpuS = Math.max(0, busyCpuS() - busy - cpuS - serverCpuS);
-    return { run, wallS, cpuS, serverCpuS, peakRssMiB: peakRssMiB(mover), othersCpuS };
+    return { run, wallS, cpuS, serverCpuS, peakRssMiB: peakRssMiB(mover), readMiB: null, othersCpuS };
   }
 }
 
