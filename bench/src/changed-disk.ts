@@ -74,7 +74,12 @@ export async function changeDisk(image: DiskImage, dir: string, seed: number): P
   await copyFile(image.qcow2, qcow2, constants.COPYFILE_FICLONE);
   await runQuietly('qemu-img', 'bitmap', '--add', '-g', String(blockBytes), qcow2, bitmaps.before);
   const writes = writesOf(image.sizeBytes, image.dataBytes * changedShare, seed);
-  await writeAll(writes, databasePages(seed + 1), raw, await NbdServer.writable(qcow2, join(dir, 'change.sock')));
+  await writeAll(
+    writes,
+    databasePages(seed + 1),
+    raw,
+    await NbdServer.writable(qcow2, join(dir, 'change.sock')),
+  );
   await runQuietly('qemu-img', 'bitmap', '--add', '-g', String(blockBytes), qcow2, bitmaps.after);
   const changedBytes = writes.reduce((sum, { length }) => sum + length, 0);
   return { sizeBytes: image.sizeBytes, raw, qcow2, dirtyBytes: dirtyBytesOf(writes), changedBytes };

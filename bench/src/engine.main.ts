@@ -77,7 +77,11 @@ const trackedBy = (bitmap: string, point: number) => ({
 /** Bytes written. */
 async function remove(call: EngineCall & { name: 'remove' }): Promise<number> {
   const store = openObjectStore({ kind: 'fs', path: call.pool });
-  const { writtenBytes } = await removePoints(store, { chainId, pointIds: [pointId(call.point)] }, { signal });
+  const { writtenBytes } = await removePoints(
+    store,
+    { chainId, pointIds: [pointId(call.point)] },
+    { signal },
+  );
   await store.close();
   return writtenBytes;
 }

@@ -22,7 +22,15 @@ export class NbdServer {
   /** The disk to be backed up, with a bitmap of what changed where one is named. */
   static source(image: string, socket: string, bitmap: string | null = null): Promise<NbdServer> {
     const tracking = bitmap === null ? [] : ['-B', bitmap];
-    return NbdServer.#start(socket, ['-r', '-f', 'qcow2', ...tracking, '--cache=none', '--aio=native', image]);
+    return NbdServer.#start(socket, [
+      '-r',
+      '-f',
+      'qcow2',
+      ...tracking,
+      '--cache=none',
+      '--aio=native',
+      image,
+    ]);
   }
 
   /** A new, empty qcow2 at `image`. Its server writes with threads: with native AIO, writes that allocate would block it. */

@@ -25,6 +25,7 @@ python3 python3
 b3sum b3sum"
 bench="$demo
 nbdcopy libnbd-bin
+qemu-storage-daemon qemu-system-common
 borg borgbackup
 restic restic
 zstd zstd
