@@ -45,7 +45,10 @@ describe('killed in mid-run', () => {
 
   const startBackup = async (): Promise<RunDetail['id']> => {
     const vm = await world.trial.vm(world.platform, 'busy');
-    return world.trial.startJob({ kind: 'backup', vmIds: [vm.id], poolId }, 'backup to be disturbed');
+    return world.trial.startJob(
+      { kind: 'backup', vmIds: [vm.id], poolId, pointKind: 'full' },
+      'backup to be disturbed',
+    );
   };
   const inMidTransfer = (runId: RunDetail['id']): Promise<RunDetail> =>
     untilRun(world, runId, (run) => doneBytes(run) > 128 * MiB);

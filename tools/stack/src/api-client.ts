@@ -20,6 +20,7 @@ import {
   runSchema,
   sessionSchema,
   vmSchema,
+  type ChainId,
   type CreatedApiToken,
   type FaultCode,
   type Job,
@@ -36,6 +37,7 @@ import {
   type PoolView,
   type Problem,
   type Run,
+  type RunChoice,
   type RunDetail,
   type RunId,
   type Session,
@@ -166,8 +168,13 @@ export class ApiClient {
   getJob(jobId: JobId): Promise<Job> {
     return this.ask(jobSchema, `/jobs/${jobId}`);
   }
-  startRun(jobId: JobId, idempotencyKey?: string): Promise<Run> {
-    return this.ask(runSchema, `/jobs/${jobId}/runs`, { method: 'POST', ...keyed(idempotencyKey) });
+  startRun(jobId: JobId, choice: RunChoice = {}, idempotencyKey?: string): Promise<Run> {
+    const path = `/jobs/${jobId}/runs`;
+    return this.ask(runSchema, path, { method: 'POST', body: choice, ...keyed(idempotencyKey) });
+  }
+  /** "+ incremental" on a chain. */
+  extendChain(chainId: ChainId, idempotencyKey?: string): Promise<Run> {
+    return this.ask(runSchema, `/chains/${chainId}/points`, { method: 'POST', ...keyed(idempotencyKey) });
   }
   listRuns(filter: { jobId?: string } = {}): Promise<Run[]> {
     return this.all(listRuns.reply, '/runs', filter);
