@@ -8,7 +8,9 @@ import {
   itemChanged,
   pointAvailable,
   pointCaptured,
+  removeCheckpoints,
   removePointData,
+  removePoints,
   removeRestoreVm,
   startTransfer,
   stopTransfer,
@@ -20,6 +22,7 @@ import {
 } from '@casvault/contracts';
 import { ScriptedService, type Script } from '@casvault/messaging/testing';
 import { provisionSchema } from '@casvault/persistence';
+import { type z } from 'zod';
 import {
   spawnService,
   startNats,
@@ -33,6 +36,8 @@ import {
 import { ModelTransfer } from '../src/testing/model-transfer.js';
 import { sampleFacts, samplePool } from '../src/testing/samples.js';
 
+type RemovalCommand = z.infer<typeof removePoints.payload>;
+
 const main = fileURLToPath(new URL('../src/main.js', import.meta.url));
 
 /** The peers of snapshot-engine, played: an inventory whose platform can be made to refuse, and a data-mover of model transfers. */
@@ -43,6 +48,13 @@ export class Peers {
   readonly vms = new Map<string, 'half' | 'finished'>();
   readonly transfers = new Map<string, ModelTransfer>();
   readonly removed: string[] = [];
+  /** Removals of several points that were asked for, each once. */
+  readonly removals = new Map<string, RemovalCommand>();
+  /** Carries no removal out while it is set. */
+  isPoolBusy = false;
+  /** What was asked about checkpoints; a host that is away refuses. */
+  readonly checkpoints: z.infer<typeof removeCheckpoints.request>[] = [];
+  hostAway: Fault | null = null;
   readonly items: ItemChanged[] = [];
   readonly captured: string[] = [];
   readonly available: string[] = [];
@@ -52,6 +64,11 @@ export class Peers {
   inventory = ({ query }: Script): void => {
     query(getVmFacts, () => this.#orRefuse(this.facts));
     query(getPoolAccess, () => samplePool);
+    query(removeCheckpoints, (request) => {
+      if (this.hostAway) throw this.hostAway;
+      this.checkpoints.push(request);
+      return { removed: [] };
+    });
     query(createRestoreVm, ({ restoreId, disks }) => {
       this.vms.set(restoreId, 'half');
       return this.#orRefuse({
@@ -88,6 +105,7 @@ export class Peers {
       transfer?.stop();
       if (transfer) await this.#post(transfer);
     });
+    command(removePoints, (request) => this.#remove(request));
     command(removePointData, async ({ pointId }) => {
       this.removed.push(pointId);
       const id = pointId as string;
@@ -101,6 +119,34 @@ export class Peers {
       });
     });
   };
+
+  /** The removal that a deletion asked for, once it did. */
+  async removalOf(deletionId: string, dryRun: boolean): Promise<RemovalCommand> {
+    return until(() =>
+      [...this.removals.values()].find((one) => one.ownerId === deletionId && one.dryRun === dryRun),
+    );
+  }
+  /** Carries out what waits for the pool. */
+  async freePool(): Promise<void> {
+    this.isPoolBusy = false;
+    for (const command of this.removals.values()) await this.#remove(command);
+  }
+  async #remove(command: RemovalCommand): Promise<void> {
+    const { transferId, ownerId, dryRun } = command;
+    this.removals.set(transferId, command);
+    if (this.isPoolBusy && !dryRun) return;
+    const removed = { freedBytes: 4_096 * command.pointIds.length, removedObjects: 2 };
+    const result = { disks: [], poolBytes: 0, capturedAt: null, method: 'write' as const, reasons: [] };
+    await this.#publish({
+      ...gone,
+      result: { ...result, consistency: 'crash', removed },
+      progress: [],
+      reasons: [],
+      transferId,
+      ownerId,
+      at: new Date().toISOString(),
+    });
+  }
 
   scheduler = ({ event }: Script): void => {
     event(itemChanged, (change) => void this.items.push(change));

@@ -1,0 +1,277 @@
+import {
+  cancelDeletion,
+  checkpointName,
+  confirmDeletion,
+  createDeletion,
+  Fault,
+  getDeletion,
+  getPoint,
+  holdChain,
+  holdPoint,
+  listChains,
+  listDeletions,
+  listPoints,
+  newId,
+  protectVm,
+  restoreVm,
+  type Deletion,
+  type DeletionId,
+  type Point,
+  type PointId,
+} from '@casvault/contracts';
+import { until } from '@casvault/testkit';
+import { type ProtectVm } from '../src/protection.js';
+import { sampleFacts, sampleProtectVm, sampleRestoreVm } from '../src/testing/samples.js';
+import { RunningEngine } from './running-engine.js';
+
+describe('deletions over NATS and Postgres', () => {
+  let engine: RunningEngine;
+  beforeAll(async () => {
+    engine = await RunningEngine.start();
+  });
+  afterAll(() => engine.stop());
+  beforeEach(() => {
+    engine.peers.facts = sampleFacts();
+    engine.peers.isPoolBusy = false;
+    engine.peers.hostAway = null;
+  });
+
+  const actor = 'ann';
+  const send = (request: ProtectVm) => engine.client.send(protectVm, request, { messageId: newId() });
+  const pointsOf = async (vmId: ProtectVm['vmId']): Promise<Point[]> =>
+    (await engine.client.request(listPoints, { vmId })).items.reverse();
+  const finished = async ({ itemId }: ProtectVm): Promise<void> => {
+    const transfer = await engine.peers.transferOf(itemId);
+    for (let i = 0; i < 4; i++) await engine.peers.act(transfer);
+    await engine.peers.reaches(itemId, 'succeeded');
+  };
+  const next = ({ vmId, poolId }: ProtectVm): ProtectVm => ({
+    ...sampleProtectVm(),
+    vmId,
+    poolId,
+    pointKind: 'incremental',
+  });
+  /** A chain of a full and `length - 1` incrementals, oldest first. */
+  const chain = async (length: number): Promise<{ request: ProtectVm; points: Point[] }> => {
+    const request = { ...sampleProtectVm(), vmId: engine.peers.facts.vm.id };
+    for (let n = 0; n < length; n++) {
+      const one = n === 0 ? request : next(request);
+      await send(one);
+      await finished(one);
+    }
+    const points = await pointsOf(request.vmId);
+    expect(points.map(({ parentPointId }) => parentPointId)).toEqual([
+      null,
+      ...points.slice(0, -1).map(({ id }) => id),
+    ]);
+    return { request, points };
+  };
+  const ids = (points: readonly { id: string }[]): string[] => points.map(({ id }) => id);
+
+  const preview = (
+    what: { pointIds: PointId[] } | { chainId: Point['chainId'] },
+    mode: Deletion['mode'] = 'cascade',
+  ): Promise<Deletion> =>
+    engine.client.request(createDeletion, { deletionId: newId<DeletionId>(), mode, ...what }, { actor });
+  const reaches = (deletionId: DeletionId, state: Deletion['state']): Promise<Deletion> =>
+    until(async () => {
+      const deletion = await engine.client.request(getDeletion, { deletionId });
+      return deletion.state === state ? deletion : null;
+    });
+  const ready = async (...args: Parameters<typeof preview>): Promise<Deletion> =>
+    reaches((await preview(...args)).id, 'ready');
+  const confirm = ({ id: deletionId }: Deletion): Promise<Deletion> =>
+    engine.client.request(confirmDeletion, { deletionId }, { actor: 'bob' });
+  const pick = (points: readonly Point[], n: number): PointId[] => [points[n]?.id as PointId];
+
+  it('G1: takes an incremental with all that depends on it, exactly as shown, and its bitmap', async () => {
+    const { request, points } = await chain(4);
+    const shown = await ready({ pointIds: pick(points, 2) });
+    expect(ids(shown.points)).toEqual(ids(points.slice(2)));
+    expect(shown).toMatchObject({ freedBytes: 8_192, requestedBy: 'ann', chainGoes: false });
+    expect(ids(await pointsOf(request.vmId))).toEqual(ids(points));
+    expect(await confirm(shown)).toMatchObject({ state: 'deleting', confirmedBy: 'bob' });
+    await reaches(shown.id, 'deleted');
+    expect(ids(await pointsOf(request.vmId))).toEqual(ids(points.slice(0, 2)));
+    const { pointIds } = await engine.peers.removalOf(shown.id, false);
+    expect(pointIds).toEqual(ids(points.slice(2)));
+    const asked = await until(() => engine.peers.checkpoints.find(({ vmId }) => vmId === request.vmId));
+    expect(asked.keep).toEqual(points.slice(1, 2).map(({ id }) => checkpointName(id)));
+    const again = next(request);
+    await send(again);
+    await finished(again);
+    expect((await pointsOf(request.vmId)).at(-1)?.parentPointId).toBe(points[1]?.id);
+  });
+
+  it('G1: the chain goes with its full', async () => {
+    const { request, points } = await chain(2);
+    const shown = await ready({ pointIds: pick(points, 0) });
+    expect(shown).toMatchObject({ chainGoes: true });
+    await confirm(shown);
+    await reaches(shown.id, 'deleted');
+    expect(await pointsOf(request.vmId)).toEqual([]);
+    expect((await engine.client.request(listChains, { vmId: request.vmId })).items).toEqual([]);
+    const { items } = await engine.client.request(listDeletions, { chainId: shown.chainId });
+    expect(items).toMatchObject([{ id: shown.id, state: 'deleted' }]);
+  });
+
+  it('G3: from the middle and from the front alone; the rest stands where it should', async () => {
+    const { request, points } = await chain(4);
+    const middle = await ready({ pointIds: pick(points, 1) }, 'single');
+    expect(middle).toMatchObject({ successorIds: pick(points, 2), newHeadPointId: null });
+    await confirm(middle);
+    await reaches(middle.id, 'deleted');
+    const [full, second, third] = await pointsOf(request.vmId);
+    expect([full?.id, second?.parentPointId, third?.parentPointId]).toEqual([
+      points[0]?.id,
+      points[0]?.id,
+      points[2]?.id,
+    ]);
+    const front = await ready({ pointIds: pick(points, 0) }, 'single');
+    expect(front.newHeadPointId).toBe(points[2]?.id);
+    await confirm(front);
+    await reaches(front.id, 'deleted');
+    const [head] = await pointsOf(request.vmId);
+    expect(head).toMatchObject({ id: points[2]?.id, parentPointId: null, state: 'available' });
+    expect(head?.reasons).toContain('HEAD_OF_CHAIN');
+  });
+
+  it('G1: a point that came since the preview refuses it for good', async () => {
+    const { request, points } = await chain(2);
+    const shown = await ready({ pointIds: pick(points, 1) });
+    const more = next(request);
+    await send(more);
+    await finished(more);
+    await expect(confirm(shown)).rejects.toMatchObject({ code: 'CONFLICT' });
+    expect(await reaches(shown.id, 'refused')).toMatchObject({ fault: { code: 'CONFLICT' } });
+    expect(await pointsOf(request.vmId)).toHaveLength(3);
+  });
+
+  it('G2: refuses what a restore reads or a backup extends, and names it; afterwards it may go', async () => {
+    const { request, points } = await chain(2);
+    const shown = await ready({ pointIds: pick(points, 1) });
+    const restore = sampleRestoreVm(points[0]?.id as PointId);
+    await engine.client.send(restoreVm, restore, { messageId: newId() });
+    const reading = await engine.peers.transferOf(restore.itemId);
+    await expect(confirm(shown)).rejects.toMatchObject({
+      code: 'POINT_IN_USE',
+      details: { itemId: restore.itemId, runId: restore.runId, use: 'restore' },
+    });
+    await expect(preview({ chainId: shown.chainId })).rejects.toMatchObject({ code: 'POINT_IN_USE' });
+    for (let i = 0; i < 4; i++) await engine.peers.act(reading);
+    await engine.peers.reaches(restore.itemId, 'succeeded');
+    const backup = next(request);
+    await send(backup);
+    await engine.peers.transferOf(backup.itemId);
+    await expect(confirm(shown)).rejects.toMatchObject({
+      code: 'POINT_IN_USE',
+      details: { runId: backup.runId, use: 'protection' },
+    });
+    expect((await engine.client.request(getDeletion, { deletionId: shown.id })).state).toBe('ready');
+    await finished(backup);
+    const anew = await ready({ pointIds: pick(points, 1) });
+    await confirm(anew);
+    await reaches(anew.id, 'deleted');
+  });
+
+  it('G2: nothing under a hold goes, not by a cascade either; who holds it is told', async () => {
+    const { points } = await chain(2);
+    const [pointId] = pick(points, 1);
+    const shown = await ready({ pointIds: pick(points, 0) });
+    const held = await engine.client.request(
+      holdPoint,
+      { pointId: pointId as PointId, reason: 'audit 17' },
+      { actor: 'carl' },
+    );
+    expect(held.hold).toMatchObject({ reason: 'audit 17', by: 'carl' });
+    await expect(confirm(shown)).rejects.toMatchObject({
+      code: 'POINT_HELD',
+      details: { pointId, by: 'carl', reason: 'audit 17' },
+    });
+    await engine.client.request(holdPoint, { pointId: pointId as PointId, reason: null }, { actor });
+    const { chainId } = shown;
+    await engine.client.request(holdChain, { chainId, reason: 'suit' }, { actor });
+    await expect(preview({ chainId })).rejects.toMatchObject({ code: 'POINT_HELD', details: { chainId } });
+    expect((await engine.client.request(listChains, { vmId: shown.vmId })).items).toMatchObject([
+      { hold: { reason: 'suit' } },
+    ]);
+    await engine.client.request(holdChain, { chainId, reason: null }, { actor });
+    await confirm(shown);
+    await reaches(shown.id, 'deleted');
+  });
+
+  it('G2: points that are being deleted are no parents, not restorable, not held', async () => {
+    const { request, points } = await chain(2);
+    const shown = await ready({ pointIds: pick(points, 1) });
+    engine.peers.isPoolBusy = true;
+    await confirm(shown);
+    const [pointId] = pick(points, 1);
+    const deleting = await engine.client.request(getPoint, { pointId: pointId as PointId });
+    expect(deleting.state).toBe('deleting');
+    const restore = sampleRestoreVm(pointId as PointId);
+    await engine.client.send(restoreVm, restore, { messageId: newId() });
+    expect(await engine.peers.reaches(restore.itemId, 'failed')).toMatchObject({
+      fault: { code: 'CONFLICT' },
+    });
+    const hold = engine.client.request(holdPoint, { pointId: pointId as PointId, reason: 'late' });
+    await expect(hold).rejects.toMatchObject({ code: 'CONFLICT' });
+    const cancel = engine.client.request(cancelDeletion, { deletionId: shown.id });
+    await expect(cancel).rejects.toMatchObject({ code: 'CONFLICT' });
+    const backup = next(request);
+    await send(backup);
+    await engine.peers.freePool();
+    await reaches(shown.id, 'deleted');
+    await finished(backup);
+    expect((await pointsOf(request.vmId)).at(-1)?.parentPointId).toBe(points[0]?.id);
+  });
+
+  it('G2: of a deletion and a backup that begin at once, each knows of the other', async () => {
+    for (let round = 0; round < 4; round++) {
+      engine.peers.facts = sampleFacts();
+      const { request, points } = await chain(1);
+      const shown = await ready({ pointIds: pick(points, 0) });
+      const backup = next(request);
+      const [, confirmed] = await Promise.allSettled([send(backup), confirm(shown)]);
+      await finished(backup);
+      const made = (await pointsOf(request.vmId)).at(-1);
+      if (confirmed.status === 'fulfilled') {
+        await reaches(shown.id, 'deleted');
+        expect(made).toMatchObject({ kind: 'full', parentPointId: null, state: 'available' });
+      } else {
+        expect(['POINT_IN_USE', 'CONFLICT']).toContain(Fault.from(confirmed.reason).code);
+        expect((await pointsOf(request.vmId)).map(({ state }) => state)).toEqual(['available', 'available']);
+        expect(made?.parentPointId).toBe(points[0]?.id);
+      }
+    }
+  });
+
+  it('goes on after it was killed between the confirmation and the end', async () => {
+    const { request, points } = await chain(1);
+    const shown = await ready({ pointIds: pick(points, 0) });
+    engine.peers.isPoolBusy = true;
+    await confirm(shown);
+    await engine.peers.removalOf(shown.id, false);
+    await engine.service.kill9();
+    await engine.peers.freePool();
+    await engine.boot();
+    await reaches(shown.id, 'deleted');
+    expect(await pointsOf(request.vmId)).toEqual([]);
+  });
+
+  it('is idempotent, can be cancelled, and refuses what is of two chains or unknown', async () => {
+    const { points } = await chain(1);
+    engine.peers.facts = sampleFacts();
+    const other = await chain(1);
+    const deletionId = newId<DeletionId>();
+    const request = { deletionId, pointIds: pick(points, 0) };
+    await engine.client.request(createDeletion, request);
+    expect((await engine.client.request(createDeletion, request)).id).toBe(deletionId);
+    expect(await engine.client.request(cancelDeletion, { deletionId })).toMatchObject({ state: 'cancelled' });
+    await expect(engine.client.request(confirmDeletion, { deletionId })).rejects.toMatchObject({
+      code: 'CONFLICT',
+    });
+    const both = preview({ pointIds: [...pick(points, 0), ...pick(other.points, 0)] });
+    await expect(both).rejects.toMatchObject({ code: 'INPUT_INVALID' });
+    await expect(preview({ pointIds: [newId<PointId>()] })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
+});
