@@ -1,14 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, rm } from 'node:fs/promises';
+import { copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   newId,
   removePointData,
+  removePoints,
   stopTransfer,
   type BackupSpec,
   type PoolId,
   type RestoreSpec,
+  type RunItemId,
   type TransferChanged,
   type TransferId,
 } from '@casvault/contracts';
@@ -116,15 +118,19 @@ describe('a real controller and real workers', () => {
       const newest = controller.of(transferId).at(-1);
       return (newest?.progress[0]?.doneBytes ?? 0) > 48 * mib ? newest : null;
     }, 40_000);
-  const expectRestorable = async ({ pointId, chainId }: BackupSpec): Promise<void> => {
+  const expectRestorable = async (
+    { pointId, chainId }: BackupSpec,
+    image = source,
+    bytes = sizeBytes,
+  ): Promise<void> => {
     const path = join(dir.path, `${newId()}.raw`);
     const file = await open(path, 'w');
-    await file.truncate(sizeBytes);
+    await file.truncate(bytes);
     await file.close();
-    const volumes: RestoreSpec['disks'] = [{ target: 'vda', path, format: 'raw', sizeBytes }];
+    const volumes: RestoreSpec['disks'] = [{ target: 'vda', path, format: 'raw', sizeBytes: bytes }];
     const spec = { ...restoreSpec(), pointId, chainId, pool: controller.pool, diskService: diskService() };
     await controller.reaches(await controller.ask({ ...spec, disks: volumes }), 'succeeded');
-    await expectEqual(source, path);
+    await expectEqual(image, path);
     await until(() => disks.openings.size === 0);
     await rm(path);
   };
@@ -175,6 +181,79 @@ describe('a real controller and real workers', () => {
     const command = { poolId: controller.pool.id, chainId, pointId, group: 'default' };
     await controller.client.send(removePointData, command, { messageId: newId() });
     await controller.reaches(pointId, 'succeeded');
+    expect(await filesOf(chainId)).toEqual([]);
+  });
+
+  /** A chain of points of a disk that is written to between them, each with the image of its instant. */
+  const chainOf = async (length: number) => {
+    const live = join(dir.path, 'live.raw');
+    const bytes = await makeDisk(live, 16);
+    const base = backupSpec();
+    const points: { spec: BackupSpec; image: string }[] = [];
+    for (let n = 0; n < length; n++) {
+      const file = await open(live, 'r+');
+      await file.write(randomBytes(2 * mib), 0, 2 * mib, n * 3 * mib);
+      await file.close();
+      const parentPointId = points.at(-1)?.spec.pointId ?? null;
+      const spec: BackupSpec = {
+        ...base,
+        pointId: newId<BackupSpec['pointId']>(),
+        pointKind: parentPointId ? 'incremental' : 'full',
+        parentPointId,
+        pool: controller.pool,
+        diskService: diskService(),
+        disks: base.disks.map((disk) => ({ ...disk, path: live, format: 'raw', sizeBytes: bytes })),
+      };
+      await controller.reaches(await controller.ask(spec), 'succeeded');
+      const image = join(dir.path, `${n}.raw`);
+      await copyFile(live, image);
+      points.push({ spec, image });
+    }
+    return { points, bytes };
+  };
+  const remove = async (points: readonly BackupSpec[], dryRun: boolean): Promise<TransferId> => {
+    const transferId = newId<TransferId>();
+    const command = {
+      transferId,
+      ownerId: newId<RunItemId>(),
+      poolId: controller.pool.id,
+      chainId: points[0]?.chainId ?? newId(),
+      pointIds: points.map(({ pointId }) => pointId),
+      dryRun,
+    };
+    await controller.client.send(removePoints, command, { messageId: newId() });
+    return transferId;
+  };
+  const bytesIn = async (chainId: string): Promise<number> => {
+    let sum = 0;
+    for (const path of await filesOf(chainId)) sum += (await stat(path)).size;
+    return sum;
+  };
+
+  it('G3: points go from the front and the middle, freeing what was measured; a killed worker’s successor ends it', async () => {
+    const first = await worker('first');
+    const { points, bytes } = await chainOf(4);
+    const specs = points.map(({ spec }) => spec);
+    const { chainId } = specs[0]!;
+    const going = [specs[0]!, specs[2]!];
+    const before = await bytesIn(chainId);
+    const measured = await controller.reaches(await remove(going, true), 'succeeded');
+    expect(await bytesIn(chainId)).toBe(before);
+    const { location } = controller.pool;
+    const path = location.kind === 'fs' ? location.path : '';
+    await rename(path, `${path}.away`);
+    const transferId = await remove(going, false);
+    await first.sees(/transfer interrupted/);
+    await first.kill9();
+    await rename(`${path}.away`, path);
+    await worker('second');
+    const removed = await controller.reaches(transferId, 'succeeded');
+    expect(removed.epoch).toBe(2);
+    expect(removed.result?.removed).toEqual(measured.result?.removed);
+    expect(measured.result?.removed?.freedBytes).toBe(before - (await bytesIn(chainId)));
+    expect(measured.result?.removed?.freedBytes).toBeGreaterThan(2 * mib);
+    for (const { spec, image } of [points[1]!, points[3]!]) await expectRestorable(spec, image, bytes);
+    await controller.reaches(await remove(specs, false), 'succeeded');
     expect(await filesOf(chainId)).toEqual([]);
   });
 
