@@ -184,7 +184,7 @@ describe('a real controller and real workers', () => {
     expect(await filesOf(chainId)).toEqual([]);
   });
 
-  /** A chain of points of a disk that is written to between them, each with the image of its instant. */
+  /** A chain of points of a disk whose beginning is written anew between them, each with the image of its instant. */
   const chainOf = async (length: number) => {
     const live = join(dir.path, 'live.raw');
     const bytes = await makeDisk(live, 16);
@@ -192,7 +192,7 @@ describe('a real controller and real workers', () => {
     const points: { spec: BackupSpec; image: string }[] = [];
     for (let n = 0; n < length; n++) {
       const file = await open(live, 'r+');
-      await file.write(randomBytes(2 * mib), 0, 2 * mib, n * 3 * mib);
+      await file.write(randomBytes(2 * mib), 0, 2 * mib, 0);
       await file.close();
       const parentPointId = points.at(-1)?.spec.pointId ?? null;
       const spec: BackupSpec = {
