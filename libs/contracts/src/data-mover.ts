@@ -165,8 +165,10 @@ export const diskProgressSchema = z.object({
   storedBytes: bytesSchema,
   /** Taken over from an earlier attempt without reading them again. */
   resumedBytes: bytesSchema,
-  /** Roll-back: all of it is written and flushed. */
+  /** Roll-back: all of it is written and flushed. Until then `doneBytes` were compared and, where they differed, written. */
   durable: z.boolean().optional(),
+  /** Roll-back: what differed, told with `durable`. */
+  writtenBytes: bytesSchema.optional(),
 });
 export type DiskProgress = z.infer<typeof diskProgressSchema>;
 

@@ -153,7 +153,7 @@ describe('a roll-back (F8)', () => {
     world.stop();
     world.settleAll();
     expect(world.present.phase).toBe('stopped');
-    expect(world.present.fault?.message).toContain('disk vda: 1 of 2 bytes written, is neither');
+    expect(world.present.fault?.message).toContain('disk vda: 1 of 2 bytes rolled back, is neither');
     expect(world.present.fault?.message).toContain('disk vdb: not touched');
     expect([world.power, mayHaveWritten(world.present)]).toEqual(['stopped', true]);
   });

@@ -113,7 +113,7 @@ describe('an interrupted roll-back', () => {
     const told = interruptedFault(fault, three, progress);
     expect(told).toMatchObject({ code: 'POOL_OBJECT_DAMAGED', details: { unfinishedDisks: 'vdb vdc' } });
     expect(told.message).toBe(
-      "pack ab is damaged; disk vda: has the point's content; disk vdb: 3145728 of 8388608 bytes written, is neither the old " +
+      "pack ab is damaged; disk vda: has the point's content; disk vdb: 3145728 of 8388608 bytes rolled back, is neither the old " +
         'nor the new content; disk vdc: not touched, its content is the old; the VM is left off: roll back again to finish',
     );
   });

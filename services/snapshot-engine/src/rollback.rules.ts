@@ -108,7 +108,7 @@ const contentOf = (target: string, progress: DiskProgress | undefined): string =
   if (!progress) return `disk ${target}: not touched, its content is the old`;
   if (progress.durable) return `disk ${target}: has the point's content`;
   const total = progress.totalBytes ?? 'an unknown number of';
-  return `disk ${target}: ${progress.doneBytes} of ${total} bytes written, is neither the old nor the new content`;
+  return `disk ${target}: ${progress.doneBytes} of ${total} bytes rolled back, is neither the old nor the new content`;
 };
 
 /** What each disk holds after an interrupted roll-back, in the fault that ended it. */

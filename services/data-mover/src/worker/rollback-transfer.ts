@@ -1,8 +1,9 @@
 import { Fault, type DiskProgress, type RollbackSpec, type TransferResult } from '@casvault/contracts';
-import { restorePoint } from '@casvault/data-path';
+import { openRepository, readManifest, rollbackPoint } from '@casvault/data-path';
 import { type StoreLocation } from '@casvault/object-store';
 import { parallelismOf } from './parallelism.rules.js';
-import { locationOf } from './pool-place.js';
+import { locationOf, withStore } from './pool-place.js';
+import { judgeSince, type SinceDisk } from './rollback.rules.js';
 import { inDiskSpans } from './spans.js';
 import { TargetVolumes, type OpenVolume } from './target-volumes.js';
 import { type Work } from './work.js';
@@ -44,7 +45,9 @@ export class RollbackTransfer {
     for (const disk of spec.disks) open.push({ disk, opened: await this.#open(disk, sizeOf(disk.target)) });
     if (open[0]) await lease.captured(open[0].opened.opening);
     const results: ResultDisk[] = [];
-    for (const { disk, opened } of open) results.push(await this.#write(location, disk, opened));
+    const since = await this.#sinceDisks(location);
+    for (const { disk, opened } of open)
+      results.push(await this.#write(location, disk, opened, since.get(disk.target) ?? null));
     return {
       disks: results,
       poolBytes: 0,
@@ -67,29 +70,49 @@ export class RollbackTransfer {
     });
   }
 
-  async #write(location: StoreLocation, { target }: SpecDisk, opened: OpenVolume): Promise<ResultDisk> {
+  /** The disks of the point since which bitmaps may count; none when it is gone. */
+  async #sinceDisks(location: StoreLocation): Promise<ReadonlyMap<string, SinceDisk>> {
+    const { spec, lease } = this.#work;
+    const { signal } = lease;
+    const { since } = spec;
+    if (!since) return new Map();
+    try {
+      const manifest = await withStore(location, async (store) =>
+        readManifest(await openRepository(store, { signal }), since, signal),
+      );
+      return new Map(manifest.facts.disks.map((disk) => [disk.target, disk]));
+    } catch (error) {
+      if (Fault.from(error).code === 'POOL_OBJECT_MISSING') return new Map();
+      throw error;
+    }
+  }
+
+  async #write(
+    location: StoreLocation,
+    { target }: SpecDisk,
+    { endpoint: destination, volume, lost }: OpenVolume,
+    sinceDisk: SinceDisk | null,
+  ): Promise<ResultDisk> {
     const { spec, lease } = this.#work;
     const { chainId, pointId, options } = spec;
+    const { since, reasons } = judgeSince(spec.since, volume, sinceDisk);
     this.#tell({ target, ...untold });
     await lease.prove();
-    const signal = AbortSignal.any([lease.signal, opened.lost]);
-    const request = {
-      location,
-      key: null,
-      chainId,
-      pointId,
-      disks: [{ target, destination: opened.endpoint, fresh: false }],
-      ...parallelismOf(options, 1),
-    };
-    const { disks } = await inDiskSpans(
+    const signal = AbortSignal.any([lease.signal, lost]);
+    const disks = [{ target, destination, since }];
+    const request = { location, key: null, chainId, pointId, disks, ...parallelismOf(options, 1) };
+    const result = await inDiskSpans(
       [target],
       () => this.#bytesOf(target),
-      () => restorePoint(request, { signal, onProgress: ([disk]) => disk && this.#tell(disk) }),
+      () => rollbackPoint(request, { signal, onProgress: ([disk]) => disk && this.#tell(disk) }),
     );
-    const [disk] = disks;
-    const done = { ...disk!, durable: true };
+    const [disk] = result.disks;
+    if (!disk) throw new Fault('BUG', `the engine told nothing of disk ${target}`);
+    const { totalBytes, doneBytes, storedBytes, resumedBytes, sizeBytes, mapRoot, writtenBytes } = disk;
+    const done = { target, totalBytes, doneBytes, storedBytes, resumedBytes, durable: true, writtenBytes };
     this.#tell(done);
-    return { ...done, reasons: [], tracked: false };
+    const found = [...reasons, ...disk.reasons];
+    return { ...done, sizeBytes, mapRoot, reasons: found, tracked: disk.reasons.length === 0 };
   }
 
   #bytesOf(target: string) {
@@ -101,10 +124,9 @@ export class RollbackTransfer {
   }
 
   #tell(disk: DiskProgress): void {
-    const { target, totalBytes, doneBytes, storedBytes, resumedBytes, durable } = disk;
+    const { target, doneBytes } = disk;
     if (doneBytes > (this.#progress.get(target)?.doneBytes ?? 0)) this.#volumes.moved();
-    const told = { target, totalBytes, doneBytes, storedBytes, resumedBytes };
-    this.#progress.set(target, durable === undefined ? told : { ...told, durable });
+    this.#progress.set(target, disk);
     this.#work.onProgress([...this.#progress.values()]);
   }
 }
