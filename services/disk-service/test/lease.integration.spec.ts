@@ -2,7 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { newId, type CaptureRequest, type OpeningId, type VolumeRequest } from '@casvault/contracts';
+import {
+  checkpointName,
+  newId,
+  type CaptureRequest,
+  type OpeningId,
+  type PointId,
+  type VolumeRequest,
+} from '@casvault/contracts';
 import { HypervisorHost, type TestVm } from './hypervisor-host.js';
 
 const mib = 1 << 20;
@@ -103,10 +110,11 @@ describe('leases, and the death of the service', () => {
   });
 
   // Every command that changes the host, by the count of them in one opening and its closing.
-  const changes = { live: 3, offline: 2, write: 1 } as const;
+  const changes = { live: 3, offline: 5, write: 1 } as const;
   const kinds = {
     live: () => capture(vm, 5),
-    offline: () => capture(stopped, 5),
+    // Bitmap, record, server; bitmap, record.
+    offline: () => ({ ...capture(stopped, 5), disks: capture(stopped, 5).disks.slice(0, 1) }),
     write: () => writing(5),
   } as const;
   const steps = (['live', 'offline', 'write'] as const).flatMap((kind) =>
@@ -130,6 +138,42 @@ describe('leases, and the death of the service', () => {
       // A command that was on its way arrives a second late.
       if (when === 'before') await delay(1_500);
       expect(await host.remainsAfter([vm, stopped], 20_000)).toEqual([]);
+    },
+  );
+
+  // Begin, end, remove the superseded one.
+  const keeping = [1, 2, 3].flatMap((nth) => (['after', 'before'] as const).map((when) => ({ nth, when })));
+  test.each(keeping)(
+    'D6: killed $when change $nth of an opening that supersedes a checkpoint, one of the two is left',
+    async ({ nth, when }) => {
+      const [old, next] = [checkpointName(newId<PointId>()), checkpointName(newId<PointId>())];
+      const first = newId<OpeningId>();
+      await host.client.open(first, { ...capture(vm, 60), checkpoint: old });
+      await host.client.close(first, { keepCheckpoint: true });
+      const id = newId<OpeningId>();
+      await host.killServiceAt(nth, when);
+      const calls = (async () => {
+        await host.client.open(id, { ...capture(vm, 60), checkpoint: next, supersedes: [old] });
+        await host.client.close(id, { keepCheckpoint: true });
+      })().catch(() => undefined);
+      expect(await host.killedByTrap(20_000)).toBe(true);
+      await calls;
+      await host.disarm();
+      await host.startService();
+      if (when === 'before') await delay(1_500);
+      const left = [`checkpoint ${nth === 1 ? old : next}`];
+      for (let waitedMs = 0; waitedMs < 20_000; waitedMs += 200) {
+        if (JSON.stringify(await host.remains([vm, stopped])) === JSON.stringify(left)) break;
+        await delay(200);
+      }
+      expect(await host.remains([vm, stopped])).toEqual(left);
+      // The caller that repeats its closing turns nothing round.
+      await host.client.close(id, { keepCheckpoint: true });
+      expect(await host.remains([vm, stopped])).toEqual(left);
+      for (const { name } of await host.client.checkpoints(vm.uuid)) {
+        await host.client.removeCheckpoint(vm.uuid, name);
+      }
+      expect(await host.remains([vm, stopped])).toEqual([]);
     },
   );
 
