@@ -45,7 +45,7 @@ export const openRequestSchema = z.discriminatedUnion('kind', [
     kind: z.literal('capture'),
     vm: z.object({ uuid: z.guid(), name: z.string().min(1) }),
     disks: z.array(captureDiskRequestSchema).min(1).max(64),
-    /** Name of the checkpoint to make at the captured instant; absent: none is made. */
+    /** Name of the checkpoint to make at the captured instant; absent, and for snapshots: none is made. */
     checkpoint: z
       .string()
       .regex(/^[A-Za-z0-9_.-]{1,128}$/)
@@ -114,7 +114,10 @@ export type DiskExport = z.infer<typeof diskExportSchema>;
 export const openingSchema = z.object({
   openingId: openingIdSchema,
   kind: z.enum(['capture', 'volume']),
-  /** How the instant was fixed: live (libvirt pull-mode backup) or offline (the VM is shut off and is kept from nothing else). */
+  /**
+   * How the instant was fixed: live (libvirt pull-mode backup), offline (the VM is shut off and is kept from nothing else), or
+   * by a snapshot that the platform made. `write`: a volume.
+   */
   method: z.enum([...captureMethodSchema.options, 'write']),
   /** How whole the guest's file systems are at the instant (D3): frozen by its agent, or as after a power cut. */
   consistency: z.enum(['file-system', 'crash']).default('crash'),

@@ -136,6 +136,13 @@ export class HypervisorHost {
     await ended;
   }
 
+  /** Starts the service anew, without its state. */
+  async forgetOpenings(): Promise<void> {
+    await this.stopService('SIGKILL');
+    await rm(join(this.state, 'openings'), { recursive: true, force: true });
+    await this.startService();
+  }
+
   /**
    * Arms a trap in front of the commands that change the host: the `nth` of them from now kills the service, `after` its
    * work or `before` it; then it still does its work a moment later, as a command on its way would.
@@ -149,6 +156,14 @@ export class HypervisorHost {
       const real = tool === 'virsh' ? this.#virsh : `/usr/bin/${tool}`;
       await writeFile(join(bin, tool), trap(this.dir, real, nth, when), { mode: 0o755 });
     }
+  }
+
+  /** How many commands that change the host `calls` make. */
+  async changesOf(calls: () => Promise<void>): Promise<number> {
+    await this.killServiceAt(1_000, 'before');
+    await calls();
+    await this.disarm();
+    return Number(await readFile(join(this.dir, 'count'), 'utf8'));
   }
 
   /**
@@ -347,7 +362,7 @@ exec ${this.#virsh} "$@"
 
 const trap = (dir: string, real: string, nth: number, when: 'before' | 'after'): string => `#!/bin/sh
 case " $* " in
-*" backup-begin "*|*" domjobabort "*|*" checkpoint-"[cd]*" "*|*" --fork "*|*" bitmap "*|*" domfs"*) ;;
+*" backup-begin "*|*" domjobabort "*|*" checkpoint-create "*|*" checkpoint-delete "*|*" --fork "*|*" bitmap "*|*" domfs"*) ;;
 *) exec ${real} "$@" ;;
 esac
 n=$(($(cat ${dir}/count) + 1))

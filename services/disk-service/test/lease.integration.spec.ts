@@ -122,6 +122,16 @@ describe('leases, and the death of the service', () => {
       (['after', 'before'] as const).map((when) => ({ kind, nth, when })),
     ),
   );
+  test.each(['live', 'offline', 'write'] as const)(
+    'the sweep covers all changes of a %s opening',
+    async (kind) => {
+      const counted = await host.changesOf(async () => {
+        const { openingId } = await host.client.open(newId<OpeningId>(), kinds[kind]());
+        await host.client.close(openingId);
+      });
+      expect(counted).toBe(changes[kind]);
+    },
+  );
   test.each(steps)(
     'killed $when change $nth of a $kind opening, it leaves nothing once it is back',
     async ({ kind, nth, when }) => {
@@ -141,21 +151,37 @@ describe('leases, and the death of the service', () => {
     },
   );
 
+  const supersede = async (id: OpeningId, old: string, next: string): Promise<void> => {
+    await host.client.open(id, { ...capture(vm, 60), checkpoint: next, supersedes: [old] });
+    await host.client.close(id, { keepCheckpoint: true });
+  };
+  const keepFirst = async (name: string): Promise<void> => {
+    const id = newId<OpeningId>();
+    await host.client.open(id, { ...capture(vm, 60), checkpoint: name });
+    await host.client.close(id, { keepCheckpoint: true });
+  };
+  const removeAll = async (): Promise<void> => {
+    for (const { name } of await host.client.checkpoints(vm.uuid)) {
+      await host.client.removeCheckpoint(vm.uuid, name);
+    }
+    expect(await host.remains([vm, stopped])).toEqual([]);
+  };
+  test('the sweep covers all changes of an opening that supersedes a checkpoint', async () => {
+    const [old, next] = [checkpointName(newId<PointId>()), checkpointName(newId<PointId>())];
+    await keepFirst(old);
+    expect(await host.changesOf(() => supersede(newId<OpeningId>(), old, next))).toBe(3);
+    await removeAll();
+  });
   // Begin, end, remove the superseded one.
   const keeping = [1, 2, 3].flatMap((nth) => (['after', 'before'] as const).map((when) => ({ nth, when })));
   test.each(keeping)(
     'D6: killed $when change $nth of an opening that supersedes a checkpoint, one of the two is left',
     async ({ nth, when }) => {
       const [old, next] = [checkpointName(newId<PointId>()), checkpointName(newId<PointId>())];
-      const first = newId<OpeningId>();
-      await host.client.open(first, { ...capture(vm, 60), checkpoint: old });
-      await host.client.close(first, { keepCheckpoint: true });
+      await keepFirst(old);
       const id = newId<OpeningId>();
       await host.killServiceAt(nth, when);
-      const calls = (async () => {
-        await host.client.open(id, { ...capture(vm, 60), checkpoint: next, supersedes: [old] });
-        await host.client.close(id, { keepCheckpoint: true });
-      })().catch(() => undefined);
+      const calls = supersede(id, old, next).catch(() => undefined);
       expect(await host.killedByTrap(20_000)).toBe(true);
       await calls;
       await host.disarm();
@@ -170,10 +196,7 @@ describe('leases, and the death of the service', () => {
       // The caller that repeats its closing turns nothing round.
       await host.client.close(id, { keepCheckpoint: true });
       expect(await host.remains([vm, stopped])).toEqual(left);
-      for (const { name } of await host.client.checkpoints(vm.uuid)) {
-        await host.client.removeCheckpoint(vm.uuid, name);
-      }
-      expect(await host.remains([vm, stopped])).toEqual([]);
+      await removeAll();
     },
   );
 

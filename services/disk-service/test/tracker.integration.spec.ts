@@ -244,11 +244,13 @@ describe('trackers that never lie', () => {
     const second = await point(vm, stopped.name);
     await host.guestWrite(vm, 'vda', 0x72, '5M', '64k');
     await host.libvirt.destroy(vm.uuid);
-    const offline = await capture(vm, { since: second.name });
+    const third = newCheckpoint();
+    const offline = await capture(vm, { since: second.name, checkpoint: third, supersedes: [second.name] });
     expect(offline.disks[0]!.bitmapContext).toBe(`qemu:dirty-bitmap:${second.name}`);
     expect(await host.dirtyRanges(offline.disks[0]!)).toEqual([{ offset: 5 * mib, length: block }]);
-    await host.client.close(offline.openingId);
-    expect(await names(vm)).toEqual([second.name]);
+    await host.client.close(offline.openingId, { keepCheckpoint: true });
+    expect(await names(vm)).toEqual([third]);
+    expect(await host.keptBitmaps(vm.disks[0]!.path)).toEqual([third]);
   });
 
   test('are removed on request, with a record or without, so that snapshots can be reverted to again', async () => {

@@ -6,7 +6,6 @@ const thawTimeoutMs = 40_000;
 const thawAttempts = 3;
 const betweenThawsMs = 1_000;
 
-const isNoVm = (error: unknown): boolean => Fault.is(error) && error.code === 'VM_NOT_FOUND';
 const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /**
@@ -26,7 +25,8 @@ export class GuestFreezer {
 
   /**
    * Takes `step` while the guest is frozen, for at most `seconds`; `isFrozen` tells whether it was from the beginning to the end
-   * of the step. Throws what `step` throws, and LIBVIRT_FAILED when a frozen guest can't be thawed.
+   * of the step. A guest that somebody else froze is left to them. Throws what `step` throws, and LIBVIRT_FAILED when a frozen
+   * guest can't be thawed.
    */
   async during<T>(
     vmUuid: string,
@@ -47,18 +47,22 @@ export class GuestFreezer {
     } finally {
       ended.abort();
       await guard.catch(() => true);
-      await this.thaw(vmUuid);
+      await this.#thaw(vmUuid, freeze === 'frozen' ? isOver : isWithoutAgent);
     }
   }
 
-  /** Thaws whatever is frozen. Nothing frozen, no agent and no running VM are no error. Throws LIBVIRT_FAILED. */
+  /** Thaws what may be frozen. Nothing frozen, no agent and no running VM are no error. Throws LIBVIRT_FAILED. */
   async thaw(vmUuid: string): Promise<void> {
+    await this.#thaw(vmUuid, isWithoutAgent);
+  }
+
+  async #thaw(vmUuid: string, isEnough: (error: unknown) => boolean): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
         await this.#libvirt.thaw(vmUuid, { timeoutMs: thawTimeoutMs });
         return;
       } catch (error) {
-        if (isNoVm(error) || isWithoutAgent(error)) return;
+        if (isEnough(error)) return;
         this.#logger.warn({ vmUuid, attempt, said: wordsOf(error) }, 'the guest is not thawed yet');
         if (attempt >= thawAttempts) throw error;
         await this.#clock.sleep(betweenThawsMs);
@@ -66,14 +70,14 @@ export class GuestFreezer {
     }
   }
 
-  /** `refused`: at once, so that nothing is frozen. `unsure`: it may be frozen in part, or be so later. */
+  /** `refused`: nothing is frozen by us. `unsure`: it may be frozen in part, or be so later. */
   async #freeze(vmUuid: string, timeoutMs: number): Promise<'frozen' | 'refused' | 'unsure'> {
     try {
       await this.#libvirt.freeze(vmUuid, { timeoutMs });
       return 'frozen';
     } catch (error) {
       this.#logger.info({ vmUuid, said: wordsOf(error) }, 'the guest is not frozen');
-      return isWithoutAgent(error) ? 'refused' : 'unsure';
+      return isWithoutAgent(error) || says(error, /already quiesced/i) ? 'refused' : 'unsure';
     }
   }
 
@@ -82,18 +86,18 @@ export class GuestFreezer {
     await this.#clock.sleep(ms, signal);
     if (signal.aborted) return false;
     this.#logger.warn({ vmUuid }, 'the guest was frozen for as long as is allowed: thawed');
-    await this.thaw(vmUuid);
+    await this.#thaw(vmUuid, isWithoutAgent);
     return true;
   }
 }
 
-/** libvirt's words where there is nobody in the guest to freeze or thaw it. */
-function isWithoutAgent(error: unknown): boolean {
-  return (
-    Fault.is(error) &&
-    error.code === 'LIBVIRT_FAILED' &&
-    /agent is not (configured|connected|responding)|agent not available|domain is not running/i.test(
-      error.message,
-    )
-  );
-}
+const says = (error: unknown, words: RegExp): boolean =>
+  Fault.is(error) && error.code === 'LIBVIRT_FAILED' && words.test(error.message);
+
+/** With the VM went what was frozen in it. */
+const isOver = (error: unknown): boolean =>
+  (Fault.is(error) && error.code === 'VM_NOT_FOUND') || says(error, /domain is not running/i);
+
+/** Nobody in the guest could freeze it, or can thaw it. */
+const isWithoutAgent = (error: unknown): boolean =>
+  isOver(error) || says(error, /agent is not (configured|connected|responding)|agent not available/i);

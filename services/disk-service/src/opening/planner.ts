@@ -62,7 +62,8 @@ export class Planner {
   ): Promise<PlannedOpening> {
     const volume = await writableVolume(request.path, request.format, this.#volumeDirs, signal);
     const sizeBytes = openedSize(request, volume);
-    const attachment = await this.#refuseUsed(volume.path, others, signal);
+    const isProofWanted = request.incrementalFrom !== undefined;
+    const attachment = await this.#refuseUsed(volume.path, isProofWanted, others, signal);
     const verdict = await this.#judge(request, volume, attachment, signal);
     const since = request.incrementalFrom ?? null;
     return {
@@ -111,11 +112,12 @@ export class Planner {
   }
 
   /**
-   * The stopped VM that has the volume, or null. QEMU's image locks refuse one in use too, but not on every file system. One
-   * virsh call per VM.
+   * The stopped VM that has the volume, if that is wanted, or null. QEMU's image locks refuse one in use too, but not on every file
+   * system. One virsh call per VM that is looked at.
    */
   async #refuseUsed(
     path: string,
+    withStopped: boolean,
     others: readonly OpeningRecord[],
     signal: AbortSignal,
   ): Promise<Attachment | null> {
@@ -128,6 +130,7 @@ export class Planner {
     }
     let attachment: Attachment | null = null;
     for (const { uuid, name, state } of await this.#libvirt.domains({ signal })) {
+      if (state === 'shut-off' && !withStopped) continue;
       for (const disk of (await this.#disksOf(uuid, signal)) ?? []) {
         if (disk.path === null || (await realOr(disk.path)) !== path) continue;
         if (state !== 'shut-off') throw used(`the VM ${name}`);
