@@ -290,6 +290,29 @@ export const removeCheckpoints = defineQuery('inventory', 'remove-checkpoints', 
   reply: z.object({ removed: z.array(checkpointNameSchema) }),
 });
 
+/** Something of this product that was found on a platform and that no live item owns. */
+export const findingSchema = z.object({
+  kind: z.enum(['snapshot', 'shutdown', 'restore-vm', 'checkpoint']),
+  vmName: z.string(),
+  /** Whose it was; null for a checkpoint. */
+  itemId: runItemIdSchema.nullable(),
+  /** Its name on the platform. */
+  name: z.string(),
+  /** `left`: not proven to be ours, or the guest may still follow the request to shut down. */
+  outcome: z.enum(['removed', 'started', 'gone', 'left', 'failed']),
+  /** Why it was left, or what failed. */
+  message: z.string().nullable(),
+});
+export type Finding = z.infer<typeof findingSchema>;
+/**
+ * Looks for what ended or killed items left on a platform, and removes or repairs it; runs by itself after every
+ * synchronisation too. Only what stored intents and names prove to be ours is touched.
+ */
+export const reconcilePlatform = defineQuery('inventory', 'reconcile-platform', 1, {
+  request: z.object({ platformId: platformIdSchema }),
+  reply: z.object({ findings: z.array(findingSchema) }),
+});
+
 /** One disk of a VM to be made for a restore. */
 export const restoreDiskSchema = z.object({
   target: z.string(),

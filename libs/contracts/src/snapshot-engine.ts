@@ -11,7 +11,7 @@ import {
   sealedSchema,
 } from './define.js';
 import { diskProgressSchema, removedPointsSchema, transferOptionsSchema } from './data-mover.js';
-import { captureMethodSchema } from './disk-service.js';
+import { captureMethodSchema, checkpointNameSchema } from './disk-service.js';
 import { faultSchema } from './fault.js';
 import {
   chainIdSchema,
@@ -240,6 +240,28 @@ export const rollbackVm = defineCommand('snapshot-engine', 'rollback-vm', 1, {
     target: rollbackTargetSchema,
     options: transferOptionsSchema,
   }),
+});
+/**
+ * Which of these items still own what they did on a platform: those under way, and failed roll-backs that leave their VM off
+ * because its disks are half written. An item is known here before it asks anything of a platform, and one that has ended never
+ * comes to life again: whoever first looks at what is there and then asks here may remove what nobody owns.
+ */
+export const listLiveItems = defineQuery('snapshot-engine', 'list-live-items', 1, {
+  request: z.object({ itemIds: z.array(runItemIdSchema).max(3_000) }),
+  reply: z.object({ itemIds: z.array(runItemIdSchema) }),
+});
+/** Which of these VMs have points. */
+export const listProtectedVms = defineQuery('snapshot-engine', 'list-protected-vms', 1, {
+  request: z.object({ vmIds: z.array(vmIdSchema).max(1_000) }),
+  reply: z.object({ vmIds: z.array(vmIdSchema) }),
+});
+/**
+ * Judges checkpoints that were found on VMs. Needed: the next incremental builds on it (the newest available point of a chain),
+ * or its point is in the making. Unknown: no point of this installation was ever made at it.
+ */
+export const listNeededCheckpoints = defineQuery('snapshot-engine', 'list-needed-checkpoints', 1, {
+  request: z.object({ names: z.array(checkpointNameSchema).max(1_000) }),
+  reply: z.object({ needed: z.array(checkpointNameSchema), unknown: z.array(checkpointNameSchema) }),
 });
 /** Stops whatever item it is. */
 export const stopItem = defineCommand('snapshot-engine', 'stop-item', 1, {

@@ -5,11 +5,13 @@ import { type DataSource } from 'typeorm';
 import { BackupHostHandlers, clockToken } from './backup-host.handlers.js';
 import { BackupHostStore } from './backup-host-store.js';
 import { CasAccess } from './cas-access.js';
+import { Checkpoints } from './checkpoints.js';
 import { type InventoryConfig } from './config.js';
 import { DiskServices } from './disk-services.js';
 import { HostStore } from './host-store.js';
 import { InventoryMetrics } from './inventory-metrics.js';
 import { NetworkStore } from './network-store.js';
+import { ownersBy } from './owners-query.js';
 import { PlatformHandlers } from './platform.handlers.js';
 import { PlatformRegistry } from './platform-registry.js';
 import { PlatformStore } from './platform-store.js';
@@ -18,6 +20,7 @@ import { PoolHandlers } from './pool.handlers.js';
 import { PoolStore } from './pool-store.js';
 import { Pools } from './pools.js';
 import { ReadingStore } from './reading-store.js';
+import { type Owners, Reconciliation } from './reconciliation.js';
 import { RepositoryPlaces } from './repository-places.js';
 import { RestoreVmHandlers } from './restore-vm.handlers.js';
 import { RestoreVmStore } from './restore-vm-store.js';
@@ -27,7 +30,6 @@ import { SyncSchedule } from './sync-schedule.js';
 import { VmAccess } from './vm-access.js';
 import { VmActionHandlers } from './vm-action.handlers.js';
 import { VmFactsReader } from './vm-facts.js';
-import { VmCheckpoints } from './vm-checkpoints.js';
 import { VmPower } from './vm-power.js';
 import { VmSnapshotStore } from './vm-snapshot-store.js';
 import { VmSnapshots } from './vm-snapshots.js';
@@ -45,6 +47,7 @@ export interface InventoryParts {
   readonly logger: Logger;
   readonly stopping: AbortSignal;
   readonly open: (sealed: string) => string;
+  readonly owners: Owners;
   readonly syncSeconds: number;
   readonly detailSeconds: number;
   readonly casTimeoutSeconds: number;
@@ -69,13 +72,38 @@ export const inventoryParts = (parts: InventoryParts) => {
     detailMaxAgeMs: parts.detailSeconds * 1000,
     onDone: (outcome, durationMs) => metrics.synchronised(outcome, durationMs),
   });
-  const intervalMs = parts.syncSeconds * 1000;
-  const schedule = new SyncSchedule({ platforms, sync, clock, logger, intervalMs, pollMs: schedulePollMs });
   const restores = new RestoreVmStore(database);
   const vmAccess = new VmAccess(vms, platforms, access);
   const shutdowns = new ShutdownStore(database);
   const snapshots = new VmSnapshotStore(database);
   const diskServices = new DiskServices(open);
+  const power = new VmPower({ shutdowns, vms: vmAccess, clock, logger });
+  const vmSnapshots = new VmSnapshots({ snapshots, vms: vmAccess, clock, logger });
+  const restoreVms = new RestoreVms({ restores, platforms, hosts, sync, access, clock, logger });
+  const checkpoints = new Checkpoints({ vms, platforms, sync, diskServices });
+  const reconciliation = new Reconciliation({
+    platforms,
+    vms,
+    shutdowns,
+    snapshots,
+    restores,
+    power,
+    vmSnapshots,
+    restoreVms,
+    checkpoints,
+    owners: parts.owners,
+    clock,
+    logger,
+  });
+  const schedule = new SyncSchedule({
+    platforms,
+    sync,
+    after: (id, signal) => reconciliation.run(id, signal),
+    clock,
+    logger,
+    intervalMs: parts.syncSeconds * 1000,
+    pollMs: schedulePollMs,
+  });
   const providers = [
     { provide: clockToken, useValue: clock },
     { provide: PlatformStore, useValue: platforms },
@@ -86,13 +114,11 @@ export const inventoryParts = (parts: InventoryParts) => {
     { provide: VmFactsReader, useValue: new VmFactsReader(vms, platforms, sync, diskServices) },
     { provide: NetworkStore, useValue: new NetworkStore(database) },
     { provide: BackupHostStore, useValue: new BackupHostStore(database) },
-    {
-      provide: RestoreVms,
-      useValue: new RestoreVms({ restores, platforms, hosts, sync, access, clock, logger }),
-    },
-    { provide: VmPower, useValue: new VmPower({ shutdowns, vms: vmAccess, clock, logger }) },
-    { provide: VmCheckpoints, useValue: new VmCheckpoints(vms, platforms, diskServices) },
-    { provide: VmSnapshots, useValue: new VmSnapshots({ snapshots, vms: vmAccess, clock, logger }) },
+    { provide: RestoreVms, useValue: restoreVms },
+    { provide: VmPower, useValue: power },
+    { provide: VmSnapshots, useValue: vmSnapshots },
+    { provide: Checkpoints, useValue: checkpoints },
+    { provide: Reconciliation, useValue: reconciliation },
     {
       provide: Pools,
       useValue: new Pools(new PoolStore(database), new RepositoryPlaces(open), clock, logger),
@@ -110,7 +136,7 @@ export const handlers = [
 ];
 
 export const inventoryModule = (host: Host<InventoryConfig>): DynamicModule => {
-  const { database, clock, logger, stopping, sealer, config } = host;
+  const { database, client, clock, logger, stopping, sealer, config } = host;
   if (database === null) throw new Fault('BUG', 'inventory runs with a database');
   const { providers, schedule } = inventoryParts({
     database,
@@ -118,6 +144,7 @@ export const inventoryModule = (host: Host<InventoryConfig>): DynamicModule => {
     logger,
     stopping,
     open: (sealed) => sealer.open(sealed),
+    owners: ownersBy(client),
     syncSeconds: config.CASVAULT_SYNC_SECONDS,
     detailSeconds: config.CASVAULT_SYNC_DETAIL_SECONDS,
     casTimeoutSeconds: config.CASVAULT_CAS_TIMEOUT_SECONDS,

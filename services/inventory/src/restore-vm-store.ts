@@ -1,7 +1,7 @@
 import { type HostId, type PlatformId, type RunItemId } from '@casvault/contracts';
 import { inTransaction, reading } from '@casvault/persistence';
-import { type DataSource } from 'typeorm';
-import { restoreVmTable } from './restore-vm.table.js';
+import { type DataSource, MoreThan } from 'typeorm';
+import { type RestoreVmRow, restoreVmTable } from './restore-vm.table.js';
 
 /** `making`: the CVM may have the VM. `finished`: it is the user's. `removed`: gone. */
 export type RestoreVmState = 'making' | 'finished' | 'removed';
@@ -17,6 +17,14 @@ export interface RestoreVm {
   readonly createdAt: Date;
 }
 
+const domainOf = (row: RestoreVmRow): RestoreVm => ({
+  ...row,
+  restoreId: row.restoreId as RunItemId,
+  platformId: row.platformId as PlatformId,
+  hostId: row.hostId as HostId,
+  state: row.state as RestoreVmState,
+});
+
 /** What restores have made, or were about to make, at platforms. */
 export class RestoreVmStore {
   constructor(private readonly database: DataSource) {}
@@ -25,14 +33,25 @@ export class RestoreVmStore {
     const row = await reading(this.database, (source) =>
       source.getRepository(restoreVmTable).findOneBy({ restoreId }),
     );
-    if (row === null) return null;
-    return {
-      ...row,
-      restoreId,
-      platformId: row.platformId as PlatformId,
-      hostId: row.hostId as HostId,
-      state: row.state as RestoreVmState,
-    };
+    return row && domainOf(row);
+  }
+
+  /**
+   * What the CVM may have and is not handed over: those being made, and those removed that were asked for since `since` (a request
+   * that was cut off may still be carried out). The oldest `limit` first.
+   */
+  async suspects(platformId: PlatformId, since: Date, limit: number): Promise<RestoreVm[]> {
+    const rows = await reading(this.database, (source) =>
+      source.getRepository(restoreVmTable).find({
+        where: [
+          { platformId, state: 'making' },
+          { platformId, state: 'removed', createdAt: MoreThan(since) },
+        ],
+        order: { createdAt: 'ASC' },
+        take: limit,
+      }),
+    );
+    return rows.map(domainOf);
   }
 
   async save(vm: RestoreVm): Promise<void> {

@@ -51,7 +51,7 @@ export class RestoreVms {
   }
 
   /** Removes what `create` made, with its volumes; does nothing when it is gone or handed over. */
-  remove(restoreId: RunItemId, platformId: PlatformId, signal: AbortSignal): Promise<void> {
+  remove(restoreId: RunItemId, platformId: PlatformId, signal: AbortSignal): Promise<'removed' | 'gone'> {
     return this.turns.take(restoreId, () => this.removeNow(restoreId, platformId, signal));
   }
 
@@ -182,19 +182,25 @@ export class RestoreVms {
     return (await sync.readVm(platformId, row.uuid, signal)).vmId;
   }
 
-  private async removeNow(restoreId: RunItemId, platformId: PlatformId, signal: AbortSignal): Promise<void> {
+  private async removeNow(
+    restoreId: RunItemId,
+    platformId: PlatformId,
+    signal: AbortSignal,
+  ): Promise<'removed' | 'gone'> {
     const { platforms, restores, access, logger } = this.options;
     const restore = await restores.find(restoreId);
-    if (restore?.platformId !== platformId || restore.state !== 'making') return;
+    if (restore?.platformId !== platformId || restore.state === 'finished') return 'gone';
     const platform = await platforms.get(platformId);
-    await access.with(platform, async (client) => {
+    const outcome = await access.with(platform, async (client) => {
       const row = await this.find(client, restore, signal);
-      if (row === null) return;
+      if (row === null) return 'gone';
       if (row.powerState !== 'stopped') await client.powerOffVm(row.externalId, signal);
       await client.deleteVm(row.externalId, { keepDisks: false }, signal);
       logger.info({ restoreId, vm: row.name }, 'VM of a restore removed');
+      return 'removed';
     });
     await restores.save({ ...restore, state: 'removed' });
+    return outcome;
   }
 
   private async known(restoreId: RunItemId, platformId: PlatformId): Promise<RestoreVm> {

@@ -1,10 +1,12 @@
-import { type Clock, type Logger } from '@casvault/contracts';
+import { type Clock, type Logger, type PlatformId } from '@casvault/contracts';
 import { type PlatformStore } from './platform-store.js';
 import { type PlatformSync } from './platform-sync.js';
 
 export interface SyncScheduleOptions {
   readonly platforms: PlatformStore;
   readonly sync: PlatformSync;
+  /** Follows every synchronisation that succeeded. */
+  readonly after: (id: PlatformId, signal: AbortSignal) => Promise<unknown>;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Between two synchronisations of a platform. */
@@ -47,7 +49,23 @@ export class SyncSchedule {
     const id = await platforms.takeDue(clock.now(), intervalMs);
     if (id === null) return false;
     // A failure is logged and kept by the synchronisation itself; the next try is one interval away.
-    await sync.run(id, { everything: false, fresh: false }).catch(() => undefined);
+    const done = await sync.run(id, { everything: false, fresh: false }).then(
+      () => true,
+      () => false,
+    );
+    if (done) await this.afterwards(id);
     return true;
+  }
+
+  private async afterwards(id: PlatformId): Promise<void> {
+    const { after, logger } = this.options;
+    try {
+      await after(id, this.stopping.signal);
+    } catch (error) {
+      logger.warn(
+        { err: error, platformId: id },
+        'platform not reconciled; tried again after the next synchronisation',
+      );
+    }
   }
 }

@@ -1,6 +1,7 @@
 import {
   createVmSnapshot,
   leaveVmOff,
+  reconcilePlatform,
   removeCheckpoints,
   removeVmSnapshot,
   shutDownVm,
@@ -9,19 +10,21 @@ import {
 import { type MessageContext, OnQuery } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
-import { VmCheckpoints } from './vm-checkpoints.js';
+import { Checkpoints } from './checkpoints.js';
+import { Reconciliation } from './reconciliation.js';
 import { VmPower } from './vm-power.js';
 import { VmSnapshots } from './vm-snapshots.js';
 
 type Request<T extends { request: z.ZodType }> = z.output<T['request']>;
 
-/** What items ask of VMs. */
+/** What items ask of VMs, and what is done about those that died over it. */
 @Controller()
 export class VmActionHandlers {
   constructor(
     @Inject(VmPower) private readonly power: VmPower,
     @Inject(VmSnapshots) private readonly snapshots: VmSnapshots,
-    @Inject(VmCheckpoints) private readonly checkpoints: VmCheckpoints,
+    @Inject(Checkpoints) private readonly checkpoints: Checkpoints,
+    @Inject(Reconciliation) private readonly reconciliation: Reconciliation,
   ) {}
 
   @OnQuery(shutDownVm)
@@ -41,11 +44,6 @@ export class VmActionHandlers {
     return {};
   }
 
-  @OnQuery(removeCheckpoints)
-  async removeCheckpoints({ vmId, keep }: Request<typeof removeCheckpoints>, context: MessageContext) {
-    return { removed: await this.checkpoints.remove(vmId, keep, context.signal) };
-  }
-
   @OnQuery(createVmSnapshot)
   async createSnapshot(request: Request<typeof createVmSnapshot>, context: MessageContext) {
     return this.snapshots.create(request, context.signal);
@@ -55,5 +53,15 @@ export class VmActionHandlers {
   async removeSnapshot({ itemId, vmId }: Request<typeof removeVmSnapshot>, context: MessageContext) {
     await this.snapshots.remove(itemId, vmId, context.signal);
     return {};
+  }
+
+  @OnQuery(removeCheckpoints)
+  async removeCheckpoints({ vmId, keep }: Request<typeof removeCheckpoints>, context: MessageContext) {
+    return { removed: await this.checkpoints.remove(vmId, keep, context.signal) };
+  }
+
+  @OnQuery(reconcilePlatform)
+  async reconcile({ platformId }: Request<typeof reconcilePlatform>, context: MessageContext) {
+    return { findings: await this.reconciliation.run(platformId, context.signal) };
   }
 }

@@ -27,6 +27,7 @@ const main = fileURLToPath(new URL('../src/main.js', import.meta.url));
 
 export interface RunningInventory {
   readonly client: MessagingClient;
+  readonly natsUrl: string;
   readonly sealer: Sealer;
   readonly postgres: PostgresServer;
   /** The process that serves now. */
@@ -67,6 +68,7 @@ export const startInventory = async (env: Record<string, string> = {}): Promise<
   await database.query('SET search_path = inventory');
   return {
     client,
+    natsUrl: nats.url,
     sealer: createSealer(key),
     postgres,
     get process() {

@@ -1,10 +1,19 @@
+import { DiskServiceClient } from '@casvault/block-source';
 import {
+  checkpointName,
+  createRestoreVm,
   createVmSnapshot,
   getVmFacts,
+  listLiveItems,
+  listNeededCheckpoints,
+  listProtectedVms,
   listVms,
   newId,
+  type OpeningId,
   type PlatformId,
+  reconcilePlatform,
   registerPlatform,
+  removeCheckpoints,
   removeVmSnapshot,
   type RunItemId,
   shutDownVm,
@@ -13,7 +22,8 @@ import {
   type VmFacts,
   type VmId,
 } from '@casvault/contracts';
-import { type Lab, startLab, tempDir, until } from '@casvault/testkit';
+import { ScriptedService } from '@casvault/messaging/testing';
+import { type Lab, startLab, tempDir, TestLogger, until } from '@casvault/testkit';
 import { faultOf, registrationOf, type RunningInventory, startInventory } from './running-inventory.js';
 
 const MiB = 1024 * 1024;
@@ -22,6 +32,10 @@ let lab: Lab;
 let inventory: RunningInventory;
 let platformId: PlatformId;
 const vmIds = new Map<string, VmId>();
+/** snapshot-engine, played: who lives, and which checkpoints it knows and needs. */
+let engine: ScriptedService;
+const live = new Set<RunItemId>();
+const knownCheckpoints = new Map<string, 'needed' | 'spare'>();
 
 beforeAll(async () => {
   const { path } = await tempDir('vm-action');
@@ -38,6 +52,15 @@ beforeAll(async () => {
     ],
   });
   inventory = await startInventory({ CASVAULT_SYNC_SECONDS: '3600' });
+  const options = { url: inventory.natsUrl, service: 'snapshot-engine', logger: new TestLogger() };
+  engine = await ScriptedService.start(options, ({ query }) => {
+    query(listLiveItems, ({ itemIds }) => ({ itemIds: itemIds.filter((id) => live.has(id)) }));
+    query(listProtectedVms, (asked) => ({ vmIds: asked.vmIds }));
+    query(listNeededCheckpoints, ({ names }) => ({
+      needed: names.filter((name) => knownCheckpoints.get(name) === 'needed'),
+      unknown: names.filter((name) => !knownCheckpoints.has(name)),
+    }));
+  });
   const token = lab.diskService?.token ?? '';
   const registration = registrationOf(lab, inventory.sealer, { token });
   platformId = (await inventory.client.request(registerPlatform, registration, { deadlineMs })).id;
@@ -47,6 +70,7 @@ beforeAll(async () => {
   await lab.admin.workload(labId('running')); // the guest is up and sees its power button
 });
 afterAll(async () => {
+  await engine.stop();
   await inventory.stop();
   await lab.remove();
 });
@@ -103,6 +127,7 @@ describe('snapshots of a VM', () => {
 
   it('is found after a kill between the intent and the answer', async () => {
     const itemId = newId<RunItemId>();
+    const before = await pathsOf('running');
     await lab.admin.configure({ taskDelayMs: 1_500 });
     const request = { itemId, vmId: vmId('running'), kind: 'external' as const };
     const lost = faultOf(inventory.client.request(createVmSnapshot, request, { deadlineMs: 3_000 }));
@@ -112,13 +137,12 @@ describe('snapshots of a VM', () => {
     await inventory.restart();
     await lab.admin.configure({ taskDelayMs: 0 });
     await lost;
-    await until(async () => (await snapshotsOf('running')).length > 0);
-    const layers = await pathsOf('running');
     const made = await snapshot(itemId, 'running', 'external');
-    expect(await pathsOf('running')).toEqual(layers);
-    expect(made.disks[0]?.path).not.toBe(layers[0]);
+    expect(await snapshotsOf('running')).toEqual([[made.name, 'external']]);
+    expect(made.disks[0]?.path).toBe(before[0]);
+    expect((await pathsOf('running'))[0]).not.toBe(before[0]);
     await unsnapshot(itemId, 'running');
-    expect((await pathsOf('running'))[0]).toBe(made.disks[0]?.path);
+    expect(await pathsOf('running')).toEqual(before);
   });
 
   it('of others are not touched, below and above ours', async () => {
@@ -250,9 +274,124 @@ describe('R6: a safe shutdown', () => {
     await inventory.restart();
     await lab.admin.configure({ taskDelayMs: 0 });
     await lost;
-    await until(async () => (await stateOf('running')) === 'shutOff', 60_000);
     expect(await shutDown(itemId, 'running')).toEqual({ wasRunning: true });
     await start(itemId, 'running');
     expect(await stateOf('running')).toBe('running');
+  });
+});
+
+describe('reconciliation', () => {
+  const reconcile = async () => {
+    const { findings } = await inventory.client.request(reconcilePlatform, { platformId }, { deadlineMs });
+    return findings.map(({ kind, name, outcome }) => ({ kind, name, outcome }));
+  };
+  /** Begins, and kills inventory as soon as its intent is stored. */
+  const killedAfterIntent = async (table: string, itemId: RunItemId, begin: Promise<unknown>) => {
+    const lost = begin.catch(() => null);
+    const sql = `SELECT 1 FROM inventory.${table} WHERE ${table === 'restore_vm' ? 'restore_id' : 'item_id'} = $1`;
+    await until(async () => (await inventory.query(sql, [itemId]))[0]);
+    await inventory.restart();
+    await lost;
+  };
+
+  it('removes what dead items left, starts what they shut down, and leaves to the living and to others what is theirs', async () => {
+    const id = labId('running');
+    await lab.admin.workload(id);
+    const [dead, alive] = [newId<RunItemId>(), newId<RunItemId>()];
+    live.add(alive);
+    const before = await pathsOf('running');
+    await snapshot(alive, 'off', 'external');
+    await lab.admin.createSnapshot(id, { name: `casvault-${newId()}`, kind: 'external' });
+    const foreign = await snapshotsOf('running');
+    await killedAfterIntent(
+      'vm_snapshot',
+      dead,
+      snapshot(dead, 'running', 'external').catch(() => null),
+    );
+    const made = await snapshot(dead, 'running', 'external');
+    await shutDown(dead, 'running');
+    await inventory.restart();
+    const restore = {
+      vmName: 'half-made',
+      platformId,
+      hostId: (await facts('off')).vm.hostId,
+      restoreId: dead,
+    };
+    await inventory.client.request(
+      createRestoreVm,
+      {
+        ...restore,
+        storageName: 'defaultpool',
+        cpuCount: 1,
+        memoryMiB: 128,
+        disks: [{ target: 'vda', sizeBytes: 4 * MiB, format: 'qcow2', bus: 'virtio' }],
+        nics: [],
+        configuration: {},
+      },
+      { deadlineMs },
+    );
+    expect(await reconcile()).toEqual([
+      { kind: 'snapshot', name: made.name, outcome: 'removed' },
+      { kind: 'shutdown', name: 'running', outcome: 'started' },
+      { kind: 'restore-vm', name: 'half-made', outcome: 'removed' },
+    ]);
+    expect(await stateOf('running')).toBe('running');
+    expect(await snapshotsOf('running')).toEqual(foreign);
+    expect((await lab.admin.vms()).map((vm) => vm.name)).not.toContain('half-made');
+    expect(await snapshotsOf('off')).toEqual([[`casvault-${alive}`, 'external']]);
+    expect(await reconcile()).toEqual([]);
+    live.delete(alive);
+    expect(await reconcile()).toEqual([{ kind: 'snapshot', name: `casvault-${alive}`, outcome: 'removed' }]);
+    await lab.admin.deleteSnapshot(id, foreign[0]?.[0] ?? '');
+    expect(await pathsOf('running')).toEqual(before);
+    expect((await lab.admin.leftovers(1)).looseVolumes).toEqual([]);
+  });
+
+  it('a guest that did not follow in time and does so later is started again', async () => {
+    const itemId = newId<RunItemId>();
+    await lab.admin.workload(labId('running'));
+    await lab.admin.configure({ guestStopMs: 1_000 });
+    await lab.admin.ignoreShutdown(labId('running'), true);
+    expect((await faultOf(shutDown(itemId, 'running', 10))).code).toBe('VM_STATE_REFUSED');
+    await lab.admin.ignoreShutdown(labId('running'), false);
+    await lab.admin.configure({ guestStopMs: 60_000 });
+    await start(itemId, 'running');
+    expect(await reconcile()).toEqual([{ kind: 'shutdown', name: 'running', outcome: 'left' }]);
+    await lab.admin.power(labId('running'), 'shutDown');
+    expect(await reconcile()).toEqual([{ kind: 'shutdown', name: 'running', outcome: 'started' }]);
+    expect(await reconcile()).toEqual([]);
+  });
+
+  it('D6: of checkpoints it keeps the needed and the unproven; all of ours go on request', async () => {
+    const { vm } = await facts('running');
+    const url = `http://${lab.hosts[0]?.address ?? ''}:${String(lab.diskService?.port)}`;
+    const client = new DiskServiceClient({ url, token: lab.diskService?.token ?? '' });
+    const disk = vm.disks.find((one) => one.target === 'vda');
+    const make = async (): Promise<string> => {
+      const name = checkpointName(newId());
+      const openingId = newId<OpeningId>();
+      await client.open(openingId, {
+        kind: 'capture',
+        vm: { uuid: vm.uuid, name: vm.name },
+        disks: [{ target: 'vda', path: disk?.path ?? '' }],
+        checkpoint: name,
+        leaseSeconds: 60,
+      });
+      await client.close(openingId, { keepCheckpoint: true });
+      return name;
+    };
+    const [needed, spare, unknown] = [await make(), await make(), await make()];
+    knownCheckpoints.set(needed, 'needed').set(spare, 'spare');
+    const found = await reconcile();
+    expect(found).toHaveLength(2);
+    expect(found).toContainEqual({ kind: 'checkpoint', name: spare, outcome: 'removed' });
+    expect(found).toContainEqual({ kind: 'checkpoint', name: unknown, outcome: 'left' });
+    const request = { vmId: vmId('running'), keep: [needed] };
+    expect(await inventory.client.request(removeCheckpoints, request, { deadlineMs })).toEqual({
+      removed: [unknown],
+    });
+    expect((await client.checkpoints(vm.uuid)).map((one) => one.name)).toEqual([needed]);
+    await inventory.client.request(removeCheckpoints, { ...request, keep: [] }, { deadlineMs });
+    expect((await lab.admin.leftovers(1)).checkpoints).toEqual([]);
   });
 });

@@ -11,6 +11,8 @@ import { Holds } from './holds.js';
 import { ItemHandlers } from './item.handlers.js';
 import { HistoryStore } from './history-store.js';
 import { itemMachines, Items } from './items.js';
+import { OwnershipHandlers } from './ownership.handlers.js';
+import { OwnershipStore } from './ownership-store.js';
 import { PointHandlers } from './point.handlers.js';
 import { observePoints } from './point-metrics.js';
 import { PointStore } from './point-store.js';
@@ -39,7 +41,7 @@ export const snapshotEngineModule = (host: Host<SnapshotEngineConfig>): DynamicM
   host.onDrain('deletions', () => deletions.drain());
   return {
     module: SnapshotEngineModule,
-    controllers: [ItemHandlers, PointHandlers, DeletionHandlers, ContentHandlers],
+    controllers: [ItemHandlers, PointHandlers, DeletionHandlers, ContentHandlers, OwnershipHandlers],
     providers: [
       { provide: Items, useValue: items },
       { provide: PointStore, useValue: points },
@@ -49,6 +51,7 @@ export const snapshotEngineModule = (host: Host<SnapshotEngineConfig>): DynamicM
       { provide: ReadingStore, useValue: readings },
       { provide: Contents, useValue: contents },
       { provide: clockToken, useValue: clock },
+      { provide: OwnershipStore, useValue: new OwnershipStore(database) },
     ],
   };
 };

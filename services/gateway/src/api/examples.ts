@@ -58,6 +58,15 @@ export const platform = {
   createdAt: at,
 };
 
+export const finding = {
+  kind: 'snapshot',
+  vmName: 'db-01',
+  itemId: ids.runItem,
+  name: `casvault-${ids.runItem}`,
+  outcome: 'removed',
+  message: null,
+};
+
 export const host = {
   id: ids.host,
   platformId: ids.platform,

@@ -10,6 +10,7 @@ import {
   pageRequestSchema,
   platformIdSchema,
   platformSchema,
+  reconcilePlatform,
   registerPlatform,
   syncPlatform,
   type PlatformId,
@@ -134,6 +135,24 @@ export const platformRoutes: readonly Route[] = [
     faults: ['NOT_FOUND', 'PLATFORM_UNREACHABLE', 'PLATFORM_LOGIN_REFUSED', 'PLATFORM_PROTOCOL'],
     example: { reply: examples.platform },
     serve: ({ ask, params: { platformId } }) => ask(syncPlatform, { platformId }),
+  }),
+  route({
+    id: 'reconcilePlatform',
+    method: 'POST',
+    path: '/platforms/{platformId}/reconciliation',
+    tag,
+    summary: 'Find and remove what ended or killed jobs left on the platform',
+    description:
+      'Runs by itself after every synchronisation. Snapshots, half-made VMs of restores and checkpoints that no live item owns are ' +
+      'removed; VMs that an item shut down and nobody started are started. Nothing is touched that is not proven to be ours.',
+    access: operating,
+    params,
+    status: 200,
+    reply: reconcilePlatform.reply,
+    deadlineMs: syncDeadlineMs,
+    faults: ['NOT_FOUND', 'PLATFORM_UNREACHABLE', 'PLATFORM_LOGIN_REFUSED'],
+    example: { reply: { findings: [examples.finding] } },
+    serve: ({ ask, params: { platformId } }) => ask(reconcilePlatform, { platformId }),
   }),
   route({
     id: 'listHosts',
