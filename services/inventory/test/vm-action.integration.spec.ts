@@ -285,15 +285,6 @@ describe('reconciliation', () => {
     const { findings } = await inventory.client.request(reconcilePlatform, { platformId }, { deadlineMs });
     return findings.map(({ kind, name, outcome }) => ({ kind, name, outcome }));
   };
-  /** Begins, and kills inventory as soon as its intent is stored. */
-  const killedAfterIntent = async (table: string, itemId: RunItemId, begin: Promise<unknown>) => {
-    const lost = begin.catch(() => null);
-    const sql = `SELECT 1 FROM inventory.${table} WHERE ${table === 'restore_vm' ? 'restore_id' : 'item_id'} = $1`;
-    await until(async () => (await inventory.query(sql, [itemId]))[0]);
-    await inventory.restart();
-    await lost;
-  };
-
   it('removes what dead items left, starts what they shut down, and leaves to the living and to others what is theirs', async () => {
     const id = labId('running');
     await lab.admin.workload(id);
@@ -303,11 +294,6 @@ describe('reconciliation', () => {
     await snapshot(alive, 'off', 'external');
     await lab.admin.createSnapshot(id, { name: `casvault-${newId()}`, kind: 'external' });
     const foreign = await snapshotsOf('running');
-    await killedAfterIntent(
-      'vm_snapshot',
-      dead,
-      snapshot(dead, 'running', 'external').catch(() => null),
-    );
     const made = await snapshot(dead, 'running', 'external');
     await shutDown(dead, 'running');
     await inventory.restart();
