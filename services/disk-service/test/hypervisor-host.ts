@@ -122,7 +122,7 @@ export class HypervisorHost {
         () => false,
       );
       if (isUp) return;
-      if (attempt > 200 || child.exitCode !== null) throw new Error('the disk service does not start');
+      if (attempt > 1_200 || child.exitCode !== null) throw new Error('the disk service does not start');
       await delay(50);
     }
   }
