@@ -206,6 +206,11 @@ export const startTransfer = defineCommand('data-mover', 'start-transfer', 1, {
     ownerId: runItemIdSchema,
     group: z.string(),
     spec: transferSpecSchema,
+    /**
+     * It is not wanted any more, and nobody knows whether an earlier request for it came: it is stopped if it has begun, else
+     * recorded as stopped, so that an earlier request which comes late begins nothing.
+     */
+    stopAsked: z.boolean().optional(),
   }),
 });
 /** Ends a transfer at the next block; its worker closes what it opened. Terminal state `stopped`. */

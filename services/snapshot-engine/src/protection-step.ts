@@ -13,7 +13,7 @@ import { type z } from 'zod';
 import { earliest } from './deadlines.js';
 import { isTerminal, laterThan } from './item.js';
 import { type PlatformUse, type ProtectionState, type ProtectVm } from './protection.js';
-import { nextLook } from './transfer-watch.js';
+import { isUnheard, nextLook } from './transfer-watch.js';
 
 export type Snapshot = z.infer<typeof createVmSnapshot.reply>;
 
@@ -78,19 +78,25 @@ export const published = (
   return stepOf(next, [...effects, { type: 'itemChanged', change: change(next) }]);
 };
 
-export const startCommand = (state: ProtectionState, spec: BackupSpec): ProtectionEffect => ({
+const startOrStop = (state: ProtectionState, spec: BackupSpec, stopAsked?: true): ProtectionEffect => ({
   type: 'startTransfer',
   command: {
     transferId: state.ids.transferId,
     ownerId: state.request.itemId,
     group: state.request.group,
     spec,
+    ...(stopAsked ? { stopAsked } : {}),
   },
 });
-export const stopCommand = (state: ProtectionState): ProtectionEffect => ({
-  type: 'stopTransfer',
-  transferId: state.ids.transferId,
-});
+export const startCommand = (state: ProtectionState, spec: BackupSpec): ProtectionEffect =>
+  startOrStop(state, spec);
+/** What was never heard of may never have come: it is named in full, so that it is recorded as stopped. */
+export const stopCommand = (state: ProtectionState): ProtectionEffect => {
+  const { transfer, plan, ids } = state;
+  return plan && transfer && isUnheard(transfer)
+    ? startOrStop(state, plan.spec, true)
+    : { type: 'stopTransfer', transferId: ids.transferId };
+};
 export const removeCommand = ({ request, plan, ids }: ProtectionState): ProtectionEffect => ({
   type: 'removeData',
   command: {

@@ -104,7 +104,8 @@ describe('protection', () => {
     expect(world.of('startTransfer').length).toBe(2);
     world.pass(deadlines.transferSilenceMs);
     world.wakeIfDue();
-    expect(world.of('stopTransfer').length).toBe(1);
+    expect(world.of('stopTransfer')).toEqual([]);
+    expect(world.of('startTransfer').at(-1)?.command.stopAsked).toBe(true);
     world.pass(deadlines.stopMs);
     world.wakeIfDue();
     world.pass(deadlines.cleanMs);

@@ -332,14 +332,11 @@ const wokenMoving = (state: ProtectionState, now: Date): ProtectionStep => {
 };
 
 const wokenEnding = (state: ProtectionState, now: Date): ProtectionStep => {
-  const { transfer, stage, plan: planned } = state;
+  const { transfer, stage } = state;
   if (isPast(state.deadlineAt, now)) return settle(state, now);
   if (!transfer || !mustAskAgain(transfer, now)) return stepOf(state);
-  const again = { ...state, transfer: askedAgain(transfer, now) };
-  if (stage === 'removing') return stepOf(again, [removeCommand(state)]);
-  // What was never heard of may never have come: only a transfer that is there can be stopped.
-  const isUnknown = transfer.state === null && planned !== null;
-  return stepOf(again, [...(isUnknown ? [startCommand(state, planned.spec)] : []), stopCommand(state)]);
+  const command = stage === 'removing' ? removeCommand(state) : stopCommand(state);
+  return stepOf({ ...state, transfer: askedAgain(transfer, now) }, [command]);
 };
 
 const woken = (state: ProtectionState, now: Date): ProtectionStep => {

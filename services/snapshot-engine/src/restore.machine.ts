@@ -25,6 +25,7 @@ import {
   hasEnded,
   heard,
   isSilent,
+  isUnheard,
   mergedReasons,
   mustAskAgain,
   nextLook,
@@ -128,7 +129,7 @@ const conclude = (state: RestoreState, ending: Ending, now: Date): RestoreStep =
   if (isWriting(state)) {
     const transfer = state.transfer && askedAgain(state.transfer, now);
     const deadlineAt = after(now, deadlines.stopMs);
-    return published({ ...going, phase: 'cleaning', transfer, deadlineAt }, now, [stopCommand(state)]);
+    return published({ ...going, phase: 'cleaning', transfer, deadlineAt }, now, stopCommands(state));
   }
   if (state.vm === 'none' || state.vm === 'gone') return ended(going, ending, now);
   if (state.vm === 'creating') return published({ ...going, phase: 'cleaning' }, now);
@@ -159,7 +160,10 @@ const leftBehind = (state: RestoreState, why: string, now: Date): RestoreStep =>
   return ended(state, { phase: 'failed', fault }, now);
 };
 
-const stopCommand = ({ transferId }: RestoreState): RestoreEffect => ({ type: 'stopTransfer', transferId });
+const stopCommands = (state: RestoreState): RestoreEffect[] => {
+  const { transfer, transferId } = state;
+  return transfer && isUnheard(transfer) ? startCommand(state, true) : [{ type: 'stopTransfer', transferId }];
+};
 
 // ---- the way there
 
@@ -190,12 +194,21 @@ const specOf = (
   options: request.options,
 });
 
-const startCommand = (state: RestoreState): RestoreEffect[] => {
+const startCommand = (state: RestoreState, stopAsked = false): RestoreEffect[] => {
   const { source, created, request, transferId } = state;
   if (!source || !created) return [];
   const { itemId: ownerId, group } = request;
   return [
-    { type: 'startTransfer', command: { transferId, ownerId, group, spec: specOf(state, source, created) } },
+    {
+      type: 'startTransfer',
+      command: {
+        transferId,
+        ownerId,
+        group,
+        spec: specOf(state, source, created),
+        ...(stopAsked ? { stopAsked } : {}),
+      },
+    },
   ];
 };
 
@@ -265,7 +278,7 @@ const wokenWriting = (state: RestoreState, now: Date): RestoreStep => {
   if (!transfer) return stepOf(state);
   const again = { ...state, transfer: askedAgain(transfer, now) };
   if (ending) {
-    if (!isPast(state.deadlineAt, now)) return stepOf(again, [stopCommand(state)]);
+    if (!isPast(state.deadlineAt, now)) return stepOf(again, stopCommands(state));
     // Given up: the volumes are removed under whatever may still write to them.
     return removeVm(state, now);
   }

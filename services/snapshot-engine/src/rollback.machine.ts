@@ -18,6 +18,7 @@ import {
   hasEnded,
   heard,
   isSilent,
+  isUnheard,
   mergedReasons,
   mustAskAgain,
   nextLook,
@@ -137,7 +138,7 @@ const conclude = (state: RollbackState, ending: Ending, now: Date): RollbackStep
   if (isWriting(state)) {
     const transfer = state.transfer && askedAgain(state.transfer, now);
     const deadlineAt = after(now, deadlines.stopMs);
-    return published({ ...going, phase: 'cleaning', transfer, deadlineAt }, now, [stopCommand(state)]);
+    return published({ ...going, phase: 'cleaning', transfer, deadlineAt }, now, stopCommands(state));
   }
   if (state.writtenSince !== null) return interrupted(going, ending, now);
   // It comes to an end of its own: the guest shuts down, or does not.
@@ -155,7 +156,10 @@ const timedOut = (what: string, ms: number): Fault =>
     details: { minutes: ms / 60_000 },
   });
 
-const stopCommand = ({ transferId }: RollbackState): RollbackEffect => ({ type: 'stopTransfer', transferId });
+const stopCommands = (state: RollbackState): RollbackEffect[] => {
+  const { transfer, transferId } = state;
+  return transfer && isUnheard(transfer) ? startCommand(state, true) : [{ type: 'stopTransfer', transferId }];
+};
 
 /** The end when a VM that was shut down for nothing could not be started: the operator is told. */
 const leftOff = (state: RollbackState, why: string, now: Date): RollbackStep => {
@@ -189,11 +193,12 @@ const onFacts = (state: RollbackState, { facts }: Event<'factsLoaded'>, now: Dat
   }
 };
 
-const startCommand = (state: RollbackState): RollbackEffect[] => {
+const startCommand = (state: RollbackState, stopAsked = false): RollbackEffect[] => {
   const { spec, request, transferId } = state;
   if (!spec) return [];
   const { itemId: ownerId, group } = request;
-  return [{ type: 'startTransfer', command: { transferId, ownerId, group, spec } }];
+  const command = { transferId, ownerId, group, spec, ...(stopAsked ? { stopAsked } : {}) };
+  return [{ type: 'startTransfer', command }];
 };
 
 /** Its facts are judged again: much may happen in the minutes that a guest takes to shut down. */
@@ -295,7 +300,7 @@ const wokenWriting = (state: RollbackState, now: Date): RollbackStep => {
   const { transfer, ending } = state;
   if (!transfer) return stepOf(state);
   const again = { ...state, transfer: askedAgain(transfer, now) };
-  if (ending) return isPast(state.deadlineAt, now) ? giveUp(state, now) : stepOf(again, [stopCommand(state)]);
+  if (ending) return isPast(state.deadlineAt, now) ? giveUp(state, now) : stepOf(again, stopCommands(state));
   if (isSilent(transfer, now))
     return fail(state, timedOut('the data-mover did not answer', deadlines.transferSilenceMs), now);
   return mustAskAgain(transfer, now) ? stepOf(again, startCommand(state)) : stepOf(state);

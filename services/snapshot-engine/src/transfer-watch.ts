@@ -49,6 +49,9 @@ export const heard = (watch: TransferWatch, change: TransferChanged, now: Date):
   };
 };
 
+/** Whether it ever came to the data-mover is not known: one that is to be stopped has to be named in full. */
+export const isUnheard = ({ state }: TransferWatch): boolean => state === null;
+
 export const hasEnded = ({ state }: TransferWatch): boolean =>
   state === 'succeeded' || state === 'failed' || state === 'stopped';
 

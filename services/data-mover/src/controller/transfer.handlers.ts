@@ -42,8 +42,8 @@ export class TransferHandlers {
   ) {}
 
   @OnCommand(startTransfer)
-  async start(request: Payload<typeof startTransfer>): Promise<void> {
-    await this.transfers.begin(request);
+  async start({ stopAsked, ...request }: Payload<typeof startTransfer>): Promise<void> {
+    await this.transfers.begin(request, stopAsked);
   }
 
   @OnCommand(stopTransfer)

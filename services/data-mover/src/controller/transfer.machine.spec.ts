@@ -220,6 +220,16 @@ describe('transfer', () => {
     expect(codeOf(() => replace(lost ?? openingId))).toBe('CAPTURE_LOST');
   });
 
+  it('G3: one that was never begun is recorded as stopped, whichever request for it comes first', () => {
+    const early = new Driver();
+    early.send({ type: 'start', request, stopAsked: true });
+    expect(early.send({ type: 'start', request }).state).toBe('stopped');
+    expect(early.nudges).toBe(0);
+    const late = new Driver();
+    late.send({ type: 'start', request });
+    expect(late.send({ type: 'start', request, stopAsked: true }).state).toBe('stopped');
+  });
+
   it('stops while queued at once, and while running through its worker', () => {
     const queued = started();
     expect(queued.send({ type: 'stop' }).state).toBe('stopped');

@@ -26,7 +26,7 @@ import {
  * reports under an older one is refused with LEASE_LOST, and nothing changes.
  */
 export type TransferEvent =
-  | { readonly type: 'start'; readonly request: TransferRequest }
+  | { readonly type: 'start'; readonly request: TransferRequest; readonly stopAsked?: boolean }
   | { readonly type: 'stop' }
   /** `writerId` and `openingId` are minted by the caller; the claim holds if the state shows this `writerId` afterwards. */
   | {
@@ -302,6 +302,15 @@ const stop = (state: TransferState, now: Date): TransferStep => {
   return state.state === 'queued' ? stopped(asked, now) : stepOf(asked);
 };
 
+/** Asked for and not wanted any more: whichever of its requests comes first, it never runs. */
+const startStopped = (state: TransferState | null, request: TransferRequest, now: Date): TransferStep =>
+  state ? stop(state, now) : stopped({ ...begin(request, now), stopAsked: true }, now);
+
+const start = (state: TransferState | null, event: Event<'start'>, now: Date): TransferStep => {
+  if (event.stopAsked) return startStopped(state, event.request, now);
+  return state ? published(state, now) : queued(begin(event.request, now), now);
+};
+
 const woken = (state: TransferState, now: Date): TransferStep => {
   if (state.state === 'running') return leaseIsOver(state, now) ? loseClaim(state, now) : stepOf(state);
   if (state.state !== 'queued') return stepOf(state);
@@ -317,7 +326,7 @@ const woken = (state: TransferState, now: Date): TransferStep => {
 };
 
 const step = (state: TransferState | null, event: TransferEvent, now: Date): TransferStep => {
-  if (event.type === 'start') return state ? published(state, now) : queued(begin(event.request, now), now);
+  if (event.type === 'start') return start(state, event, now);
   if (!state) throw new Fault('NOT_FOUND', 'there is no such transfer');
   switch (event.type) {
     case 'stop':

@@ -93,8 +93,9 @@ export class Transfers {
     await this.#runtime.drain();
   }
 
-  async begin(request: TransferRequest): Promise<void> {
-    await this.#runtime.deliver(request.transferId, { type: 'start', request });
+  /** With `stopAsked` it is recorded, and stopped. */
+  async begin(request: TransferRequest, stopAsked = false): Promise<void> {
+    await this.#runtime.deliver(request.transferId, { type: 'start', request, stopAsked });
   }
 
   /** Throws NOT_FOUND for a transfer that is not there, LEASE_LOST for an outdated epoch. */

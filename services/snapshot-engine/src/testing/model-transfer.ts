@@ -10,12 +10,13 @@ export class ModelTransfer {
 
   start(command: z.infer<typeof startTransfer.payload>): void {
     this.ids.add(command.transferId);
+    if (this.present && command.stopAsked && !this.isOver) return this.stop();
     if (this.present) return void this.mail.push(this.present);
     this.present = {
       transferId: command.transferId,
       ownerId: command.ownerId,
       kind: command.spec.kind,
-      state: 'queued',
+      state: command.stopAsked ? 'stopped' : 'queued',
       epoch: 0,
       capturedAt: null,
       progress: [],
