@@ -4,12 +4,13 @@ NODE := node_modules/.bin/node
 STACK := $(NODE) --no-warnings tools/stack/dist/src/cli.js
 JEST := $(NODE) --experimental-vm-modules --no-warnings node_modules/jest/bin/jest.js
 
-.PHONY: help demo up down status soak-lab test check unit integration e2e build bench clean setup-node setup-demo setup-test
+.PHONY: help demo up down status soak-lab test check unit integration e2e build bench soak clean setup-node setup-demo setup-test
 
 help:
 	@echo "make demo   back up a running VM of an emulated CAS and restore it, byte for byte"
 	@echo "make up     keep that stack running with its data;  make status;  make down stops it"
 	@echo "make test   everything that CI runs: check, unit, integration, e2e"
+	@echo "make soak   simulate SEEDS=n seeds of crashes and faults (1000), or replay one: SEED=s"
 	@echo "make bench  speed against borg, restic, qemu-img and the machine's limit, in one run"
 
 demo: setup-demo build
@@ -48,6 +49,9 @@ soak-lab: build setup-test
 bench: build
 	@tools/setup/packages.sh bench
 	@$(NODE) --no-warnings bench/dist/src/main.js $(BENCH_ARGS)
+
+soak: build
+	@$(NODE) --no-warnings tools/simulator/dist/src/cli.js $(if $(SEED),seed $(SEED),$(or $(SEEDS),1000) $(or $(FIRST),1))
 
 setup-node: node_modules/.installed
 

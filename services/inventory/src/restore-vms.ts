@@ -60,8 +60,7 @@ export class RestoreVms {
     const platform = await platforms.get(request.platformId);
     const host = await hosts.get(request.platformId, request.hostId);
     const earlier = await restores.find(request.restoreId);
-    if (earlier?.state === 'finished')
-      throw new Fault('CONFLICT', `the VM of restore ${request.restoreId} is handed over already`);
+    refuseEnded(request.restoreId, earlier);
     const made = await access.with(platform, async (client) => {
       const present = await this.present(client, request, signal);
       if (present !== null) return present;
@@ -81,8 +80,22 @@ export class RestoreVms {
     });
     const reply = await access.with(platform, (client) => this.describe(client, request, made, signal));
     await restores.rememberUuid(request.restoreId, made.uuid);
+    await this.refuseRemoved(request, signal);
     const url = diskServiceUrl(host.ip, platform.diskService.port);
     return { ...reply, diskService: { url, token: platform.diskService.token } };
+  }
+
+  /** Another process may have removed the restore while its VM was being made here: then this one goes too. */
+  private async refuseRemoved(
+    { restoreId, platformId }: RestoreVmRequest,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { restores } = this.options;
+    const now = await restores.find(restoreId);
+    if (now?.state !== 'removed') return;
+    await restores.save({ ...now, state: 'making' });
+    await this.removeNow(restoreId, platformId, signal);
+    refuseEnded(restoreId, now);
   }
 
   /** The VM of this name: ours from an earlier try, somebody else's (refused), or none. */
@@ -218,6 +231,14 @@ export class RestoreVms {
     return (await isMarked(client, row, restore.restoreId, signal)) ? row : null;
   }
 }
+
+/** A request that comes late, after its restore has ended, makes no VM that nobody would ever remove. */
+const refuseEnded = (restoreId: RunItemId, restore: RestoreVm | null): void => {
+  if (restore?.state === 'finished')
+    throw new Fault('CONFLICT', `the VM of restore ${restoreId} is handed over already`);
+  if (restore?.state === 'removed')
+    throw new Fault('CONFLICT', `the VM of restore ${restoreId} was removed: none is made again`);
+};
 
 const isMarked = async (
   client: CasClient,

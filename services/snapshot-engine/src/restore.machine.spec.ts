@@ -130,6 +130,7 @@ describe('restore', () => {
     world.flush();
     world.send({ type: 'stop' });
     world.flush();
+    world.flush();
     world.deliverAll();
     world.giveUp(world.pendingOf('removeVm'), refusal);
     expect(world.present.phase).toBe('failed');

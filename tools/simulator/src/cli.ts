@@ -1,29 +1,65 @@
+import { shrink, soak, type Summary } from './soak.js';
 import { simulate } from './simulate.js';
 
-const usage = 'cli.js <first seed> <number of seeds> [trace]\n';
+const usage = 'usage: cli.js <number of seeds> [first seed], or: cli.js seed <seed>\n';
+const tell = (line: string): void => void process.stdout.write(`${line}\n`);
 
-/** Simulates a range of seeds, tells of each that fails, and of all together. */
-const main = async ([first, count, trace]: readonly string[]): Promise<number> => {
-  const from = Number(first);
-  const seeds = Number(count);
-  if (!Number.isInteger(from) || !Number.isInteger(seeds)) {
+const summed = ['steps', 'points', 'restored', 'failed', 'deaths', 'virtualSeconds'] as const;
+
+/** Sums over seeds; memory: the failing ones. */
+class Report {
+  readonly failing: Summary[] = [];
+  #seeds = 0;
+  #sums = { steps: 0, points: 0, restored: 0, failed: 0, deaths: 0, virtualSeconds: 0 };
+
+  add(result: Summary): void {
+    this.#seeds += 1;
+    for (const key of summed) this.#sums[key] += result[key];
+    if (result.violation !== null) this.failing.push(result);
+  }
+
+  tell(seconds: number): void {
+    const { steps, points, restored, failed, deaths, virtualSeconds } = this.#sums;
+    tell(`seeds        ${this.#seeds}`);
+    tell(`failing      ${this.failing.length}`);
+    tell(`steps        ${steps} of the machines`);
+    tell(`processes    ${deaths} killed`);
+    tell(`points       ${points} committed and right`);
+    tell(`restores     ${restored} right`);
+    tell(`items        ${failed} failed for a reason`);
+    tell(`time         ${(virtualSeconds / 86_400).toFixed(1)} days simulated in ${seconds.toFixed(0)} s`);
+    tell(`speed        ${(this.#seeds / seconds).toFixed(1)} seeds/s`);
+  }
+}
+
+const soakAll = async (seeds: number, first: number): Promise<number> => {
+  const began = performance.now();
+  const report = new Report();
+  await soak({ first, seeds }, (result) => report.add(result));
+  report.tell((performance.now() - began) / 1_000);
+  for (const { seed, violation, kinds } of report.failing.slice(0, 20)) {
+    tell(`seed ${seed}: ${violation ?? ''}`);
+    tell(`  faults: ${kinds.join(', ')}; needed: ${(await shrink(seed, kinds)).join(', ')}`);
+    tell(`  make soak SEED=${seed}`);
+  }
+  return report.failing.length > 0 ? 1 : 0;
+};
+
+const replay = async (seed: number): Promise<number> => {
+  const { trace, violation, kinds } = await simulate({ seed, isTraced: true });
+  for (const line of trace) tell(line);
+  tell(`seed ${seed} (${kinds.join(', ')}): ${violation ?? 'right'}`);
+  return violation === null ? 0 : 1;
+};
+
+const main = async ([what, number = '1']: readonly string[]): Promise<number> => {
+  const isReplay = what === 'seed';
+  const count = Number(isReplay ? number : what);
+  if (!Number.isInteger(count) || !Number.isInteger(Number(number))) {
     process.stderr.write(usage);
     return 64;
   }
-  const began = performance.now();
-  let steps = 0;
-  let failed = 0;
-  for (let seed = from; seed < from + seeds; seed += 1) {
-    const result = await simulate({ seed, isTraced: trace === 'trace' });
-    steps += result.steps;
-    if (trace === 'trace') process.stdout.write(`${result.trace.join('\n')}\n`);
-    if (result.violation === null) continue;
-    failed += 1;
-    process.stdout.write(`seed ${seed} (${result.kinds.join(', ')}): ${result.violation}\n`);
-  }
-  const seconds = (performance.now() - began) / 1_000;
-  process.stdout.write(`${seeds} seeds, ${steps} steps, ${failed} failed, ${seconds.toFixed(1)} s\n`);
-  return failed > 0 ? 1 : 0;
+  return isReplay ? replay(count) : soakAll(count, Number(number));
 };
 
 process.exitCode = await main(process.argv.slice(2));

@@ -41,10 +41,8 @@ export interface EngineParts {
   readonly process: SimProcess;
   readonly pool: ModelPool;
   readonly disks: DiskServices;
-  /** Blocks that an attempt has read of a capture, for the bound on what is sent again. */
-  /** One more attempt at a capture. */
-  readonly onAttempt: (openingId: string) => void;
-  readonly onRead: (openingId: string, blocks: number) => void;
+  /** An attempt at a capture begins, with so many blocks to read if nothing of it were stored; called for what it reads. */
+  readonly onAttempt: (capture: string, wanted: number) => (blocks: number) => void;
 }
 
 const throwIfOver = (signal: AbortSignal): void => {
@@ -64,6 +62,7 @@ class PointBackup {
   #earlier: readonly Pack[] = [];
   #parent: ModelManifest | null = null;
   #seq = 0;
+  #onRead: (blocks: number) => void = () => undefined;
 
   constructor(
     private readonly parts: EngineParts,
@@ -87,7 +86,7 @@ class PointBackup {
     this.#parent = spec.parentPointId === null ? null : await pool.find(process, spec.parentPointId);
     if (spec.parentPointId !== null && !this.#parent)
       throw new Fault('POOL_OBJECT_MISSING', `the parent ${spec.parentPointId} is gone`);
-    this.parts.onAttempt(this.request.opening.openingId);
+    this.#onRead = this.parts.onAttempt(this.#capture, this.#wantedAtMost());
     this.#earlier = await pool.packsOf(process, earlierWriters);
     const maps: ModelDiskMap[] = [];
     for (const [ordinal] of spec.disks.entries()) maps.push(await this.#disk(ordinal));
@@ -192,13 +191,13 @@ class PointBackup {
     map: (Place | null)[],
     before: ModelDiskMap | null,
   ): Promise<void> {
-    const { process, pool, onRead } = this.parts;
-    const { spec, writerId, opening } = this.request;
+    const { process, pool } = this.parts;
+    const { spec, writerId } = this.request;
     const { target } = disksAt(spec, ordinal);
     await process.clock.sleep(process.world.random.whole(100, 900), this.run_.signal);
     throwIfOver(this.run_.signal);
     const source = this.#connect(target);
-    onRead(opening.openingId, blocks.length);
+    this.#onRead(blocks.length);
     const read = blocks.map((block) => ({ disk: ordinal, block, content: source.blocks[block] ?? 0 }));
     const same = (one: { block: number; content: Content }) =>
       before?.map[one.block]?.content === one.content;
@@ -207,10 +206,22 @@ class PointBackup {
     if (fresh.length === 0) return;
     const key = `${spec.chainId}/${writerId}/${this.#seq}`;
     this.#seq += 1;
-    await pool.putPack(process, { key, writerId, blocks: fresh });
+    await pool.putPack(process, { key, writerId, capture: this.#capture, blocks: fresh });
     throwIfOver(this.run_.signal);
     this.#progressOf(ordinal).storedBytes += fresh.length * blockBytes;
     for (const { block, content } of fresh) map[block] = { pack: key, content };
+  }
+
+  get #capture(): string {
+    const { openingId, openedAt } = this.request.opening;
+    return `${openingId} of ${openedAt}`;
+  }
+
+  #wantedAtMost(): number {
+    const sizes = this.request.spec.disks.map(
+      ({ target }) => this.#connect(target).blocks.filter((content) => content !== 0).length,
+    );
+    return sizes.reduce((sum, size) => sum + size, 0);
   }
 
   #connect(target: string): OpenDisk {

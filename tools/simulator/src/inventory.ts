@@ -102,6 +102,7 @@ export class ModelInventory {
     const { restores, platform } = this.here;
     const { restoreId, vmName, hostId } = request;
     if (restores.get(restoreId) === 'finished') throw new Fault('CONFLICT', 'handed over already');
+    if (restores.get(restoreId) === 'removed') throw new Fault('CONFLICT', 'removed');
     const present = await this.#ask('look', () => platform.vms.find(({ name }) => name === vmName) ?? null);
     if (present && present.marker !== restoreId) throw new Fault('ALREADY_EXISTS', `there is a VM ${vmName}`);
     restores.set(restoreId, 'making');
@@ -109,6 +110,10 @@ export class ModelInventory {
     if (!host) throw new Fault('NOT_FOUND', 'no such host');
     const vm = present ?? (await this.#ask('add VM', () => this.#make(request, host)));
     const disks = await this.#ask('describe', () => vm.disks.map((disk) => ({ ...disk })));
+    if (restores.get(restoreId) === 'removed') {
+      await this.#ask('delete', () => platform.vms.includes(vm) && platform.removeVm(vm));
+      throw new Fault('CONFLICT', 'removed');
+    }
     if (disks.length < request.disks.length)
       throw new Fault('PLATFORM_BUSY', `VM ${vmName} has not its disks yet`);
     return {

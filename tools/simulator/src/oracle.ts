@@ -1,6 +1,5 @@
 import { type ProtectionState, type RestoreState } from '@casvault/snapshot-engine/machine';
 import { type DiskServices } from './disk-service.js';
-import { packBlocks } from './engine.js';
 import { type ModelPlatform, type ModelVm } from './platform.js';
 import { type ModelManifest, type ModelPool } from './pool.js';
 import { type Databases, type Step } from './services.js';
@@ -12,11 +11,6 @@ export interface Observed {
   readonly disks: DiskServices;
   readonly pool: ModelPool;
 }
-interface Reads {
-  blocks: number;
-  attempts: number;
-  wanted: number;
-}
 
 const ends: readonly unknown[] = ['succeeded', 'failed', 'stopped'];
 const isOver = (state: unknown): boolean => ends.includes(state) || state === 'partly failed';
@@ -25,7 +19,6 @@ const isOver = (state: unknown): boolean => ends.includes(state) || state === 'p
 export class Oracle {
   readonly #o: Observed;
   readonly #ended = new Map<string, unknown>();
-  readonly #reads = new Map<string, Reads>();
   /** Points that were ever told to be available. */
   readonly #promised = new Map<string, ModelManifest>();
 
@@ -51,15 +44,18 @@ export class Oracle {
     }
   }
 
-  /** Every attempt but the last was interrupted: a crash, a lost lease, a fault of the disk or of the pool. */
-  onAttempt(openingId: string): void {
-    const reads = this.#reads.get(openingId) ?? { blocks: 0, attempts: 0, wanted: this.#sizeOf(openingId) };
-    reads.attempts += 1;
-    this.#reads.set(openingId, reads);
-  }
-  onRead(openingId: string, blocks: number): void {
-    const reads = this.#reads.get(openingId);
-    if (reads) reads.blocks += blocks;
+  /** G2: what lies in a pack already is never read again, so that a crash costs the pack in the making. */
+  onAttempt(capture: string, wanted: number): (blocks: number) => void {
+    const stored = [...this.#o.pool.packs.values()].filter((pack) => pack.capture === capture);
+    const allowed = wanted - stored.reduce((sum, { blocks }) => sum + blocks.length, 0);
+    let read = 0;
+    return (blocks) => {
+      read += blocks;
+      this.#require(
+        read <= Math.max(0, allowed),
+        () => `${read} blocks of ${capture} read, ${allowed} were left`,
+      );
+    };
   }
 
   /** G2, first half: everything that was begun has come to its end. */
@@ -226,22 +222,6 @@ export class Oracle {
         () => `checkpoint ${lost[0]} of ${name} ${target} belongs to no point`,
       );
       this.#require(bitmaps.size <= 1, () => `${bitmaps.size} checkpoints of ${name} ${target} are left`);
-    }
-  }
-
-  #sizeOf(openingId: string): number {
-    const held = this.#o.disks.held.get(openingId);
-    return held?.disks.reduce((sum, { blocks }) => sum + blocks.filter(Boolean).length, 0) ?? Infinity;
-  }
-
-  /** G2: at most a pack a stream is sent again for every interruption. */
-  resent(): void {
-    for (const [id, { blocks, attempts, wanted }] of this.#reads) {
-      const bound = wanted + (attempts - 1) * packBlocks;
-      this.#require(
-        blocks <= bound,
-        () => `${blocks} blocks of capture ${id} were read, at most ${bound} allowed`,
-      );
     }
   }
 }

@@ -9,6 +9,8 @@ export type Content = number;
 export interface Pack {
   readonly key: string;
   readonly writerId: string;
+  /** Opening and instant that its blocks are of. */
+  readonly capture: string;
   readonly blocks: readonly { readonly disk: number; readonly block: number; readonly content: Content }[];
 }
 /** Where a block of a point lies: its pack, and what it held. */

@@ -157,10 +157,28 @@ export const startController = (process: SimProcess, { bus, databases }: Parts):
   transfers.start();
   const handlers = [
     ...handlersOf(new TransferHandlers(transfers, store, client)),
-    ...handlersOf(new WorkerHandlers(transfers, { finished: () => undefined })),
+    ...handlersOf(new WorkerHandlers(transfers, { finished: () => undefined })).map((one) =>
+      fenced(one, process, databases),
+    ),
   ];
   bus.subscribe({ process, service: 'data-mover', handlers: bySubject(handlers) });
 };
+
+/** Of two workers with one transfer, one has the present epoch; what the other says must be refused. */
+const fenced = (handler: Handler, { world }: SimProcess, { transfers }: Databases): Handler => ({
+  ...handler,
+  handle: async (payload, context) => {
+    const { transferId, epoch } = payload as { transferId: string; epoch?: number };
+    const present = transfers.transfers.get(transferId)?.epoch ?? 0;
+    const reply = await handler.handle(payload, context);
+    const isOutdated = epoch !== undefined && epoch < present;
+    world.require(
+      !isOutdated,
+      () => `transfer ${transferId} took a report under epoch ${epoch}, ${present} was present`,
+    );
+    return reply;
+  },
+});
 
 export const startInventory = (process: SimProcess, { bus, installation }: Parts): void => {
   const handlers = new ModelInventory(installation, process).handlers();

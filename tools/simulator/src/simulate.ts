@@ -127,7 +127,6 @@ class Simulation {
     );
     await time.run(this.#faultsEnd + cleanMs, failed);
     if (!failed()) this.#oracle.clean(this.#databases);
-    if (!failed()) this.#oracle.resent();
     return this.#result();
   }
 
@@ -208,8 +207,7 @@ class Simulation {
         process,
         pool: this.#pool,
         disks: this.#here.disks,
-        onRead: (openingId: string, blocks: number) => this.#oracle.onRead(openingId, blocks),
-        onAttempt: (openingId: string) => this.#oracle.onAttempt(openingId),
+        onAttempt: (capture: string, wanted: number) => this.#oracle.onAttempt(capture, wanted),
       };
       const worker = new ModelWorker(process, workerId, this.#bus.clientOf(process), engine);
       this.#bus.consumeNudges({ process, hasRoom: worker.hasRoom, take: worker.take });

@@ -1,0 +1,110 @@
+import { transferMachine, type TransferState } from '@casvault/data-mover/machine';
+import { runMachine, type RunState } from '@casvault/scheduler/machine';
+import {
+  protectionMachine,
+  restoreMachine,
+  type ProtectionState,
+  type RestoreState,
+} from '@casvault/snapshot-engine/machine';
+
+interface Stepped {
+  readonly state: unknown;
+  readonly effects: readonly { readonly type: string }[];
+}
+type Step = (state: never, event: never, now: Date) => Stepped;
+interface Target {
+  step: Step;
+}
+type Mutation = (step: Step) => (state: unknown, event: { type: string }, now: Date) => Stepped;
+
+/** A bug that somebody might make; the simulator must find each. */
+export interface PlantedBug {
+  readonly name: string;
+  /** Puts it in; what is returned takes it out again. */
+  readonly plant: () => () => void;
+}
+
+const planted = (name: string, machine: unknown, mutate: Mutation): PlantedBug => ({
+  name,
+  plant: () => {
+    const target = machine as Target;
+    const whole = target.step;
+    target.step = mutate(whole.bind(machine));
+    return () => {
+      target.step = whole;
+    };
+  },
+});
+
+const run = (step: Step, state: unknown, event: unknown, now: Date): Stepped =>
+  step(state as never, event as never, now);
+
+/** One in each machine at least, of the kinds that cost data, leave things behind, or never end. */
+export const plantedBugs: readonly PlantedBug[] = [
+  planted('run: admits one too many', runMachine, (step) => (state, event, now) => {
+    if (event.type !== 'begin') return run(step, state, event, now);
+    const { parallel } = event as unknown as { parallel: RunState['parallel'] };
+    const more = { vms: parallel.vms + 1, vmsPerHost: parallel.vmsPerHost + 1 };
+    const { state: begun, ...rest } = run(step, state, { ...event, parallel: more }, now);
+    return { ...rest, state: { ...(begun as RunState), parallel } };
+  }),
+  planted('run: asks for an item once only', runMachine, (step) => (state, event, now) => {
+    const stepped = run(step, state, event, now);
+    return {
+      ...stepped,
+      effects: stepped.effects.filter(({ type }) => event.type !== 'woken' || type !== 'ask'),
+    };
+  }),
+  planted(
+    'protection: available before the transfer has succeeded',
+    protectionMachine,
+    (step) => (state, event, now) => {
+      const { change } = event as unknown as {
+        change?: { kind: string; state: string; capturedAt: string | null };
+      };
+      const isEarly = change?.kind === 'backup' && change.state === 'running' && change.capturedAt !== null;
+      return run(step, state, isEarly ? { ...event, change: { ...change, state: 'succeeded' } } : event, now);
+    },
+  ),
+  planted(
+    'protection: leaves the data of a failed point',
+    protectionMachine,
+    (step) => (state, event, now) => {
+      const stepped = run(step, state, event, now);
+      const { phase, ending, ...rest } = stepped.state as ProtectionState;
+      if (phase !== 'cleaning' || !ending) return stepped;
+      const over = { ...rest, ending, phase: ending.phase };
+      return {
+        ...stepped,
+        state: over,
+        effects: stepped.effects.filter(({ type }) => type !== 'removeData'),
+      };
+    },
+  ),
+  planted('restore: forgets to remove the half-made VM', restoreMachine, (step) => (state, event, now) => {
+    const stepped = run(step, state, event, now);
+    const { vm, ending, ...rest } = stepped.state as RestoreState;
+    if (vm !== 'removing' || !ending) return stepped;
+    const over = { ...rest, ending, vm: 'gone', phase: ending.phase };
+    return { ...stepped, state: over, effects: stepped.effects.filter(({ type }) => type !== 'removeVm') };
+  }),
+  planted(
+    'restore: hands the VM over before its disks are written',
+    restoreMachine,
+    (step) => (state, event, now) => {
+      const { change } = event as unknown as { change?: { kind: string; state: string } };
+      const isEarly = change?.kind === 'restore' && change.state === 'running';
+      return run(step, state, isEarly ? { ...event, change: { ...change, state: 'succeeded' } } : event, now);
+    },
+  ),
+  planted('transfer: accepts an outdated epoch', transferMachine, (step) => (state, event, now) => {
+    const present = (state as TransferState | null)?.epoch;
+    const isReport = 'epoch' in event && event.type !== 'start';
+    return run(step, state, isReport ? { ...event, epoch: present } : event, now);
+  }),
+  planted('transfer: forgets to watch the lease', transferMachine, (step) => (state, event, now) => {
+    const stepped = run(step, state, event, now);
+    const { state: name } = stepped.state as TransferState;
+    return name === 'running' ? { ...stepped, wakeAt: null } : stepped;
+  }),
+];

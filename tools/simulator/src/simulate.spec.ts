@@ -1,0 +1,45 @@
+import { plantedBugs } from './planted-bugs.js';
+import { simulate } from './simulate.js';
+import { soak, type Summary } from './soak.js';
+
+describe('the simulator', () => {
+  it('G2, G3: finds nothing wrong in 600 seeds with crashes, lost messages, clocks a day apart and a failing platform', async () => {
+    const results: Summary[] = [];
+    await soak({ first: 1, seeds: 600 }, (result) => results.push(result));
+    const wrong = results.flatMap(({ seed, violation }) =>
+      violation === null ? [] : [`seed ${seed}: ${violation}`],
+    );
+    expect(wrong).toEqual([]);
+    expect(results).toHaveLength(600);
+    const sum = (key: 'points' | 'restored' | 'failed' | 'deaths') =>
+      results.reduce((total, result) => total + result[key], 0);
+    // It must have met what it is there for.
+    expect(sum('points')).toBeGreaterThan(1_500);
+    expect(sum('restored')).toBeGreaterThan(1_000);
+    expect(sum('failed')).toBeGreaterThan(100);
+    expect(sum('deaths')).toBeGreaterThan(1_000);
+  });
+
+  it('replays a seed exactly', async () => {
+    const first = await simulate({ seed: 42, isTraced: true });
+    const second = await simulate({ seed: 42, isTraced: true });
+    expect(first.trace.length).toBeGreaterThan(100);
+    expect(second.trace).toEqual(first.trace);
+    expect((await simulate({ seed: 43, isTraced: true })).trace).not.toEqual(first.trace);
+  });
+
+  it.each(plantedBugs.map(({ name, plant }) => [name, plant] as const))(
+    'finds a planted bug within 300 seeds: %s',
+    async (_name, plant) => {
+      const takeOut = plant();
+      try {
+        let violation: string | null = null;
+        for (let seed = 1; seed <= 300 && violation === null; seed += 1)
+          ({ violation } = await simulate({ seed }));
+        expect(violation).not.toBeNull();
+      } finally {
+        takeOut();
+      }
+    },
+  );
+});
