@@ -127,7 +127,7 @@ export class SimProcess {
       };
       signal?.addEventListener('abort', aborted);
       // The idle loop of a machine runtime polls so often; polls that would find nothing are left out.
-      const cancel = ms === 250 && this.park ? this.park(time.now + ms, over) : time.after(ms, over);
+      const cancel = ms === 1_000 && this.park ? this.park(time.now + ms, over) : time.after(ms, over);
     });
   }
 }
