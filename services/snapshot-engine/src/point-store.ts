@@ -24,6 +24,7 @@ import { type PointUse } from './deletion.js';
 import { chainTable, pointTable, type ChainRow, type PointRow } from './point.table.js';
 import { pointOf, type ProtectionState } from './protection.js';
 import { type RestorablePoint } from './restore.js';
+import { markSuspects, type LinePoint } from './suspect.rules.js';
 
 type PageOf<T extends { reply: z.ZodType }> = z.infer<T['reply']>;
 
@@ -77,6 +78,8 @@ export class PointStore {
     if (!point || JSON.stringify(point) === JSON.stringify(before && pointOf(before))) return;
     if (!before?.plan) await this.#openChain(tx, point, after);
     await tx.getRepository(pointTable).upsert(rowOf(point, after), ['id']);
+    if (point.state === 'available' && before?.pointState !== 'available')
+      await this.#markSuspects(tx, point);
   }
 
   async get(id: PointId): Promise<Point> {
@@ -171,6 +174,28 @@ export class PointStore {
       const sql = 'SELECT state, count(*)::int AS count FROM point GROUP BY state';
       return source.query<{ state: string; count: number }[]>(sql);
     });
+  }
+
+  /** G1: in the transaction that makes the point available which caught the tracker. */
+  async #markSuspects(tx: Transaction, { parentPointId, disks }: Point): Promise<void> {
+    const wrong = disks.filter(({ reasons }) => reasons.includes('TRACKER_WRONG'));
+    if (wrong.length === 0 || parentPointId === null) return;
+    const line = await tx.query<LinePoint[]>(
+      `WITH RECURSIVE line AS (
+         SELECT id, parent_point_id, disks, reasons, 1 AS distance FROM point WHERE id = $1
+         UNION ALL
+         SELECT p.id, p.parent_point_id, p.disks, p.reasons, line.distance + 1
+         FROM point p JOIN line ON p.id = line.parent_point_id
+       ) SELECT id, disks, reasons FROM line ORDER BY distance`,
+      [parentPointId],
+    );
+    const diskIds = wrong.map(({ diskId }) => diskId);
+    for (const suspect of markSuspects(line, diskIds))
+      await tx.query('UPDATE point SET disks = $2, reasons = $3 WHERE id = $1', [
+        suspect.id,
+        JSON.stringify(suspect.disks),
+        JSON.stringify(suspect.reasons),
+      ]);
   }
 
   async #openChain(tx: Transaction, point: Point, { request }: ProtectionState): Promise<void> {

@@ -1,8 +1,8 @@
-import { type TransferChanged } from '@casvault/contracts';
+import { Fault, type TransferChanged, type VmFacts } from '@casvault/contracts';
 import fc from 'fast-check';
 import { deadlines } from './deadlines.js';
 import { isTerminal } from './item.js';
-import { pointOf, type ProtectionState } from './protection.js';
+import { pointOf, type ProtectionState, type ProtectVm } from './protection.js';
 import { type ProtectionEffect } from './protection-step.js';
 import { protectionMachine, type History, type ProtectionEvent } from './protection.machine.js';
 import { ModelWorld, refusal } from './testing/model-world.js';
@@ -12,21 +12,52 @@ type Event = Exclude<ProtectionEvent, { type: 'woken' | 'effectFailed' }>;
 const history: History = { parent: null, whyFull: null, supersedes: [] };
 const facts = { type: 'factsLoaded', facts: sampleFacts(), pool: samplePool, history } as const;
 
+/** What the capture needs of the platform, by the capabilities that leave nothing else. */
+type Need = 'nothing' | 'power-off' | 'internal' | 'external';
+const canBe: Record<Need, Partial<VmFacts['capabilities']>> = {
+  nothing: {},
+  'power-off': { liveExport: false, internalSnapshot: false, externalSnapshot: false },
+  internal: { liveExport: false, externalSnapshot: false },
+  external: { liveExport: false, internalSnapshot: false },
+};
+const factsFor = (need: Need): Extract<ProtectionEvent, { type: 'factsLoaded' }> => ({
+  ...facts,
+  facts: { ...facts.facts, capabilities: { ...facts.facts.capabilities, ...canBe[need] } },
+});
+
 class World extends ModelWorld<ProtectionState, Event, ProtectionEffect> {
   removals = 0;
+  /** The VM is off by us, or our snapshot is there. */
+  isTouched = false;
+  /** The platform refuses to put it back, for good. */
+  isLeft = false;
 
-  constructor(pointKind: 'full' | 'incremental' = 'full') {
+  constructor(
+    pointKind: 'full' | 'incremental' = 'full',
+    readonly need: Need = 'nothing',
+    change: Partial<ProtectVm> = {},
+  ) {
     super(protectionMachine);
-    this.send({ type: 'protect', request: { ...sampleProtectVm(), pointKind }, ids: sampleIds() });
+    const request = { ...sampleProtectVm(), pointKind, powerOff: true, ...change };
+    this.send({ type: 'protect', request, ids: sampleIds() });
   }
 
   /** Performs one effect in the model world; its result is the next event. */
   perform(effect: ProtectionEffect): Event | null {
-    if (effect.type === 'loadFacts') return facts;
+    if (effect.type === 'loadFacts') return factsFor(this.need);
+    if (effect.type === 'platform') return this.platform(effect.action);
     if (effect.type === 'startTransfer') this.transfer.start(effect.command);
     if (effect.type === 'stopTransfer') this.transfer.stop();
     if (effect.type === 'removeData' && this.transfer.isOver) this.remove();
     return null;
+  }
+  platform(action: 'prepare' | 'undo'): Event {
+    this.isTouched = action === 'prepare';
+    if (action === 'undo') return { type: 'undone' };
+    const isSnapshot = this.need === 'internal' || this.need === 'external';
+    const disks = [{ target: 'vda', path: '/vms/frozen.qcow2' }];
+    const snapshot = isSnapshot ? { name: 'casvault-x', takenAt: this.now.toISOString(), disks } : null;
+    return { type: 'prepared', snapshot, isUndone: false };
   }
   /** The removal of a point's data is a transfer too; asked again, it tells its present state. */
   remove(): void {
@@ -42,7 +73,8 @@ class World extends ModelWorld<ProtectionState, Event, ProtectionEffect> {
   stop(): void {
     this.send({ type: 'stop' });
   }
-  mayFail(): boolean {
+  mayFail(effect: ProtectionEffect): boolean {
+    if (effect.type === 'platform' && effect.action === 'undo') this.isLeft = true;
     return true;
   }
   get phases(): string[] {
@@ -141,6 +173,84 @@ describe('protection', () => {
     expect(world.removals).toBeGreaterThan(0);
   });
 
+  it.each([
+    ['R6: shuts the VM down for the capture and starts it again', 'power-off', null],
+    [
+      'D4: reads from an internal snapshot, and removes it',
+      'internal',
+      { kind: 'internal', name: 'casvault-x' },
+    ],
+    [
+      'R4: reads the layer that an external snapshot froze, and removes it',
+      'external',
+      { kind: 'external', name: 'casvault-x' },
+    ],
+  ] as const)('%s', (_name, need, snapshot) => {
+    const world = new World('full', need);
+    world.settleAll();
+    expect(world.present).toMatchObject({ phase: 'succeeded', pointState: 'available' });
+    expect(world.isTouched).toBe(false);
+    expect(world.of('platform').map(({ action }) => action)).toEqual(['prepare', 'undo']);
+    const [start] = world.of('startTransfer');
+    const path = snapshot ? '/vms/frozen.qcow2' : '/vms/db.qcow2';
+    expect(start?.command.spec).toMatchObject({ snapshot, disks: [{ path }] });
+    expect(world.phases).toContain('finishing');
+  });
+
+  it('R6: a guest that does not shut down fails with its reason, and is started if it goes down late', () => {
+    const world = new World('full', 'power-off');
+    world.flush();
+    const refusedToStop = new Fault('VM_STATE_REFUSED', 'it still runs after 300 s').toJSON();
+    world.giveUp(
+      world.performable().find(({ effect }) => effect.type === 'platform')!,
+      refusedToStop,
+    );
+    world.settleAll();
+    expect(world.present).toMatchObject({ phase: 'failed', fault: refusedToStop, pointState: 'failed' });
+    expect(world.present.reasons).toContain('SHUTDOWN_FAILED');
+    expect(world.of('platform').at(-1)?.action).toBe('undo');
+    expect(world.of('startTransfer')).toEqual([]);
+  });
+
+  it('R6: a VM that cannot be started again fails, says so, and keeps its point', () => {
+    const world = new World('full', 'power-off');
+    for (let i = 0; i < 20 && world.present.stage !== 'undoing'; i++) {
+      world.flush();
+      world.deliverAll();
+      world.transfer.act(3);
+    }
+    world.giveUp(
+      world.performable().find(({ effect }) => effect.type === 'platform')!,
+      refusal,
+    );
+    expect(world.present).toMatchObject({ phase: 'failed', pointState: 'available' });
+    expect(world.present.fault?.message).toContain("VM 'db' could not be started again");
+    expect(world.of('removeData')).toEqual([]);
+  });
+
+  it.each([
+    ['skip-alert', 'failed', 'CBT_INVALID'],
+    ['skip-silent', 'skipped', undefined],
+  ] as const)('cbt.fallback %s: a transfer without valid CBT is %s', (fallback, phase, code) => {
+    const world = new World('incremental', 'nothing', { cbt: { enable: true, fallback } });
+    const { pointId, chainId } = sampleIds();
+    const disks = sampleFacts().vm.disks.map(({ id: diskId }) => ({ diskId, sizeBytes: 1, suspect: false }));
+    world.send({ ...facts, history: { ...history, parent: { pointId, chainId, disks, pointCount: 1 } } });
+    world.settleAll();
+    expect(world.present.phase).toBe(phase);
+    expect(world.present.fault?.code).toBe(code);
+    expect(world.present.reasons).toContain('SKIPPED_WITHOUT_CBT');
+  });
+
+  it('stops a transfer that was never heard of by asking for it first', () => {
+    const world = new World();
+    world.send(facts);
+    world.send({ type: 'stop' });
+    world.pass(deadlines.askAgainMs);
+    world.wakeIfDue();
+    expect([world.of('startTransfer').length, world.of('stopTransfer').length]).toEqual([2, 2]);
+  });
+
   it('removes nothing when no worker ever had the transfer', () => {
     const world = new World();
     world.flush();
@@ -172,9 +282,10 @@ const check = (before: ProtectionState, after: ProtectionState, world: World): v
 describe('protection, with messages lost, doubled and out of order and effects repeated', () => {
   it('keeps its invariants and always comes to an end', () => {
     const script = fc.array(fc.tuple(fc.nat(14), fc.nat(9)), { maxLength: 120 });
+    const needs = fc.constantFrom<Need>('nothing', 'power-off', 'internal', 'external');
     fc.assert(
-      fc.property(script, (things) => {
-        const world = new World();
+      fc.property(needs, script, (need, things) => {
+        const world = new World('full', need);
         for (const [what, pick] of things) {
           const before = world.present;
           world.happen(what, pick);
@@ -183,15 +294,17 @@ describe('protection, with messages lost, doubled and out of order and effects r
         world.settleAll();
         const { phase, pointState } = world.present;
         expect(isTerminal(phase)).toBe(true);
-        expect(phase === 'succeeded').toBe(pointState === 'available');
+        if (phase === 'succeeded') expect(pointState).toBe('available');
+        if (pointState === 'available' && !world.isLeft) expect(phase).toBe('succeeded');
         expect(world.of('pointCaptured').length).toBeLessThanOrEqual(1);
-        expect(world.of('pointAvailable').length).toBe(phase === 'succeeded' ? 1 : 0);
+        expect(world.of('pointAvailable').length).toBe(pointState === 'available' ? 1 : 0);
         const wrote = (world.transfer.present?.epoch ?? 0) > 0;
-        if (phase !== 'succeeded' && wrote) expect(world.of('removeData').length).toBeGreaterThan(0);
+        if (pointState !== 'available' && wrote) expect(world.of('removeData').length).toBeGreaterThan(0);
+        if (!world.isLeft) expect(world.isTouched).toBe(false);
         const times = world.of('itemChanged').map(({ change }) => change.at);
         expect(times).toEqual([...new Set(times)].sort());
       }),
-      { numRuns: 500 },
+      { numRuns: 800 },
     );
   });
 });
