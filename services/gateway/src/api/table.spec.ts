@@ -29,6 +29,7 @@ const mayCall: Record<string, string> = {
   'GET /platforms/{platformId}/profiles': 'AOR',
   'GET /vms': 'AOR',
   'GET /vms/{vmId}': 'AOR',
+  'DELETE /vms/{vmId}/trackers': 'AO',
   'GET /backup-hosts': 'AOR',
   'POST /pools': 'A',
   'GET /pools': 'AOR',

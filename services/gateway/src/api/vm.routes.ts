@@ -3,12 +3,13 @@ import {
   listBackupHosts,
   listVms,
   pageRequestSchema,
+  removeCheckpoints,
   vmIdSchema,
   vmSchema,
 } from '@casvault/contracts';
 import { z } from 'zod';
 import * as examples from './examples.js';
-import { reading, route, type Route } from './route.js';
+import { operating, reading, route, type Route } from './route.js';
 
 export const vmRoutes: readonly Route[] = [
   route({
@@ -39,6 +40,24 @@ export const vmRoutes: readonly Route[] = [
     faults: ['NOT_FOUND', 'VM_NOT_FOUND'],
     example: { reply: examples.vm },
     serve: ({ ask, params }) => ask(getVm, params),
+  }),
+  route({
+    id: 'removeTrackers',
+    method: 'DELETE',
+    path: '/vms/{vmId}/trackers',
+    tag: 'VMs',
+    summary: 'Remove the change trackers of a VM',
+    description:
+      'Takes the checkpoints and bitmaps of this product from all disks of the VM, as when its protection ends or before a ' +
+      'snapshot of the platform is reverted, which they hinder. The next backup compares its disks in full and begins new ones.',
+    access: operating,
+    params: z.object({ vmId: vmIdSchema }),
+    status: 200,
+    reply: removeCheckpoints.reply,
+    deadlineMs: 60_000,
+    faults: ['VM_NOT_FOUND', 'NOT_FOUND', 'DISK_SERVICE_UNREACHABLE', 'DISK_SERVICE_REFUSED'],
+    example: { reply: { removed: [`casvault-${examples.ids.point}`] } },
+    serve: ({ ask, params: { vmId } }) => ask(removeCheckpoints, { vmId, keep: [] }),
   }),
   route({
     id: 'listBackupHosts',
