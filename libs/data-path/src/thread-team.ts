@@ -6,7 +6,7 @@ import {
 } from './backup-thread.js';
 import { type SliceJob, type SliceResult } from './slice.js';
 
-/** One place for a thread in a team: the thread starts with its first slice, and connects to a disk with the first one of it. */
+/** One place for a thread in a team: the thread starts with its first slice or before, and connects to a disk with the first one of it. */
 export class TeamMember {
   readonly #data: BackupThreadData;
   readonly #signal: AbortSignal;
@@ -18,11 +18,16 @@ export class TeamMember {
     this.#signal = signal;
   }
 
+  /** Lets the thread start now, for slices that are sure to come. */
+  start(): BackupThread {
+    return (this.#thread ??= startBackupThread(this.#data, this.#signal));
+  }
+
   async slice(disk: OpenDisk, job: SliceJob): Promise<SliceResult> {
-    this.#thread ??= startBackupThread(this.#data, this.#signal);
-    this.#opened ??= this.#thread.call('openDisk', disk);
+    const thread = this.start();
+    this.#opened ??= thread.call('openDisk', disk);
     await this.#opened;
-    return this.#thread.call('slice', job, transfersOf(job));
+    return thread.call('slice', job, transfersOf(job));
   }
 
   async closeDisk(): Promise<void> {
