@@ -242,15 +242,6 @@ describe('protection', () => {
     expect(world.present.reasons).toContain('SKIPPED_WITHOUT_CBT');
   });
 
-  it('stops a transfer that was never heard of by asking for it first', () => {
-    const world = new World();
-    world.send(facts);
-    world.send({ type: 'stop' });
-    world.pass(deadlines.askAgainMs);
-    world.wakeIfDue();
-    expect([world.of('startTransfer').length, world.of('stopTransfer').length]).toEqual([2, 2]);
-  });
-
   it('removes nothing when no worker ever had the transfer', () => {
     const world = new World();
     world.flush();
