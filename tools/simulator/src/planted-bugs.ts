@@ -1,11 +1,6 @@
 import { transferMachine, type TransferState } from '@casvault/data-mover/machine';
 import { runMachine, type RunState } from '@casvault/scheduler/machine';
-import {
-  protectionMachine,
-  restoreMachine,
-  type ProtectionState,
-  type RestoreState,
-} from '@casvault/snapshot-engine/machine';
+import { protectionMachine, restoreMachine, type RestoreState } from '@casvault/snapshot-engine/machine';
 
 interface Stepped {
   readonly state: unknown;
@@ -66,21 +61,11 @@ export const plantedBugs: readonly PlantedBug[] = [
       return run(step, state, isEarly ? { ...event, change: { ...change, state: 'succeeded' } } : event, now);
     },
   ),
-  planted(
-    'protection: leaves the data of a failed point',
-    protectionMachine,
-    (step) => (state, event, now) => {
-      const stepped = run(step, state, event, now);
-      const { phase, ending, ...rest } = stepped.state as ProtectionState;
-      if (phase !== 'cleaning' || !ending) return stepped;
-      const over = { ...rest, ending, phase: ending.phase };
-      return {
-        ...stepped,
-        state: over,
-        effects: stepped.effects.filter(({ type }) => type !== 'removeData'),
-      };
-    },
-  ),
+  planted('protection: asks for its transfer once only', protectionMachine, (step) => (state, event, now) => {
+    const stepped = run(step, state, event, now);
+    const isAgain = (type: string) => event.type === 'woken' && type === 'startTransfer';
+    return { ...stepped, effects: stepped.effects.filter(({ type }) => !isAgain(type)) };
+  }),
   planted('restore: forgets to remove the half-made VM', restoreMachine, (step) => (state, event, now) => {
     const stepped = run(step, state, event, now);
     const { vm, ending, ...rest } = stepped.state as RestoreState;
