@@ -1,12 +1,14 @@
 import { type CallBody } from './caller.js';
 
-/** A disk that the CVM makes with the VM, empty. */
+/** A disk of a new VM: the CVM makes it, empty, or takes a volume that is there. */
 export interface NewDisk {
   /** Whole MiB: the CVM takes no finer size. */
   readonly sizeMiB: number;
   readonly format: 'qcow2' | 'raw';
   readonly bus: 'virtio' | 'scsi' | 'ide' | 'usb';
   readonly storageName: string;
+  /** A volume that is there (S3). */
+  readonly volume?: { readonly path: string; readonly fileType: 'file' | 'block' };
 }
 
 export interface NewNic {
@@ -34,9 +36,11 @@ export interface NewVm {
 /** Cluster size of the disks that the CVM's own page makes. */
 const clusterSize = 262_144;
 
+/** S4: whatever the source's disks were, these are dependent (`subordinate`). */
 const storageOf = (disk: NewDisk) => ({
   device: 'disk',
-  type: 'file',
+  type: disk.volume?.fileType ?? 'file',
+  ...(disk.volume && { storeFile: disk.volume.path }),
   capacity: disk.sizeMiB,
   poolName: disk.storageName,
   mode: 2,

@@ -18,6 +18,7 @@ import {
   vmIdSchema,
 } from './ids.js';
 import { checkpointNameSchema } from './disk-service.js';
+import { reasonCodeSchema } from './reason.js';
 import { poolLocationSchema, poolSchema, poolTypeSchema, poolViewSchema } from './pool.js';
 
 const nameSchema = z.string().trim().min(1).max(128);
@@ -322,6 +323,16 @@ export const restoreDiskSchema = z.object({
 });
 
 /**
+ * S3: a volume that is there already takes a raw disk, and is overwritten. One that somebody uses is refused unless `override` says that
+ * it is meant.
+ */
+export const restoreVolumeSchema = z.object({
+  target: restoreDiskSchema.shape.target,
+  volume: z.string().min(1).max(128),
+  override: z.boolean().default(false),
+});
+
+/**
  * Makes the VM of a restore with empty volumes, powered off (F4). Idempotent by `restoreId`: it finds the VM that an
  * earlier try made. Replies with the paths to write.
  */
@@ -340,6 +351,10 @@ export const createRestoreVm = defineQuery('inventory', 'create-restore-vm', 1, 
     cpuCount: z.number().int().min(1),
     memoryMiB: z.number().int().min(64),
     disks: z.array(restoreDiskSchema).min(1).max(64),
+    /** S3: one for each disk, or none: then volumes are made. */
+    volumes: z.array(restoreVolumeSchema).max(64).default([]),
+    /** Whose point it is: if it still exists, the reply says that the two may clash (S6). */
+    sourceVmId: vmIdSchema.optional(),
     nics: z.array(
       z.object({ switchName: z.string(), profileName: z.string().nullable(), model: z.string() }),
     ),
@@ -357,9 +372,11 @@ export const createRestoreVm = defineQuery('inventory', 'create-restore-vm', 1, 
         sizeBytes: bytesSchema,
       }),
     ),
+    /** What the user should know of the new VM (S5, S6). */
+    reasons: z.array(reasonCodeSchema).default([]),
   }),
 });
-/** Removes the VM that `createRestoreVm` made for this restore, with its volumes; nothing else, and nothing if it is gone. */
+/** Removes the VM that `createRestoreVm` made for this restore, with the volumes made for it; nothing else, and nothing if it is gone. */
 export const removeRestoreVm = defineQuery('inventory', 'remove-restore-vm', 1, {
   request: z.object({ restoreId: runItemIdSchema, platformId: platformIdSchema }),
   reply: emptySchema,
@@ -368,6 +385,36 @@ export const removeRestoreVm = defineQuery('inventory', 'remove-restore-vm', 1, 
 export const finishRestoreVm = defineQuery('inventory', 'finish-restore-vm', 1, {
   request: z.object({ restoreId: runItemIdSchema, platformId: platformIdSchema, powerOn: z.boolean() }),
   reply: z.object({ vmId: vmIdSchema }),
+});
+
+// ---- reachability (R17)
+
+/** One port, tried from where inventory runs. */
+export const portCheckSchema = z.object({
+  role: z.enum(['cvm', 'cvk']),
+  name: z.string(),
+  address: z.string(),
+  port: z.number().int(),
+  /**
+   * `refused`: the way is free, nothing listens there; for the ports of exports, which listen only while a disk is open, that is well.
+   * `silent`: no answer in time, as from behind a firewall.
+   */
+  answer: z.enum(['open', 'refused', 'silent']),
+  /** Whether backups need another answer than this one. */
+  isFault: z.boolean(),
+});
+export type PortCheck = z.infer<typeof portCheckSchema>;
+/**
+ * R17: tries the ports of the CVM and of every CVK: the registered port of the CVM, the disk service, and the first and last port of
+ * its exports. A refusal by a firewall can't be told from that of a host where nothing listens.
+ */
+export const diagnosePlatform = defineQuery('inventory', 'diagnose-platform', 1, {
+  request: z.object({ platformId: platformIdSchema }),
+  reply: z.object({
+    checks: z.array(portCheckSchema),
+    /** One sentence for each port that is closed, by name; empty: all are reachable. */
+    closed: z.array(z.string()),
+  }),
 });
 
 // ---- backup hosts (A4, A5)

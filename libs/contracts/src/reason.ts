@@ -130,6 +130,14 @@ export const reasons = {
     en: 'restored, but the platform could not power the VM on',
     'zh-CN': '已恢复，但平台未能启动虚拟机',
   },
+  UEFI_NOTICE: {
+    en: 'the guest boots by UEFI, which the platform does not take when a VM is made: set its boot firmware by hand before it starts (S5)',
+    'zh-CN': '客户机使用 UEFI 启动，平台创建虚拟机时无法设置：请在启动前手动设置引导固件 (S5)',
+  },
+  MAY_CLASH: {
+    en: 'the source VM still exists: the IP addresses of both may clash (S6)',
+    'zh-CN': '源虚拟机仍存在：两者的 IP 地址可能冲突 (S6)',
+  },
   HEAD_OF_CHAIN: {
     en: 'the first point of the chain was removed: this one is its head now, complete by itself',
     'zh-CN': '备份链的第一个时间点已删除：此时间点现为链首，自身完整',

@@ -27,7 +27,7 @@ import {
   runItemIdSchema,
   vmIdSchema,
 } from './ids.js';
-import { nicSchema } from './inventory.js';
+import { nicSchema, restoreVolumeSchema } from './inventory.js';
 import { reasonCodeSchema } from './reason.js';
 
 /** D5. */
@@ -186,6 +186,10 @@ export const protectVm = defineCommand('snapshot-engine', 'protect-vm', 1, {
 });
 /** Restores one VM from one point to a new VM (F4). Idempotent by `itemId` as above. */
 export const restoreTargetSchema = z.object({
+  /** S1: networks of the original path can't be promised; what is brought back in place is rolled back (F8), which leaves them alone. */
+  path: z
+    .literal('new', { error: "must be 'new': over its original path a VM is rolled back, not restored (S1)" })
+    .optional(),
   platformId: platformIdSchema,
   hostId: hostIdSchema,
   storageName: z.string().min(1),
@@ -203,6 +207,8 @@ export const restoreTargetSchema = z.object({
     .array(nicSchema.omit({ mac: true }).extend({ switchName: z.string() }))
     .max(32)
     .optional(),
+  /** S3: volumes of `storageName` that take the disks, one for each, and are overwritten; absent: volumes are made. */
+  volumes: z.array(restoreVolumeSchema).min(1).max(64).optional(),
   powerOn: z.boolean().default(false),
 });
 export const restoreVm = defineCommand('snapshot-engine', 'restore-vm', 1, {

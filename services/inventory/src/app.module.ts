@@ -7,6 +7,7 @@ import { BackupHostStore } from './backup-host-store.js';
 import { CasAccess } from './cas-access.js';
 import { Checkpoints } from './checkpoints.js';
 import { type InventoryConfig } from './config.js';
+import { Diagnosis } from './diagnosis.js';
 import { DiskServices } from './disk-services.js';
 import { HostStore } from './host-store.js';
 import { InventoryMetrics } from './inventory-metrics.js';
@@ -79,7 +80,7 @@ export const inventoryParts = (parts: InventoryParts) => {
   const diskServices = new DiskServices(open);
   const power = new VmPower({ shutdowns, vms: vmAccess, clock, logger });
   const vmSnapshots = new VmSnapshots({ snapshots, vms: vmAccess, clock, logger });
-  const restoreVms = new RestoreVms({ restores, platforms, hosts, sync, access, clock, logger });
+  const restoreVms = new RestoreVms({ restores, platforms, hosts, vms, sync, access, clock, logger });
   const checkpoints = new Checkpoints({ vms, platforms, sync, diskServices });
   const reconciliation = new Reconciliation({
     platforms,
@@ -119,6 +120,7 @@ export const inventoryParts = (parts: InventoryParts) => {
     { provide: VmSnapshots, useValue: vmSnapshots },
     { provide: Checkpoints, useValue: checkpoints },
     { provide: Reconciliation, useValue: reconciliation },
+    { provide: Diagnosis, useValue: new Diagnosis(platforms, hosts) },
     {
       provide: Pools,
       useValue: new Pools(new PoolStore(database), new RepositoryPlaces(open), clock, logger),

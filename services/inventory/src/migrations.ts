@@ -182,4 +182,10 @@ export const migrations: readonly Migration[] = [
     sql: `
       ALTER TABLE backup_host ADD COLUMN content_url text;`,
   },
+  {
+    name: '0006-add-keeps-volumes',
+    sql: `
+      -- the volumes of the VM were there before it: they outlive it
+      ALTER TABLE restore_vm ADD COLUMN keeps_volumes boolean NOT NULL DEFAULT false;`,
+  },
 ];

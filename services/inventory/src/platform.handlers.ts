@@ -1,5 +1,6 @@
 import {
   deregisterPlatform,
+  diagnosePlatform,
   getPlatform,
   getVm,
   getVmFacts,
@@ -15,6 +16,7 @@ import {
 import { type MessageContext, OnQuery } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
+import { Diagnosis } from './diagnosis.js';
 import { HostStore } from './host-store.js';
 import { NetworkStore } from './network-store.js';
 import { platformView } from './platform.js';
@@ -36,6 +38,7 @@ export class PlatformHandlers {
     @Inject(VmStore) private readonly vms: VmStore,
     @Inject(VmFactsReader) private readonly facts: VmFactsReader,
     @Inject(NetworkStore) private readonly networks: NetworkStore,
+    @Inject(Diagnosis) private readonly diagnosis: Diagnosis,
   ) {}
 
   @OnQuery(registerPlatform)
@@ -64,6 +67,11 @@ export class PlatformHandlers {
   async synchronise({ platformId }: Request<typeof syncPlatform>) {
     await this.sync.run(platformId, { everything: true, fresh: true });
     return platformView(await this.platforms.get(platformId));
+  }
+
+  @OnQuery(diagnosePlatform)
+  async diagnose({ platformId }: Request<typeof diagnosePlatform>, context: MessageContext) {
+    return this.diagnosis.run(platformId, context.signal);
   }
 
   @OnQuery(listHosts)

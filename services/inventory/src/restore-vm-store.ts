@@ -14,6 +14,8 @@ export interface RestoreVm {
   readonly state: RestoreVmState;
   /** Known once the CVM has made it. */
   readonly vmUuid: string | null;
+  /** Its volumes were there before it (S3): they outlive it. */
+  readonly keepsVolumes: boolean;
   readonly createdAt: Date;
 }
 

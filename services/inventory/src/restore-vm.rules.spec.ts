@@ -1,7 +1,8 @@
-import { type CasHost, type CasStoragePool } from '@casvault/cas-client';
+import { type CasHost, type CasStoragePool, type CasStorageVolume } from '@casvault/cas-client';
 import { createRestoreVm, Fault, newId } from '@casvault/contracts';
 import {
   matchDisks,
+  noticesOf,
   planRestoreVm,
   type RestoreSite,
   type RestoreVmRequest,
@@ -33,6 +34,7 @@ const site = (fields: Partial<RestoreSite> = {}): RestoreSite => ({
   storages: [storage],
   switches: [{ externalId: '3', name: 'vswitch0', mode: 'veb', networkType: 'management', address: null }],
   profiles: [{ externalId: '1', name: 'Default', description: '' }],
+  volumes: [],
   ...fields,
 });
 const request = (fields: object = {}): RestoreVmRequest =>
@@ -168,5 +170,86 @@ describe('which volume takes which disk', () => {
 
   it('counts sizes up to whole MiB', () => {
     expect([0, 1, MiB, MiB + 1].map(volumeMiB)).toEqual([1, 1, 1, 2]);
+  });
+});
+
+describe('a volume that is there already', () => {
+  const lun: CasStorageVolume = {
+    name: 'lun1',
+    path: '/dev/disk/by-id/lun1',
+    sizeBytes: 64 * MiB,
+    allocationBytes: 64 * MiB,
+    format: 'raw',
+    users: '',
+    isBaseImage: false,
+  };
+  const blockSite = (volume: Partial<CasStorageVolume> = {}) =>
+    site({ storages: [{ ...storage, type: 'iscsi' }], volumes: [{ ...lun, ...volume }] });
+  const asked = (volumes: object[], format = 'raw') => request({ disks: [disk({ format })], volumes });
+  const named = { target: 'vda', volume: 'lun1' };
+
+  it('S3: takes a raw disk in a pool of block devices when it is named', () => {
+    const { disks } = planRestoreVm(asked([named]), blockSite());
+    expect(disks).toEqual([
+      expect.objectContaining({ format: 'raw', volume: { path: lun.path, fileType: 'block' } }),
+    ]);
+  });
+
+  it('S3: is refused with the name of its user, and taken when that is overridden', () => {
+    const used = blockSite({ users: 'db' });
+    const fault = faultOf(() => planRestoreVm(asked([named]), used));
+    expect(fault).toMatchObject({ code: 'CONFLICT', details: { volume: 'lun1', users: 'db' } });
+    expect(fault.message).toMatch(/"lun1" is used by db.*\(S3\)/);
+    expect(planRestoreVm(asked([{ ...named, override: true }]), used).disks).toHaveLength(1);
+  });
+
+  it.each([
+    ['it is not there', asked([{ ...named, volume: 'lun2' }]), blockSite(), /has no volume "lun2"/],
+    ['it is too small', asked([named]), blockSite({ sizeBytes: 32 * MiB }), /"lun1" has 33554432 bytes/],
+    ['its disk is not of the point', asked([{ ...named, target: 'vdb' }]), blockSite(), /no disk vdb/],
+    ['the disk is qcow2', asked([named], 'qcow2'), site({ volumes: [lun] }), /only raw disks/],
+    [
+      'it is named twice',
+      request({
+        disks: [disk({ format: 'raw' }), disk({ format: 'raw', target: 'vdb' })],
+        volumes: [named, { ...named, target: 'vdb' }],
+      }),
+      blockSite(),
+      /each volume may stand once/,
+    ],
+  ])('S3: is refused when %s', (_, wanted, where, message) => {
+    const fault = faultOf(() => planRestoreVm(wanted, where));
+    expect(fault.code).toBe('INPUT_INVALID');
+    expect(fault.message).toMatch(message);
+  });
+
+  it('S3: may be larger than the disk', () => {
+    const made = [{ target: 'vda', path: '/dev/x', format: 'raw', bus: 'virtio', sizeBytes: 80 * MiB }];
+    expect(matchDisks(asked([named]), made)).toEqual([
+      { target: 'vda', path: '/dev/x', format: 'raw', sizeBytes: 80 * MiB },
+    ]);
+    expect(matchDisks(asked([]), made)).toBeNull();
+  });
+});
+
+describe('what is told of the new VM', () => {
+  const nics = request().nics;
+
+  it.each([
+    ['the boot section', { basic: { bootMode: 'UEFI' } }],
+    ['the loader', { os: { loader: '/usr/share/OVMF/OVMF_CODE.fd' } }],
+  ])('S5: a guest that boots by UEFI, as %s says, is told of', (_, configuration) => {
+    expect(noticesOf({ configuration, nics }, false)).toEqual(['UEFI_NOTICE']);
+  });
+
+  it('S5: nothing is told of a guest that boots by BIOS, whatever its name', () => {
+    const configuration = { name: 'uefi', basic: { bootMode: 'bios', osVersion: 'UEFI test' } };
+    expect(noticesOf({ configuration, nics }, false)).toEqual([]);
+  });
+
+  it('S6: addresses may clash while the source VM exists, unless the networks are left disconnected', () => {
+    expect(noticesOf({ configuration: {}, nics }, true)).toEqual(['MAY_CLASH']);
+    expect(noticesOf({ configuration: {}, nics: [] }, true)).toEqual([]);
+    expect(noticesOf({ configuration: {}, nics }, false)).toEqual([]);
   });
 });

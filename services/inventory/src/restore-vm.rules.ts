@@ -2,12 +2,13 @@ import {
   type CasHost,
   type CasNetworkProfile,
   type CasStoragePool,
+  type CasStorageVolume,
   type CasVirtualSwitch,
   isBlockStorage,
   type NewDisk,
   type NewNic,
 } from '@casvault/cas-client';
-import { type createRestoreVm, Fault, type RunItemId } from '@casvault/contracts';
+import { type createRestoreVm, Fault, type ReasonCode, type RunItemId } from '@casvault/contracts';
 import { type z } from 'zod';
 
 export type RestoreVmRequest = z.infer<typeof createRestoreVm.request>;
@@ -18,6 +19,8 @@ export interface RestoreSite {
   readonly storages: readonly CasStoragePool[];
   readonly switches: readonly CasVirtualSwitch[];
   readonly profiles: readonly CasNetworkProfile[];
+  /** Those of the storage pool that the request names, if it names volumes. */
+  readonly volumes: readonly CasStorageVolume[];
 }
 
 const MiB = 1024 * 1024;
@@ -61,8 +64,10 @@ const judgeStorage = (request: RestoreVmRequest, site: RestoreSite): void => {
         'storageName',
         `qcow2 disks cannot be restored to "${storageName}", a pool of block devices (S2)`,
       );
-    refuse('storageName', `raw disks in "${storageName}", a pool of block devices, need a volume named (S3)`);
+    if (request.volumes.length === 0)
+      refuse('volumes', `raw disks in "${storageName}", a pool of block devices, need a volume named (S3)`);
   }
+  if (request.volumes.length > 0) return;
   const needed = disks
     .map((disk) => (disk.format === 'raw' ? volumeMiB(disk.sizeBytes) * MiB : emptyQcow2Bytes))
     .reduce((sum, bytes) => sum + bytes, 0);
@@ -72,15 +77,59 @@ const judgeStorage = (request: RestoreVmRequest, site: RestoreSite): void => {
   }
 };
 
-const diskOf = (request: RestoreVmRequest, index: number): NewDisk => {
+/** S3: the volume that takes the disk, or null where one is made. */
+const volumeOf = (request: RestoreVmRequest, index: number, site: RestoreSite): NewDisk['volume'] | null => {
+  const { storageName, volumes, disks } = request;
+  const disk = disks[index];
+  if (volumes.length === 0 || disk === undefined) return null;
+  const named = volumes.find(({ target }) => target === disk.target);
+  if (named === undefined) return refuse('volumes', `none is named for disk ${disk.target} (S3)`);
+  const { volume, override } = named;
+  if (disk.format !== 'raw')
+    return refuse(
+      'volumes',
+      `disk ${disk.target} is ${disk.format}: only raw disks take a named volume (S3)`,
+    );
+  const found = site.volumes.find(({ name }) => name === volume);
+  if (!found?.path) return refuse('volumes', `"${storageName}" has no volume "${volume}" (S3)`);
+  if (found.sizeBytes < disk.sizeBytes)
+    return refuse(
+      'volumes',
+      `"${volume}" has ${found.sizeBytes} bytes, disk ${disk.target} ${disk.sizeBytes} (S3)`,
+    );
+  if (found.users !== '' && !override)
+    throw new Fault(
+      'CONFLICT',
+      `volumes: "${volume}" is used by ${found.users}; override if it is meant (S3)`,
+      {
+        details: { field: 'volumes', volume, users: found.users },
+      },
+    );
+  const { type = '' } = site.storages.find(({ name }) => name === storageName) ?? {};
+  return { path: found.path, fileType: isBlockStorage(type) ? 'block' : 'file' };
+};
+
+const judgeVolumes = ({ volumes, disks }: RestoreVmRequest): void => {
+  if (volumes.length === 0) return;
+  const unknown = volumes.find(({ target }) => !disks.some((disk) => disk.target === target));
+  if (unknown !== undefined) refuse('volumes', `the point has no disk ${unknown.target}`);
+  if (new Set(volumes.map(({ volume }) => volume)).size !== volumes.length)
+    refuse('volumes', 'each volume may stand once');
+  if (new Set(volumes.map(({ target }) => target)).size !== volumes.length)
+    refuse('volumes', 'each target may stand once');
+};
+
+const diskOf = (request: RestoreVmRequest, index: number, site: RestoreSite): NewDisk => {
   const disk = request.disks[index];
   if (disk === undefined || disk.bus === 'unknown')
     return refuse(`disks.${index}.bus`, 'must be one of virtio, scsi, ide, usb');
+  const volume = volumeOf(request, index, site);
   return {
     sizeMiB: volumeMiB(disk.sizeBytes),
     format: disk.format,
     bus: disk.bus,
     storageName: request.storageName,
+    ...(volume && { volume }),
   };
 };
 
@@ -111,8 +160,9 @@ export const planRestoreVm = (
   judgeStorage(request, site);
   const targets = request.disks.map((disk) => disk.target);
   if (new Set(targets).size !== targets.length) refuse('disks', 'each target may stand once');
+  judgeVolumes(request);
   return {
-    disks: request.disks.map((_, index) => diskOf(request, index)),
+    disks: request.disks.map((_, index) => diskOf(request, index, site)),
     nics: request.nics.map((nic, index) => nicOf(nic, index, site)),
   };
 };
@@ -124,6 +174,26 @@ interface MadeDisk {
   readonly bus: string;
   readonly sizeBytes: number;
 }
+
+/** UNPROVEN: no public client shows how a CVM tells of a guest's firmware; it is looked for in the fields that speak of booting. */
+const firmwareField = /^(bios|boot|firmware|loader|uefi|os_?loader)/i;
+const saysUefi = (value: unknown, depth = 3): boolean => {
+  if (depth === 0 || typeof value !== 'object' || value === null) return false;
+  return Object.entries(value).some(
+    ([field, told]) =>
+      (firmwareField.test(field) && typeof told === 'string' && /uefi|ovmf|^efi$/i.test(told)) ||
+      saysUefi(told, depth - 1),
+  );
+};
+
+/** What the user should know of the VM that was made (S5, S6). Without a network card nothing clashes. */
+export const noticesOf = (
+  { configuration, nics }: Pick<RestoreVmRequest, 'configuration' | 'nics'>,
+  sourceExists: boolean,
+): ReasonCode[] => [
+  ...(saysUefi(configuration) ? (['UEFI_NOTICE'] as const) : []),
+  ...(sourceExists && nics.length > 0 ? (['MAY_CLASH'] as const) : []),
+];
 
 const byTarget = (a: MadeDisk, b: MadeDisk): number =>
   a.target.length - b.target.length || (a.target < b.target ? -1 : 1);
@@ -141,9 +211,11 @@ export const matchDisks = (
   for (const disk of [...made].sort(byTarget)) left.set(disk.bus, [...(left.get(disk.bus) ?? []), disk]);
   const matched = request.disks.map((disk) => {
     const next = left.get(disk.bus)?.shift();
-    const sizeBytes = volumeMiB(disk.sizeBytes) * MiB;
-    if (next === undefined || next.format !== disk.format || next.sizeBytes !== sizeBytes) return null;
-    return { target: disk.target, path: next.path, format: disk.format, sizeBytes };
+    const madeBytes = volumeMiB(disk.sizeBytes) * MiB;
+    if (next === undefined || next.format !== disk.format) return null;
+    const isNamed = request.volumes.length > 0;
+    if (isNamed ? next.sizeBytes < disk.sizeBytes : next.sizeBytes !== madeBytes) return null;
+    return { target: disk.target, path: next.path, format: disk.format, sizeBytes: next.sizeBytes };
   });
   return matched.every((disk) => disk !== null) ? matched : null;
 };

@@ -7,6 +7,7 @@ export interface RestoreVmRow {
   vmName: string;
   state: string;
   vmUuid: string | null;
+  keepsVolumes: boolean;
   createdAt: Date;
 }
 
@@ -19,6 +20,7 @@ export const restoreVmTable = new EntitySchema<RestoreVmRow>({
     vmName: { type: 'text', name: 'vm_name' },
     state: { type: 'text' },
     vmUuid: { type: 'uuid', name: 'vm_uuid', nullable: true },
+    keepsVolumes: { type: 'boolean', name: 'keeps_volumes' },
     createdAt: { type: 'timestamptz', name: 'created_at' },
   },
 });

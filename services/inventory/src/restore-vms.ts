@@ -15,9 +15,16 @@ import { type HostStore } from './host-store.js';
 import { diskServiceUrl } from './platform.js';
 import { type PlatformStore } from './platform-store.js';
 import { type PlatformSync } from './platform-sync.js';
-import { matchDisks, planRestoreVm, restoreMarker, type RestoreVmRequest } from './restore-vm.rules.js';
+import {
+  matchDisks,
+  noticesOf,
+  planRestoreVm,
+  restoreMarker,
+  type RestoreVmRequest,
+} from './restore-vm.rules.js';
 import { type RestoreVm, type RestoreVmStore } from './restore-vm-store.js';
 import { Turns } from './turns.js';
+import { type VmStore } from './vm-store.js';
 
 export type RestoreVmReply = z.infer<typeof createRestoreVm.reply>;
 
@@ -25,6 +32,7 @@ export interface RestoreVmsOptions {
   readonly restores: RestoreVmStore;
   readonly platforms: PlatformStore;
   readonly hosts: HostStore;
+  readonly vms: VmStore;
   readonly sync: PlatformSync;
   readonly access: CasAccess;
   readonly clock: Clock;
@@ -50,7 +58,7 @@ export class RestoreVms {
     return this.turns.take(restoreId, () => this.finishNow(restoreId, platformId, powerOn, signal));
   }
 
-  /** Removes what `create` made, with its volumes; does nothing when it is gone or handed over. */
+  /** Removes what `create` made, with its volumes but for those that were there before (S3); does nothing when it is gone or handed over. */
   remove(restoreId: RunItemId, platformId: PlatformId, signal: AbortSignal): Promise<'removed' | 'gone'> {
     return this.turns.take(restoreId, () => this.removeNow(restoreId, platformId, signal));
   }
@@ -74,6 +82,7 @@ export class RestoreVms {
         vmName,
         state: 'making',
         vmUuid: null,
+        keepsVolumes: request.volumes.length > 0,
         createdAt,
       });
       return this.make(client, request, plan, signal);
@@ -82,7 +91,20 @@ export class RestoreVms {
     await restores.rememberUuid(request.restoreId, made.uuid);
     await this.refuseRemoved(request, signal);
     const url = diskServiceUrl(host.ip, platform.diskService.port);
-    return { ...reply, diskService: { url, token: platform.diskService.token } };
+    const reasons = noticesOf(request, await this.exists(request.sourceVmId));
+    return { ...reply, reasons, diskService: { url, token: platform.diskService.token } };
+  }
+
+  /** As last synchronised. */
+  private async exists(vmId: VmId | undefined): Promise<boolean> {
+    if (vmId === undefined) return false;
+    try {
+      await this.options.vms.get(vmId);
+      return true;
+    } catch (error) {
+      if (Fault.is(error) && error.code === 'VM_NOT_FOUND') return false;
+      throw error;
+    }
   }
 
   /** Another process may have removed the restore while its VM was being made here: then this one goes too. */
@@ -117,6 +139,10 @@ export class RestoreVms {
       storages: await client.storagePools(host.externalId, signal),
       switches: await client.virtualSwitches(host.externalId, signal),
       profiles: await client.networkProfiles(signal),
+      volumes:
+        request.volumes.length === 0
+          ? []
+          : await client.storageVolumes(host.externalId, request.storageName, signal),
     };
     return { ...planRestoreVm(request, site), host: site.host, hostExternalId: host.externalId };
   }
@@ -158,7 +184,7 @@ export class RestoreVms {
     request: RestoreVmRequest,
     row: CasVmRow,
     signal: AbortSignal,
-  ): Promise<Omit<RestoreVmReply, 'diskService'>> {
+  ): Promise<Omit<RestoreVmReply, 'diskService' | 'reasons'>> {
     const { detail } = await client.vm(row.externalId, signal);
     const disks = matchDisks(request, detail.disks);
     if (disks === null)
@@ -208,7 +234,7 @@ export class RestoreVms {
       const row = await this.find(client, restore, signal);
       if (row === null) return 'gone';
       if (row.powerState !== 'stopped') await client.powerOffVm(row.externalId, signal);
-      await client.deleteVm(row.externalId, { keepDisks: false }, signal);
+      await client.deleteVm(row.externalId, { keepDisks: restore.keepsVolumes }, signal);
       logger.info({ restoreId, vm: row.name }, 'VM of a restore removed');
       return 'removed';
     });

@@ -1,7 +1,9 @@
-import { stat } from 'node:fs/promises';
+import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import {
   createRestoreVm,
   finishRestoreVm,
+  getVm,
   type HostId,
   listHosts,
   listVms,
@@ -90,6 +92,64 @@ describe('F4: the VM of a restore', () => {
     for (const disk of made.disks) await expect(stat(disk.path)).rejects.toThrow(/ENOENT/);
     expect((await lab.admin.leftovers(2)).looseVolumes).toEqual([]);
     await remove(request.restoreId);
+  });
+
+  it('S4: has dependent disks, whatever the disks of the source were', async () => {
+    const request = requestOf({
+      vmName: 'dependent',
+      configuration: { storage: [{ deviceName: 'vda', diskMode: 'independent_persistent' }] },
+    });
+    await create(request);
+    const { vmId } = await finish(request.restoreId);
+    const { disks } = await inventory.client.request(getVm, { vmId });
+    expect(disks.map(({ mode }) => mode)).toEqual(['dependent', 'dependent', 'dependent']);
+    await removeFromLab('dependent');
+  });
+
+  it('S3: takes a volume that is named, and leaves it there when the VM is removed', async () => {
+    const volume = 'kept-volume';
+    const spare = requestOf({
+      vmName: 'spare',
+      disks: [{ target: 'vda', sizeBytes: MiB, format: 'raw', bus: 'virtio' }],
+    });
+    const pool = dirname((await create(spare)).disks[0]?.path ?? '');
+    const path = join(pool, volume);
+    await remove(spare.restoreId);
+    await writeFile(path, Buffer.alloc(8 * MiB, 7));
+    const asking = () =>
+      requestOf({
+        vmName: 'on-volume',
+        disks: [{ target: 'vda', sizeBytes: 6 * MiB, format: 'raw', bus: 'virtio' }],
+        volumes: [{ target: 'vda', volume }],
+      });
+    const request = asking();
+    const made = await create(request);
+    const other = { ...asking(), vmName: 'on-the-same' };
+    expect(await faultOf(create(other))).toMatchObject({
+      code: 'CONFLICT',
+      details: { volume, users: 'on-volume' },
+    });
+    expect(made.disks).toEqual([{ target: 'vda', path, format: 'raw', sizeBytes: 8 * MiB }]);
+    await remove(request.restoreId);
+    expect(await inLab('on-volume')).toBeUndefined();
+    expect((await readFile(path)).equals(Buffer.alloc(8 * MiB, 7))).toBe(true);
+    await rm(path);
+  });
+
+  it('S6: tells that the source VM still exists, unless the networks are left disconnected', async () => {
+    const { items } = await inventory.client.request(listVms, { platformId, search: 'existing' });
+    for (const [nics, reasons] of [
+      [undefined, ['MAY_CLASH']],
+      [[], []],
+    ] as const) {
+      const request = requestOf({
+        vmName: 'beside',
+        ...(nics && { nics }),
+        sourceVmId: items[0]?.id,
+      });
+      expect((await create(request)).reasons).toEqual(reasons);
+      await remove(request.restoreId);
+    }
   });
 
   it('is found again after the service was killed; a request that comes after its removal makes none', async () => {

@@ -17,14 +17,21 @@ class SchedulerModule {}
 
 /** The only wiring of the service. */
 export const schedulerModule = (host: Host<SchedulerConfig>): DynamicModule => {
-  const { database, client, clock, logger, stopping } = host;
+  const { database, client, clock, logger, stopping, config } = host;
   if (!database) throw new Fault('BUG', 'scheduler runs with a database');
   const jobStore = new JobStore(database);
   const runStore = new RunStore(database);
   const world = { client, runs: runStore, items: new RunItemStore(database), clock };
   const broadcast = new RunBroadcast({ client, runs: runStore, clock, logger, stopping });
   const machines = runMachines(database, runStore);
-  const runs = new Runs({ world, broadcast, machines, clock, logger });
+  const runs = new Runs({
+    world,
+    groupRuns: config.CASVAULT_SCHEDULER_GROUP_RUNS,
+    broadcast,
+    machines,
+    clock,
+    logger,
+  });
   const check = new DefinitionCheck(client);
   const jobs = new Jobs({ database, jobs: jobStore, runStore, runs, check, clock });
   observeRuns(runStore, logger);

@@ -1,7 +1,28 @@
 import { databaseShape, readConfig, serviceShape } from '@casvault/service-host';
 import { z } from 'zod';
 
-const schema = z.object({ ...serviceShape, ...databaseShape });
+/** `archive=1,fast=4` */
+const groupRunsSchema = z
+  .string()
+  .regex(/^([^=,]{1,64}=[1-9]\d{0,2}(,(?!$)|$))*$/, 'must be groups with their limits, as archive=1,fast=4')
+  .default('')
+  .transform(
+    (text): ReadonlyMap<string, number> =>
+      new Map(
+        text
+          .split(',')
+          .filter((pair) => pair !== '')
+          .map((pair) => [pair.slice(0, pair.indexOf('=')), Number(pair.slice(pair.indexOf('=') + 1))]),
+      ),
+  );
+
+export const schedulerShape = {
+  CASVAULT_SCHEDULER_GROUP_RUNS: groupRunsSchema.describe(
+    'R15: runs at the same time for a group of backup hosts, others queue; group=limit, comma-separated; a group not named has no limit',
+  ),
+} as const;
+
+const schema = z.object({ ...serviceShape, ...databaseShape, ...schedulerShape });
 export type SchedulerConfig = z.output<typeof schema>;
 
 /** Throws ConfigProblems with everything that is wrong. */

@@ -182,6 +182,23 @@ export class RunStore {
     return rows.map(({ id }) => id);
   }
 
+  /** The run's group, and how many older runs of it have not ended. */
+  async queue(id: RunId): Promise<{ group: string; olderRuns: number }> {
+    const [row] = await reading(this.database, (source) =>
+      source.query<{ group: string; olderRuns: number }[]>(
+        `SELECT me.definition ->> 'group' AS "group", count(older.id)::int AS "olderRuns"
+         FROM run me LEFT JOIN run older
+           ON older.definition ->> 'group' = me.definition ->> 'group'
+          AND older.state IN ('queued', 'running', 'stopping')
+          AND (older.created_at, older.id) < (me.created_at, me.id)
+         WHERE me.id = $1 GROUP BY me.id`,
+        [id],
+      ),
+    );
+    if (!row) throw new Fault('NOT_FOUND', `there is no run ${id}`);
+    return row;
+  }
+
   async beginning(id: RunId): Promise<{ items: WaitingItem[]; parallel: RunState['parallel'] }> {
     const run = await this.#row(id);
     const items = await reading(this.database, (source) =>

@@ -22,7 +22,7 @@ import { type RunStore } from './run-store.js';
 
 export interface RunWorld {
   readonly client: Messenger;
-  readonly runs: Pick<RunStore, 'news' | 'beginning' | 'notBegun'>;
+  readonly runs: Pick<RunStore, 'news' | 'beginning' | 'notBegun' | 'queue'>;
   readonly items: Pick<RunItemStore, 'asked' | 'record' | 'end'>;
   readonly clock: Clock;
 }

@@ -1,6 +1,14 @@
 import { Fault, newId, type RunItemId } from '@casvault/contracts';
 import fc from 'fast-check';
-import { admit, isTerminal, runLimits, type ItemEnd, type RunState, type WaitingItem } from './run.js';
+import {
+  admit,
+  hasItsTurn,
+  isTerminal,
+  runLimits,
+  type ItemEnd,
+  type RunState,
+  type WaitingItem,
+} from './run.js';
 import { runMachine, type RunEffect, type RunEvent } from './run.machine.js';
 
 const items = (hosts: readonly (string | null)[]): WaitingItem[] =>
@@ -16,7 +24,7 @@ class Driver {
     readonly items: readonly WaitingItem[],
     parallel = { vms: 2, vmsPerHost: 2 },
   ) {
-    this.send({ type: 'begin', items, parallel });
+    this.send({ type: 'begin', items, parallel, isStopped: false });
   }
   send(event: RunEvent): RunState {
     const step = runMachine.step(this.state, event, this.now);
@@ -47,6 +55,26 @@ class Driver {
     );
   }
 }
+
+describe('R15: runs of a group', () => {
+  it.each([
+    ['the oldest begins', 0, 1, true],
+    ['the next queues', 1, 1, false],
+    ['a higher limit lets it in', 1, 2, true],
+    ['without a limit all begin', 1000, undefined, true],
+  ] as const)('R15: %s', (_what, older, limit, begins) => {
+    expect(hasItsTurn(older, limit)).toBe(begins);
+  });
+
+  it('R15: stopped while it queues, nothing of it is asked for', () => {
+    const now = new Date('2026-01-01T00:00:00Z');
+    const parallel = { vms: 2, vmsPerHost: 2 };
+    const event = { type: 'begin', items: items(['a', 'b']), parallel, isStopped: true } as const;
+    const { state, effects } = runMachine.step(null, event, now);
+    expect(state).toMatchObject({ state: 'stopped', ended: { stopped: 2 } });
+    expect(effects.map(({ type }) => type)).toEqual(['endItems', 'publish']);
+  });
+});
 
 describe('run', () => {
   it('admits by both limits and passes over the VMs of a busy host', () => {

@@ -17,7 +17,13 @@ import {
  * ends the waiting ones at once and the running ones through snapshot-engine.
  */
 export type RunEvent =
-  | { readonly type: 'begin'; readonly items: readonly WaitingItem[]; readonly parallel: Parallel }
+  | {
+      readonly type: 'begin';
+      readonly items: readonly WaitingItem[];
+      readonly parallel: Parallel;
+      /** Stopped while it waited for its turn: nothing of it is asked for. */
+      readonly isStopped: boolean;
+    }
   | { readonly type: 'stop' }
   /** Something was heard of the item at `at`; `end` when it is over. */
   | { readonly type: 'heard'; readonly itemId: RunItemId; readonly at: string; readonly end: ItemEnd | null }
@@ -53,21 +59,19 @@ const stepOf = (state: RunState, effects: readonly RunEffect[] = []): RunStep =>
   done: isTerminal(state.state),
 });
 
-const begin = (event: Extract<RunEvent, { type: 'begin' }>, now: Date): RunStep =>
-  goOn(
-    {
-      state: 'running',
-      parallel: event.parallel,
-      stopAsked: false,
-      waiting: event.items,
-      running: [],
-      ended: { succeeded: 0, skipped: 0, failed: 0, stopped: 0 },
-      startedAt: now.toISOString(),
-      finishedAt: null,
-    },
-    [publish],
-    now,
-  );
+const begin = (event: Extract<RunEvent, { type: 'begin' }>, now: Date): RunStep => {
+  const state: RunState = {
+    state: 'running',
+    parallel: event.parallel,
+    stopAsked: false,
+    waiting: event.items,
+    running: [],
+    ended: { succeeded: 0, skipped: 0, failed: 0, stopped: 0 },
+    startedAt: now.toISOString(),
+    finishedAt: null,
+  };
+  return event.isStopped ? stop(state, now) : goOn(state, [publish], now);
+};
 
 /** Admits what may run now; the run is over when nothing runs and nothing waits. */
 const goOn = (state: RunState, effects: readonly RunEffect[], now: Date): RunStep => {

@@ -71,3 +71,7 @@ export const admit = ({
   }
   return admitted;
 };
+
+/** R15: whether a run may begin with so many older ones of its group not ended. The oldest always may: runs begin in their order. */
+export const hasItsTurn = (olderRuns: number, limit: number | undefined): boolean =>
+  limit === undefined || olderRuns < limit;

@@ -5,7 +5,7 @@ import { type DataSource } from 'typeorm';
 import { type RunBroadcast } from './run-broadcast.js';
 import { performRun, runLane, type RunWorld } from './run.effects.js';
 import { runMachine, type RunEffect, type RunEvent } from './run.machine.js';
-import { isTerminal, type RunState } from './run.js';
+import { hasItsTurn, isTerminal, type RunState } from './run.js';
 import { type RunStore } from './run-store.js';
 
 /** Runs whose beginning was lost are looked for so often, and taken when older than this. */
@@ -17,6 +17,8 @@ const effectLeaseMs = 10_000;
 
 export interface RunsOptions {
   readonly world: RunWorld;
+  /** R15: by group. */
+  readonly groupRuns: ReadonlyMap<string, number>;
   readonly broadcast: Pick<RunBroadcast, 'changed'>;
   readonly machines: MachineStore;
   readonly clock: Clock;
@@ -63,16 +65,33 @@ export class Runs {
     await this.#runtime.drain();
   }
 
-  /** Sets the run in motion; its rows are there. Does nothing the second time. */
+  /** Sets the run in motion when it has its turn (R15), else it stays queued; its rows are there. Does nothing the second time. */
   async begin(runId: RunId): Promise<void> {
-    const beginning = await this.#o.world.runs.beginning(runId);
-    await this.#runtime.deliver(runId, { type: 'begin', ...beginning });
+    const { groupRuns, world } = this.#o;
+    if (groupRuns.size > 0) {
+      const { group, olderRuns } = await world.runs.queue(runId);
+      if (!hasItsTurn(olderRuns, groupRuns.get(group))) return;
+    }
+    await this.#begin(runId, false);
   }
 
   /** NOT_FOUND when there is no such run. */
   async stop(runId: RunId): Promise<void> {
-    if (!(await this.#runtime.read(runId))) await this.begin(runId);
+    if (!(await this.#runtime.read(runId))) await this.#begin(runId, true);
     await this.#runtime.deliver(runId, { type: 'stop' });
+    await this.#beginWaiting();
+  }
+
+  async #begin(runId: RunId, isStopped: boolean): Promise<void> {
+    const beginning = await this.#o.world.runs.beginning(runId);
+    await this.#runtime.deliver(runId, { type: 'begin', ...beginning, isStopped });
+  }
+
+  /** What may have its turn now; without limits nothing waits for one. */
+  async #beginWaiting(): Promise<void> {
+    const { groupRuns, world, clock } = this.#o;
+    if (groupRuns.size === 0) return;
+    for (const runId of await world.runs.notBegun(clock.now(), reconcileBatch)) await this.begin(runId);
   }
 
   /** Progress is written to the item's row; only its end concerns the machine. */
@@ -82,7 +101,9 @@ export class Runs {
     if (end === undefined) return;
     broadcast.changed(change.runId);
     const { itemId, at } = change;
-    if (end) await this.#runtime.deliver(change.runId, { type: 'heard', itemId, at, end });
+    if (!end) return;
+    await this.#runtime.deliver(change.runId, { type: 'heard', itemId, at, end });
+    await this.#beginWaiting();
   }
 
   async #reconcile(stopping: AbortSignal): Promise<void> {

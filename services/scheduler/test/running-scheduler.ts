@@ -186,6 +186,7 @@ export class RunningScheduler {
       CASVAULT_DATABASE_URL: await provisionSchema(postgres.adminUrl, 'scheduler', { rolePrefix }),
       CASVAULT_SEALING_KEY: randomBytes(32).toString('base64'),
       CASVAULT_DRAIN_SECONDS: '5',
+      CASVAULT_SCHEDULER_GROUP_RUNS: 'single=1',
     });
     const { peers } = scheduler;
     const logger = new TestLogger();

@@ -94,6 +94,27 @@ describe('scheduler over NATS and Postgres', () => {
     expect(run.items[0]?.fault).toEqual(fault);
   });
 
+  it('R15: one run at a time for a group that is so limited; the others queue, and begin in their order', async () => {
+    const { peers } = scheduler;
+    const start = async (): Promise<RunId> => {
+      const job = backupOf([peers.vm()]);
+      const made = await create({ ...job, definition: { ...job.definition, group: 'single' } });
+      return made.lastRunId as RunId;
+    };
+    const [first, second, third] = [await start(), await start(), await start()];
+    await peers.askedFor(first, 1);
+    const elsewhere = await running(1);
+    const [free] = await peers.askedFor(elsewhere.runId, 1);
+    expect([(await detail(second)).state, (await detail(third)).state]).toEqual(['queued', 'queued']);
+    await scheduler.client.request(stopRun, { runId: second });
+    await reaches(second, 'stopped');
+    await peers.tell((await peers.askedFor(first, 1))[0]!.itemId, 'succeeded');
+    const [last] = await peers.askedFor(third, 1);
+    expect(peers.asked.some(({ runId }) => runId === second)).toBe(false);
+    for (const { itemId } of [free!, last!]) await peers.tell(itemId, 'succeeded');
+    await reaches(third, 'succeeded');
+  });
+
   it('stops: the waiting at once, the running through snapshot-engine', async () => {
     const { runId } = await running(3, { vms: 1 });
     const [first] = await scheduler.peers.askedFor(runId, 1);

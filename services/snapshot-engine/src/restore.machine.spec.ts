@@ -15,6 +15,7 @@ const vm: CreatedVm = {
   uuid: '0b6a1a1e-6a0f-4f0e-9a53-2f4a5d1c9b12',
   diskService: sampleFacts().diskService,
   disks: [{ target: 'vda', path: '/vms/new.qcow2', format: 'qcow2', sizeBytes: 1 << 30 }],
+  reasons: [],
 };
 
 class World extends ModelWorld<RestoreState, Event, RestoreEffect> {
@@ -89,6 +90,14 @@ describe('restore', () => {
     world.send({ type: 'pointLoaded', source: { ...source, point }, pool: samplePool });
     expect(world.present).toMatchObject({ phase: 'failed', fault: { code: 'CONFLICT' } });
     expect(world.of('createVm')).toEqual([]);
+  });
+
+  it('S5, S6: the result says what the platform said of the new VM', () => {
+    const world = new World();
+    world.flush();
+    world.send({ type: 'vmCreated', vm: { ...vm, reasons: ['UEFI_NOTICE', 'MAY_CLASH'] } });
+    world.settleAll();
+    expect(world.present).toMatchObject({ phase: 'succeeded', reasons: ['UEFI_NOTICE', 'MAY_CLASH'] });
   });
 
   it('removes what a failed creation may have left', () => {

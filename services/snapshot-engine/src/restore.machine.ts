@@ -214,7 +214,12 @@ const startCommand = (state: RestoreState, stopAsked = false): RestoreEffect[] =
 
 const onCreated = (state: RestoreState, { vm }: Event<'vmCreated'>, now: Date): RestoreStep => {
   if (state.vm !== 'creating') return stepOf(state);
-  const created: RestoreState = { ...state, vm: 'created', created: vm };
+  const created: RestoreState = {
+    ...state,
+    vm: 'created',
+    created: vm,
+    reasons: mergedReasons(state.reasons, vm.reasons),
+  };
   if (state.ending) return conclude(created, state.ending, now);
   const writing: RestoreState = {
     ...created,

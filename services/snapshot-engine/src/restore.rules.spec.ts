@@ -1,3 +1,4 @@
+import { restoreTargetSchema } from '@casvault/contracts';
 import { planRestoreVm, refuseUnrestorable } from './restore.rules.js';
 import { sampleRestoreVm, sampleSource } from './testing/samples.js';
 
@@ -24,6 +25,25 @@ describe('restore rules', () => {
       memoryMiB: 4096,
       nics: [],
     });
+  });
+
+  it('S6: an empty list leaves the networks disconnected; the VM of the point is told of', () => {
+    const planned = planRestoreVm({ ...request, target: { ...request.target, nics: [] } }, source);
+    expect(planned).toMatchObject({ nics: [], sourceVmId: source.point.vmId });
+  });
+
+  it('S3: hands the named volumes over', () => {
+    const volumes = [{ target: 'vda', volume: 'lun1', override: false }];
+    expect(planRestoreVm({ ...request, target: { ...request.target, volumes } }, source)).toMatchObject({
+      volumes,
+    });
+    expect(planRestoreVm(request, source).volumes).toEqual([]);
+  });
+
+  it('S1: there is no restore over the original path', () => {
+    const told = (path: string) => restoreTargetSchema.safeParse({ ...request.target, path });
+    expect(told('new').success).toBe(true);
+    expect(told('original').error?.issues[0]?.message).toMatch(/\(S1\)/);
   });
 
   it('drops a card that hangs on no switch, and names an unknown bus so', () => {

@@ -30,6 +30,8 @@ export const planRestoreVm = (request: RestoreVm, source: RestorablePoint): Crea
     cpuCount: target.cpuCount ?? hardware.cpuCount,
     memoryMiB: target.memoryMiB ?? hardware.memoryMiB,
     disks: disksOf(point),
+    volumes: target.volumes ?? [],
+    sourceVmId: point.vmId,
     nics: nicsOf(request, source),
     configuration,
   };

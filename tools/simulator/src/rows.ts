@@ -62,6 +62,7 @@ export class SchedulerRows {
           items: this.itemsOf(id).map((row) => ({ itemId: row.id as RunItemId, host: row.host })),
           parallel: this.#run(id).definition.parallel,
         })),
+      queue: (id) => reach(() => ({ group: this.#run(id).definition.group, olderRuns: 0 })),
       notBegun: (before) => reach(() => this.#notBegun(before)),
       asked: (id) => reach(() => this.#asked(id)),
       record: (change, now) => reach(() => this.#record(change, now)),

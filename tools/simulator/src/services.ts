@@ -116,6 +116,7 @@ export const startScheduler = (
   const { clock } = process;
   const runs = new Runs({
     world: { client: bus.clientOf(process), runs: rows, items: rows, clock },
+    groupRuns: new Map(),
     broadcast: { changed: () => undefined },
     machines: databases.runs.of(process),
     clock,

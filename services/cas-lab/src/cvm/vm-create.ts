@@ -23,7 +23,7 @@ const oneOf = <T extends string>(known: readonly T[], value: string | undefined,
 
 /** A request for a machine, checked; the disks are still to be made. */
 export interface NewMachine {
-  readonly spec: Omit<MachineSpec, 'disks'>;
+  readonly spec: Omit<MachineSpec, 'disks' | 'independent'>;
   readonly storage: readonly RequestBody[];
 }
 
@@ -49,7 +49,6 @@ export function readNewMachine(platform: Platform, body: RequestBody): NewMachin
       nics: asList(body['network']).map((row) => nicOf(platform, row)),
       osVersion: asText(body['osVersion']) ?? '',
       system: asNumber(body['system']) ?? 1,
-      independent: [],
     },
     storage: asList(body['storage']).filter((row) => (asText(row['device']) ?? 'disk') === 'disk'),
   };

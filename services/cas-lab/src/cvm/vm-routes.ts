@@ -64,7 +64,10 @@ function addVm({ body, platform }: CasCall) {
     platform.begin({ name: '增加虚拟机', eventType: eventTypes.add, targetName: name }, async () => {
       const disks = await makeDisks(platform, machine);
       try {
-        return { targetId: (await platform.machines.create({ ...machine.spec, disks })).id };
+        const independent = disks
+          .filter((_, index) => isIndependent(machine.storage[index] ?? {}))
+          .map(({ target }) => target);
+        return { targetId: (await platform.machines.create({ ...machine.spec, disks, independent })).id };
       } catch (error) {
         for (const [index, disk] of disks.entries()) {
           if (asText(machine.storage[index]?.['storeFile']) === undefined)

@@ -318,3 +318,13 @@ export const deletion = {
   reasons: [],
   fault: null,
 };
+
+export const portCheck = {
+  role: 'cvk',
+  name: host.name,
+  address: host.ip,
+  port: 8192,
+  answer: 'silent',
+  isFault: true,
+};
+export const closedPort = `CVK ${host.name} (${host.ip}), port 8192: no answer, as from behind a firewall`;

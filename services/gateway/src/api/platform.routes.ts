@@ -1,5 +1,6 @@
 import {
   deregisterPlatform,
+  diagnosePlatform,
   getPlatform,
   listHosts,
   listPlatforms,
@@ -153,6 +154,25 @@ export const platformRoutes: readonly Route[] = [
     faults: ['NOT_FOUND', 'PLATFORM_UNREACHABLE', 'PLATFORM_LOGIN_REFUSED'],
     example: { reply: { findings: [examples.finding] } },
     serve: ({ ask, params: { platformId } }) => ask(reconcilePlatform, { platformId }),
+  }),
+  route({
+    id: 'diagnosePlatform',
+    method: 'POST',
+    path: '/platforms/{platformId}/diagnosis',
+    tag,
+    summary: 'Try the ports that backups need, and name those that are closed',
+    description:
+      'Tried from the machine of the inventory service: the CVM on its registered port (and on 8443, 8080, 443 and 80, to tell where ' +
+      'it listens instead), every host on its disk service and on both ends of the ports of exports (10000, 30000). Exports listen only while a disk is ' +
+      'open, so that nothing listens there is well; no answer in time is not. A firewall that refuses looks like a host where nothing listens.',
+    access: operating,
+    params,
+    status: 200,
+    reply: diagnosePlatform.reply,
+    deadlineMs: syncDeadlineMs,
+    faults: ['NOT_FOUND'],
+    example: { reply: { checks: [examples.portCheck], closed: [examples.closedPort] } },
+    serve: ({ ask, params: { platformId } }) => ask(diagnosePlatform, { platformId }),
   }),
   route({
     id: 'listHosts',

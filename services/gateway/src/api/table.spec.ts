@@ -22,6 +22,7 @@ const mayCall: Record<string, string> = {
   'GET /platforms/{platformId}': 'AOR',
   'DELETE /platforms/{platformId}': 'A',
   'POST /platforms/{platformId}/reconciliation': 'AO',
+  'POST /platforms/{platformId}/diagnosis': 'AO',
   'POST /platforms/{platformId}/sync': 'AO',
   'GET /platforms/{platformId}/hosts': 'AOR',
   'GET /platforms/{platformId}/storages': 'AOR',
