@@ -37,8 +37,14 @@ export const platformConnectionSchema = z.object({
 });
 export type PlatformConnection = z.infer<typeof platformConnectionSchema>;
 
+/** R16: by the type of the virtual switch that bears a host's address in it. */
+export const networkTypeSchema = z.enum(['management', 'backup', 'storage', 'service']);
+export type NetworkType = z.infer<typeof networkTypeSchema>;
+
 /** How the disk services on this platform's hosts are reached. */
 export const diskServiceAccessSchema = z.object({
+  /** R16: which network carries the data; a host that does not answer there is reached by the address that it is registered with. */
+  network: networkTypeSchema.default('management'),
   port: z.number().int().min(1).max(65535).default(8192),
   token: sealedSchema,
 });

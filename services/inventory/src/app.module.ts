@@ -77,10 +77,12 @@ export const inventoryParts = (parts: InventoryParts) => {
   const vmAccess = new VmAccess(vms, platforms, access);
   const shutdowns = new ShutdownStore(database);
   const snapshots = new VmSnapshotStore(database);
-  const diskServices = new DiskServices(open);
+  const networks = new NetworkStore(database);
+  const diskServices = new DiskServices(open, networks, logger);
   const power = new VmPower({ shutdowns, vms: vmAccess, clock, logger });
   const vmSnapshots = new VmSnapshots({ snapshots, vms: vmAccess, clock, logger });
-  const restoreVms = new RestoreVms({ restores, platforms, hosts, vms, sync, access, clock, logger });
+  const known = { platforms, hosts, vms, diskServices };
+  const restoreVms = new RestoreVms({ ...known, restores, sync, access, clock, logger });
   const checkpoints = new Checkpoints({ vms, platforms, sync, diskServices });
   const reconciliation = new Reconciliation({
     platforms,
@@ -113,7 +115,7 @@ export const inventoryParts = (parts: InventoryParts) => {
     { provide: HostStore, useValue: hosts },
     { provide: VmStore, useValue: vms },
     { provide: VmFactsReader, useValue: new VmFactsReader(vms, platforms, sync, diskServices) },
-    { provide: NetworkStore, useValue: new NetworkStore(database) },
+    { provide: NetworkStore, useValue: networks },
     { provide: BackupHostStore, useValue: new BackupHostStore(database) },
     { provide: RestoreVms, useValue: restoreVms },
     { provide: VmPower, useValue: power },

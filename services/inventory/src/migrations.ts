@@ -188,4 +188,9 @@ export const migrations: readonly Migration[] = [
       -- the volumes of the VM were there before it: they outlive it
       ALTER TABLE restore_vm ADD COLUMN keeps_volumes boolean NOT NULL DEFAULT false;`,
   },
+  {
+    name: '0007-add-data-network',
+    sql: `
+      ALTER TABLE platform ADD COLUMN data_network text NOT NULL DEFAULT 'management';`,
+  },
 ];

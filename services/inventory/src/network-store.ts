@@ -1,4 +1,5 @@
 import {
+  type HostId,
   type networkProfileSchema,
   type PageRequest,
   type PlatformId,
@@ -38,6 +39,16 @@ export class NetworkStore {
       'virtual_switch',
       key,
       (row) => `${row.hostId}/${row.externalId}`,
+    );
+  }
+
+  switchesOf(hostId: HostId): Promise<VirtualSwitch[]> {
+    return reading(this.database, (source) =>
+      source.query<VirtualSwitch[]>(
+        `SELECT host_id AS "hostId", external_id AS "externalId", name, mode, network_type AS "networkType", address
+         FROM virtual_switch WHERE host_id = $1`,
+        [hostId],
+      ),
     );
   }
 

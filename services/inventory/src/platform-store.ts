@@ -1,4 +1,10 @@
-import { Fault, type PageRequest, type PlatformId, sealedSchema } from '@casvault/contracts';
+import {
+  Fault,
+  networkTypeSchema,
+  type PageRequest,
+  type PlatformId,
+  sealedSchema,
+} from '@casvault/contracts';
 import { inTransaction, isUniqueViolation, pageFrom, readCursor, reading } from '@casvault/persistence';
 import { type DataSource, IsNull } from 'typeorm';
 import { type RegisteredPlatform } from './platform.js';
@@ -14,7 +20,11 @@ const domainOf = (row: PlatformRow): RegisteredPlatform => ({
   port: row.port,
   userName: row.userName,
   password: sealedSchema.parse(row.password),
-  diskService: { port: row.diskServicePort, token: sealedSchema.parse(row.diskServiceToken) },
+  diskService: {
+    network: networkTypeSchema.parse(row.dataNetwork),
+    port: row.diskServicePort,
+    token: sealedSchema.parse(row.diskServiceToken),
+  },
   version: row.version,
   architecture: row.architecture as RegisteredPlatform['architecture'],
   state: row.state as RegisteredPlatform['state'],
@@ -62,6 +72,7 @@ export class PlatformStore {
       port: platform.port,
       userName: platform.userName,
       password: platform.password,
+      dataNetwork: platform.diskService.network,
       diskServicePort: platform.diskService.port,
       diskServiceToken: platform.diskService.token,
       version: platform.version,

@@ -9,6 +9,7 @@ export interface PlatformRow {
   port: number;
   userName: string;
   password: string;
+  dataNetwork: string;
   diskServicePort: number;
   diskServiceToken: string;
   version: string;
@@ -33,6 +34,7 @@ export const platformTable = new EntitySchema<PlatformRow>({
     port: { type: 'integer' },
     userName: { type: 'text', name: 'user_name' },
     password: { type: 'text' },
+    dataNetwork: { type: 'text', name: 'data_network' },
     diskServicePort: { type: 'integer', name: 'disk_service_port' },
     diskServiceToken: { type: 'text', name: 'disk_service_token' },
     version: { type: 'text' },

@@ -1,11 +1,11 @@
-import { type Platform, type PlatformId, type Sealed } from '@casvault/contracts';
+import { type NetworkType, type Platform, type PlatformId, type Sealed } from '@casvault/contracts';
 
 /** A registered platform with what is needed to speak to it. Secrets are sealed: only `CasAccess` opens them. */
 export interface RegisteredPlatform extends Platform {
   readonly id: PlatformId;
   readonly sslIgnoreErrors: boolean;
   readonly password: Sealed;
-  readonly diskService: { readonly port: number; readonly token: Sealed };
+  readonly diskService: { readonly network: NetworkType; readonly port: number; readonly token: Sealed };
 }
 
 /** As callers see it: without a secret, not even sealed. */

@@ -11,8 +11,8 @@ import {
 } from '@casvault/contracts';
 import { type z } from 'zod';
 import { type CasAccess } from './cas-access.js';
+import { type DiskServices } from './disk-services.js';
 import { type HostStore } from './host-store.js';
-import { diskServiceUrl } from './platform.js';
 import { type PlatformStore } from './platform-store.js';
 import { type PlatformSync } from './platform-sync.js';
 import {
@@ -33,6 +33,7 @@ export interface RestoreVmsOptions {
   readonly platforms: PlatformStore;
   readonly hosts: HostStore;
   readonly vms: VmStore;
+  readonly diskServices: DiskServices;
   readonly sync: PlatformSync;
   readonly access: CasAccess;
   readonly clock: Clock;
@@ -64,7 +65,7 @@ export class RestoreVms {
   }
 
   private async createNow(request: RestoreVmRequest, signal: AbortSignal): Promise<RestoreVmReply> {
-    const { platforms, hosts, restores, access, clock } = this.options;
+    const { platforms, hosts, restores, access, diskServices, clock } = this.options;
     const platform = await platforms.get(request.platformId);
     const host = await hosts.get(request.platformId, request.hostId);
     const earlier = await restores.find(request.restoreId);
@@ -90,7 +91,7 @@ export class RestoreVms {
     const reply = await access.with(platform, (client) => this.describe(client, request, made, signal));
     await restores.rememberUuid(request.restoreId, made.uuid);
     await this.refuseRemoved(request, signal);
-    const url = diskServiceUrl(host.ip, platform.diskService.port);
+    const { url } = await diskServices.dataPlace(platform, host, signal);
     const reasons = noticesOf(request, await this.exists(request.sourceVmId));
     return { ...reply, reasons, diskService: { url, token: platform.diskService.token } };
   }

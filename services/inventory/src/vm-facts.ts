@@ -1,7 +1,6 @@
 import { type VmFacts, type VmId } from '@casvault/contracts';
 import { capabilitiesOf } from './capability.rules.js';
 import { type DiskServices } from './disk-services.js';
-import { diskServiceUrl } from './platform.js';
 import { type PlatformStore } from './platform-store.js';
 import { type PlatformSync } from './platform-sync.js';
 import { type VmStore } from './vm-store.js';
@@ -21,13 +20,14 @@ export class VmFactsReader {
     const platform = await this.platforms.get(known.platformId);
     const { configuration, restartNeeded } = await this.sync.readVm(platform.id, known.uuid, signal);
     const vm = await this.vms.get(id);
-    const health = await this.diskServices.health(platform, vm.hostIp, signal);
+    const host = { id: vm.hostId, name: vm.hostName, ip: vm.hostIp };
+    const { url, health } = await this.diskServices.dataPlace(platform, host, signal);
     return {
       vm,
       platformName: platform.name,
       platformVersion: platform.version,
       diskService: {
-        url: diskServiceUrl(vm.hostIp, platform.diskService.port),
+        url,
         token: platform.diskService.token,
       },
       configuration: { ...configuration },

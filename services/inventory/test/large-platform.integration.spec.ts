@@ -107,7 +107,7 @@ describe('a platform of 10,000 VMs', () => {
       port: 8080,
       userName: 'admin',
       password: 'sealed:v1:x' as Sealed,
-      diskService: { port: 8192, token: 'sealed:v1:x' as Sealed },
+      diskService: { network: 'management', port: 8192, token: 'sealed:v1:x' as Sealed },
       version: 'E0780',
       architecture: 'x86_64',
       state: 'online',

@@ -60,7 +60,7 @@ export const platformRoutes: readonly Route[] = [
         ssl: true,
         userName: 'admin',
         password: 'secret',
-        diskService: { port: 8192, token: 'disk-service-token' },
+        diskService: { network: 'management', port: 8192, token: 'disk-service-token' },
       },
       reply: examples.platform,
     },
@@ -74,7 +74,7 @@ export const platformRoutes: readonly Route[] = [
           port: connection.port ?? (connection.ssl ? 8443 : 8080),
           password: seal(connection.password),
         },
-        diskService: { port: diskService.port, token: seal(diskService.token) },
+        diskService: { ...diskService, token: seal(diskService.token) },
       });
     },
   }),
