@@ -144,6 +144,51 @@ it('packs of failed attempts go when they are named, those of others stay', asyn
   expect(await chain.strangers([1, 2, 3, 4])).toEqual([left(9)]);
 });
 
+it('G2: an attempt that wakes after what it left was removed commits nothing, also when it wakes meanwhile', async () => {
+  const { objects, store, chain } = await chainOf(history);
+  const key = pointKey(chainId, uuid('p', 4));
+  const manifest = await store.get(key);
+  const commit = () => faultOf(store.put(key, manifest, { ifAbsent: true }));
+  const failed = removal([4], { writers: [uuid('w', 4)] });
+  await store.delete(key);
+  await removePoints(store, failed, { signal });
+  expect((await commit()).code).toBe('POOL_OBJECT_EXISTS');
+  await expectOnly(store, chain, [1, 2, 3]);
+  expect((await removePoints(store, failed, { signal })).writtenBytes).toBe(0);
+
+  const again = await chainOf(history);
+  await again.store.delete(key);
+  let isAwake = false;
+  const racing: ObjectStore = Object.assign(Object.create(again.store) as ObjectStore, {
+    list: (...args: Parameters<ObjectStore['list']>) => again.store.list(...args),
+    get: (...args: Parameters<ObjectStore['get']>) => again.store.get(...args),
+    stat: (...args: Parameters<ObjectStore['stat']>) => again.store.stat(...args),
+    delete: (...args: Parameters<ObjectStore['delete']>) => again.store.delete(...args),
+    put: async (...args: Parameters<ObjectStore['put']>) => {
+      if (!isAwake) await again.store.put(key, manifest, { ifAbsent: true });
+      isAwake = true;
+      return again.store.put(...args);
+    },
+  });
+  await removePoints(racing, failed, { signal });
+  expect(isAwake).toBe(true);
+  await expectOnly(again.store, again.chain, [1, 2, 3]);
+  expect((await faultOf(again.store.put(key, manifest, { ifAbsent: true }))).code).toBe('POOL_OBJECT_EXISTS');
+  expect(objects.size).toBe(again.objects.size);
+});
+
+it('G2: a committed point with another attempt is made void; one with the only attempt goes without a trace', async () => {
+  const { objects, store, chain } = await chainOf(history);
+  const key = (number: number) => pointKey(chainId, uuid('p', number));
+  const manifest = await store.get(key(3));
+  await removePoints(store, removal([2], { writers: [uuid('w', 2)] }), { signal });
+  expect(objects.has(key(2))).toBe(false);
+  await removePoints(store, removal([3], { writers: [uuid('w', 3), uuid('w', 7)] }), { signal });
+  expect((await faultOf(store.put(key(3), manifest, { ifAbsent: true }))).code).toBe('POOL_OBJECT_EXISTS');
+  expect(objects.get(key(3))).toHaveLength(96);
+  await expectOnly(store, chain, [1, 4]);
+});
+
 it('a manifest that cannot be read goes; one of another point stops everything', async () => {
   const { objects, store } = await chainOf(history);
   const manifest = pointKey(chainId, uuid('p', 2));

@@ -2,6 +2,7 @@ import { type ObjectStore } from '@casvault/object-store';
 import {
   BLOCK_BYTES,
   encodeManifest,
+  isVoidPoint,
   packKey,
   packsIn,
   pointKey,
@@ -192,7 +193,7 @@ export class SyntheticChain {
     expect(new Map([...found].sort())).toEqual(new Map([...disk].sort()));
   }
 
-  /** All objects of a store that belong to no point of `numbers`; what those need must be there. */
+  /** All objects of a store that belong to no point of `numbers` and are no void points; what those need must be there. */
   async strangers(numbers: readonly number[], store = this.#repository.store): Promise<string[]> {
     const known = new Set(['repository.json']);
     for (const number of numbers) {
@@ -203,7 +204,9 @@ export class SyntheticChain {
     }
     const strangers: string[] = [];
     for await (const { key } of store.list('')) {
-      if (!known.delete(key)) strangers.push(key);
+      if (known.delete(key)) continue;
+      const isVoid = isVoidPoint(await store.get(key, { signal }), this.#repository.checksum, key);
+      if (!isVoid) strangers.push(key);
     }
     expect([...known]).toEqual([]);
     return strangers;
