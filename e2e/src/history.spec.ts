@@ -32,6 +32,6 @@ describe('the histories of machines', () => {
       const points = await Promise.all([live(1), live(2), live(3)]);
       for (const count of points) expect(count).toBeGreaterThan(5);
     },
-    15 * 60_000,
+    20 * 60_000,
   );
 });

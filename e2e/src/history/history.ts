@@ -7,13 +7,13 @@ import { Random } from './random.js';
 
 /** How often each step is taken, of all. */
 const weights = {
-  write: 42,
-  backUp: 22,
-  backUpUnderWrites: 5,
-  newFull: 2,
-  deleteOne: 3,
-  deleteCascade: 3,
-  rollBack: 2,
+  write: 66,
+  backUp: 11,
+  backUpUnderWrites: 3,
+  newFull: 1,
+  deleteOne: 2,
+  deleteCascade: 1,
+  rollBack: 1,
   powerCycle: 3,
   kill: 2,
   grow: 2,
