@@ -344,13 +344,3 @@ export const removePoints = defineCommand('data-mover', 'remove-points', 1, {
     group: z.string().min(1).max(64).default('default'),
   }),
 });
-
-/** As `remove-points`, of one point, as a transfer whose `transferId` and `ownerId` equal `pointId`. */
-export const removePointData = defineCommand('data-mover', 'remove-point-data', 1, {
-  payload: z.object({
-    poolId: poolIdSchema,
-    chainId: chainIdSchema,
-    pointId: pointIdSchema,
-    group: z.string().min(1).max(64).default('default'),
-  }),
-});

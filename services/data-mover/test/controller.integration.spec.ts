@@ -1,7 +1,7 @@
 import {
   nextWriter,
   newId,
-  removePointData,
+  removePoints,
   replaceOpening,
   startTransfer,
   stopTransfer,
@@ -139,13 +139,16 @@ describe('the data-mover’s controller over NATS and Postgres', () => {
     const written = await worker.claim(writing);
     if (written.outcome !== 'claimed') throw new Error('declined');
     const { epoch, writerId } = written;
-    await controller.client.send(
-      removePointData,
-      { poolId: pool.id, chainId, pointId, group: 'default' },
-      { messageId: newId() },
-    );
+    const removal = newId<TransferId>();
+    const command = {
+      transferId: removal,
+      ownerId: newId<RunItemId>(),
+      poolId: pool.id,
+      chainId,
+      pointIds: [pointId],
+    };
+    await controller.client.send(removePoints, command, { messageId: newId() });
     await worker.renew(writing, epoch, 5);
-    const removal = pointId as string as TransferId;
     expect(controller.nudges).not.toContain(removal);
     await worker.finish(writing, epoch, 'failed');
     await until(() => controller.nudges.includes(removal));

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   newId,
-  removePointData,
   removePoints,
   stopTransfer,
   type BackupSpec,
@@ -176,11 +175,9 @@ describe('a real controller and real workers', () => {
     await controller.client.send(stopTransfer, { transferId }, { messageId: newId() });
     await controller.reaches(transferId, 'stopped');
     await until(() => disks.openings.size === 0);
-    const { pointId, chainId } = spec;
+    const { chainId } = spec;
     expect(await filesOf(chainId)).not.toEqual([]);
-    const command = { poolId: controller.pool.id, chainId, pointId, group: 'default' };
-    await controller.client.send(removePointData, command, { messageId: newId() });
-    await controller.reaches(pointId, 'succeeded');
+    await controller.reaches(await remove([spec], false), 'succeeded');
     expect(await filesOf(chainId)).toEqual([]);
   });
 

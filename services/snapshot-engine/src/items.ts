@@ -61,10 +61,8 @@ export class Items {
   readonly #protections: MachineRuntime<ProtectionState, ProtectionEvent, ProtectionEffect>;
   readonly #restores: MachineRuntime<RestoreState, RestoreEvent, RestoreEffect>;
   readonly #rollbacks: MachineRuntime<RollbackState, RollbackEvent, RollbackEffect>;
-  readonly #points: ItemWorld['points'];
 
   constructor({ world, machines: store, clock, logger }: ItemsOptions) {
-    this.#points = world.points;
     const common = { store, clock, logger, leaseMs: effectLeaseMs };
     this.#protections = new MachineRuntime({
       ...common,
@@ -157,12 +155,6 @@ export class Items {
       if (await this.#rollbacks.read(change.ownerId)) await this.#rollbacks.deliver(change.ownerId, event);
       return;
     }
-    const itemId = await this.#itemOf(change);
-    if (itemId && (await this.#protections.read(itemId))) await this.#protections.deliver(itemId, event);
-  }
-
-  /** A removal is owned by the point itself. */
-  async #itemOf({ kind, ownerId }: TransferChanged): Promise<RunItemId | null> {
-    return kind === 'removal' ? this.#points.itemOf(ownerId as string as PointId) : ownerId;
+    if (await this.#protections.read(change.ownerId)) await this.#protections.deliver(change.ownerId, event);
   }
 }

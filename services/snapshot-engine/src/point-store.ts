@@ -7,7 +7,6 @@ import {
   type Point,
   type PointId,
   type PoolId,
-  type RunItemId,
   type VmId,
 } from '@casvault/contracts';
 import {
@@ -89,12 +88,6 @@ export class PointStore {
   async restorable(id: PointId): Promise<RestorablePoint> {
     const row = await this.#row(id);
     return { point: domainOf(row), hardware: row.hardware, configuration: { ...row.configuration } };
-  }
-
-  /** The protection that made the point, or null. */
-  async itemOf(id: PointId): Promise<RunItemId | null> {
-    const row = await reading(this.database, (source) => source.getRepository(pointTable).findOneBy({ id }));
-    return row && (row.itemId as RunItemId);
   }
 
   async newestAvailable(vmId: VmId, poolId: PoolId): Promise<{ pointId: PointId; chainId: ChainId } | null> {

@@ -4,7 +4,7 @@ import {
   type ItemChanged,
   type pointAvailable,
   type pointCaptured,
-  type removePointData,
+  type removePoints,
   type startTransfer,
   type TransferId,
 } from '@casvault/contracts';
@@ -28,7 +28,7 @@ export type ProtectionEffect =
     }
   | { readonly type: 'startTransfer'; readonly command: z.infer<typeof startTransfer.payload> }
   | { readonly type: 'stopTransfer'; readonly transferId: TransferId }
-  | { readonly type: 'removeData'; readonly command: z.infer<typeof removePointData.payload> }
+  | { readonly type: 'removeData'; readonly command: z.infer<typeof removePoints.payload> }
   | { readonly type: 'itemChanged'; readonly change: ItemChanged }
   | { readonly type: 'pointCaptured'; readonly fact: z.infer<typeof pointCaptured.payload> }
   | { readonly type: 'pointAvailable'; readonly fact: z.infer<typeof pointAvailable.payload> };
@@ -97,12 +97,16 @@ export const stopCommand = (state: ProtectionState): ProtectionEffect => {
     ? startOrStop(state, plan.spec, true)
     : { type: 'stopTransfer', transferId: ids.transferId };
 };
+/** The removal of what a point may have in the pool is a transfer with the point's own id: however often it is asked for, it is one. */
 export const removeCommand = ({ request, plan, ids }: ProtectionState): ProtectionEffect => ({
   type: 'removeData',
   command: {
+    transferId: ids.pointId as string as TransferId,
+    ownerId: request.itemId,
     poolId: request.poolId,
     chainId: plan?.spec.chainId ?? ids.chainId,
-    pointId: ids.pointId,
+    pointIds: [ids.pointId],
+    dryRun: false,
     group: request.group,
   },
 });

@@ -6,7 +6,7 @@ import {
   itemChanged,
   pointAvailable,
   pointCaptured,
-  removePointData,
+  removePoints,
   removeVmSnapshot,
   shutDownVm,
   startTransfer,
@@ -29,7 +29,7 @@ const platformDeadlineMs = 360_000;
 
 export interface ItemWorld {
   readonly client: Messenger;
-  readonly points: Pick<PointStore, 'newestAvailable' | 'restorable' | 'itemOf' | 'use'>;
+  readonly points: Pick<PointStore, 'newestAvailable' | 'restorable' | 'use'>;
   readonly history: Pick<HistoryStore, 'of'>;
 }
 
@@ -84,7 +84,7 @@ export const performProtection =
         await client.send(stopTransfer, { transferId: effect.transferId }, { messageId });
         return null;
       case 'removeData':
-        await client.send(removePointData, effect.command, { messageId });
+        await client.send(removePoints, effect.command, { messageId });
         return null;
       case 'itemChanged':
         await client.publish(itemChanged, effect.change, { messageId });

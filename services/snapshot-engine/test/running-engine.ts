@@ -9,7 +9,6 @@ import {
   pointAvailable,
   pointCaptured,
   removeCheckpoints,
-  removePointData,
   removePoints,
   removeRestoreVm,
   startTransfer,
@@ -106,18 +105,6 @@ export class Peers {
       if (transfer) await this.#post(transfer);
     });
     command(removePoints, (request) => this.#remove(request));
-    command(removePointData, async ({ pointId }) => {
-      this.removed.push(pointId);
-      const id = pointId as string;
-      await this.#publish({
-        ...gone,
-        progress: [],
-        reasons: [],
-        transferId: id as TransferChanged['transferId'],
-        ownerId: id as TransferChanged['ownerId'],
-        at: new Date().toISOString(),
-      });
-    });
   };
 
   /** The removal that a deletion asked for, once it did. */
@@ -135,6 +122,7 @@ export class Peers {
     const { transferId, ownerId, dryRun } = command;
     this.removals.set(transferId, command);
     if (this.isPoolBusy && !dryRun) return;
+    if (!dryRun) this.removed.push(...command.pointIds);
     const removed = { freedBytes: 4_096 * command.pointIds.length, removedObjects: 2 };
     const result = { disks: [], poolBytes: 0, capturedAt: null, method: 'write' as const, reasons: [] };
     await this.#publish({

@@ -147,7 +147,6 @@ export class CatalogueRows {
       restorable: (id) => reach(() => this.#restorable(id)),
       // Nobody deletes points here yet: what is used is never taken.
       use: () => reach(() => true),
-      itemOf: (id) => reach(() => this.protections.get(id)?.request.itemId ?? null),
     };
   }
 

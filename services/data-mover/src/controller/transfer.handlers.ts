@@ -5,15 +5,12 @@ import {
   getPoolAccess,
   newId,
   nextWriter,
-  removePointData,
   removePoints,
   renewTransfer,
   replaceOpening,
   startTransfer,
   stopTransfer,
   type OpeningId,
-  type RunItemId,
-  type TransferId,
   type WriterId,
 } from '@casvault/contracts';
 import {
@@ -63,14 +60,6 @@ export class TransferHandlers {
     const writers = await this.transfers.writersOf(pointIds);
     const spec = { kind: 'removal' as const, pointIds, chainId, pool, dryRun, writers };
     await this.transfers.begin({ transferId, ownerId, group, spec });
-  }
-
-  @OnCommand(removePointData)
-  async removeOne(request: Payload<typeof removePointData>, context: MessageContext): Promise<void> {
-    const { pointId } = request;
-    const transferId = pointId as string as TransferId;
-    const ownerId = pointId as string as RunItemId;
-    await this.remove({ ...request, transferId, ownerId, pointIds: [pointId], dryRun: false }, context);
   }
 }
 
