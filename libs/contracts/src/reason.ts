@@ -97,6 +97,10 @@ export const reasons = {
     en: 'the disk was not in the last point: read in full',
     'zh-CN': '上一时间点不含该硬盘：读取全部数据',
   },
+  CHAIN_IN_DELETION: {
+    en: 'points of the newest chain were being deleted for too long: a new full',
+    'zh-CN': '最新备份链的时间点长时间处于删除中：重新完全备份',
+  },
   RESTORED_SINCE: {
     en: 'the VM was restored since the last point: a new full (R14)',
     'zh-CN': '上一时间点之后虚拟机被恢复过：重新完全备份 (R14)',

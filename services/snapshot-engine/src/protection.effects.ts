@@ -18,7 +18,7 @@ import { type Messenger } from '@casvault/messaging';
 import { attemptLimits } from './deadlines.js';
 import { type HistoryStore } from './history-store.js';
 import { type PointStore } from './point-store.js';
-import { type ProtectVm } from './protection.js';
+import { heldByDeletion, type ProtectVm } from './protection.js';
 import { type ProtectionEffect } from './protection-step.js';
 import { type ProtectionEvent } from './protection.machine.js';
 
@@ -44,7 +44,9 @@ const loadFacts = async (
   const past = await history.of(request);
   const { parent } = past;
   if (parent && !(await points.use(parent.pointId, { kind: 'protection', itemId, runId })))
-    throw new Fault('DEPENDENCY_UNAVAILABLE', `points of chain ${parent.chainId} are being deleted`);
+    throw new Fault('DEPENDENCY_UNAVAILABLE', `points of chain ${parent.chainId} are being deleted`, {
+      details: { [heldByDeletion]: parent.chainId },
+    });
   return { type: 'factsLoaded', facts, pool, history: past };
 };
 

@@ -1,8 +1,8 @@
-import { Fault, type TransferChanged, type VmFacts } from '@casvault/contracts';
+import { Fault, newId, type ChainId, type TransferChanged, type VmFacts } from '@casvault/contracts';
 import fc from 'fast-check';
 import { deadlines } from './deadlines.js';
 import { isTerminal } from './item.js';
-import { pointOf, type ProtectionState, type ProtectVm } from './protection.js';
+import { heldByDeletion, pointOf, type ProtectionState, type ProtectVm } from './protection.js';
 import { type ProtectionEffect } from './protection-step.js';
 import { protectionMachine, type History, type ProtectionEvent } from './protection.machine.js';
 import { ModelWorld, refusal } from './testing/model-world.js';
@@ -127,6 +127,27 @@ describe('protection', () => {
     world.giveUp(load!, refusal);
     expect(world.present).toMatchObject({ phase: 'failed', fault: refusal });
   });
+
+  it.each([
+    [undefined, ['loadFacts', 'loadFacts'], null],
+    [newId<ChainId>(), ['loadFacts'], 'failed'],
+  ] as const)(
+    'opens a new chain when a deletion holds the newest for too long; chain %s',
+    (chainId, asked, phase) => {
+      const world = new World('incremental', 'nothing', chainId && { chainId });
+      const [load] = world.performable();
+      const details = { [heldByDeletion]: newId<ChainId>() };
+      world.giveUp(load!, { code: 'DEPENDENCY_UNAVAILABLE', message: 'points are being deleted', details });
+      expect([...world.of('loadFacts')].map(({ type }) => type)).toEqual(asked);
+      if (phase) {
+        expect(world.present.phase).toBe(phase);
+        return;
+      }
+      world.settleAll();
+      expect(pointOf(world.present)).toMatchObject({ state: 'available', kind: 'full', parentPointId: null });
+      expect(world.present.reasons).toContain('CHAIN_IN_DELETION');
+    },
+  );
 
   it('asks again for a transfer of which nothing is heard, and gives up in the end', () => {
     const world = new World();

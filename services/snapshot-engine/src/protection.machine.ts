@@ -2,6 +2,7 @@ import {
   checkpointName,
   Fault,
   type BackupSpec,
+  type FaultJson,
   type Pool,
   type ReasonCode,
   type Tracking,
@@ -24,6 +25,7 @@ import {
   type Snapshot,
 } from './protection-step.js';
 import {
+  heldByDeletion,
   type PlatformUse,
   type ProtectionIds,
   type ProtectionPlan,
@@ -171,7 +173,7 @@ const plan = (state: ProtectionState, event: Facts, now: Date): ProtectionStep =
     pointState: 'pending',
     plan: planned,
     platform: use && { kind: use, inEffect: true },
-    reasons: mergedReasons(captured.reasons, history.whyFull ? [history.whyFull] : full),
+    reasons: mergedReasons(captured.reasons, state.reasons, history.whyFull ? [history.whyFull] : full),
   };
   return use ? prepare(next, use, now) : move(next, planned, now);
 };
@@ -362,6 +364,23 @@ const woken = (state: ProtectionState, now: Date): ProtectionStep => {
   }
 };
 
+/** A deletion that holds the newest chain for too long does not fail a backup that names no chain: it opens another. */
+const factsFailed = (
+  state: ProtectionState,
+  { pointKind, chainId }: ProtectVm,
+  fault: FaultJson,
+  now: Date,
+): ProtectionStep => {
+  if (state.stage !== 'facts' || state.request.pointKind !== pointKind) return stepOf(state);
+  const isFreeToOpen = pointKind === 'incremental' && chainId === undefined;
+  if (fault.details[heldByDeletion] === undefined || !isFreeToOpen) return fail(state, fault, now);
+  const request: ProtectVm = { ...state.request, pointKind: 'full' };
+  const reasons = mergedReasons(state.reasons, ['CHAIN_IN_DELETION']);
+  return stepOf({ ...state, request, reasons, deadlineAt: after(now, deadlines.factsMs) }, [
+    { type: 'loadFacts', request },
+  ]);
+};
+
 const effectFailed = (
   state: ProtectionState,
   { effect, fault }: Event<'effectFailed'>,
@@ -369,7 +388,7 @@ const effectFailed = (
 ): ProtectionStep => {
   switch (effect.type) {
     case 'loadFacts':
-      return state.stage === 'facts' ? fail(state, fault, now) : stepOf(state);
+      return factsFailed(state, effect.request, fault, now);
     case 'startTransfer':
       return state.stage === 'moving' ? fail(state, fault, now) : stepOf(state);
     case 'platform':

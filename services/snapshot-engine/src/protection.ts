@@ -17,6 +17,9 @@ import { type TransferWatch } from './transfer-watch.js';
 
 export type ProtectVm = z.infer<typeof protectVm.payload>;
 
+/** In the details of a fault: the chain that a deletion holds. */
+export const heldByDeletion = 'chainInDeletion';
+
 /** Minted with the request; a chain id that an incremental point does not need stays unused. */
 export interface ProtectionIds {
   readonly pointId: PointId;
