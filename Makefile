@@ -4,7 +4,7 @@ NODE := node_modules/.bin/node
 STACK := $(NODE) --no-warnings tools/stack/dist/src/cli.js
 JEST := $(NODE) --experimental-vm-modules --no-warnings node_modules/jest/bin/jest.js
 
-.PHONY: help demo up down status soak-lab test check unit integration e2e build bench soak clean setup-node setup-demo setup-test
+.PHONY: help demo up down status soak-lab soak-kill test check unit integration e2e build bench soak clean setup-node setup-demo setup-test
 
 help:
 	@echo "make demo   back up a running VM of an emulated CAS and restore it, byte for byte"
@@ -45,6 +45,10 @@ e2e: build setup-test
 # Histories of machines on the whole stack: SEEDS of them from SEED on, of STEPS steps each.
 soak-lab: build setup-test
 	@$(NODE) --no-warnings e2e/dist/src/history/main.js --seeds $(or $(SEEDS),1) --steps $(or $(STEPS),300) --seed $(or $(SEED),1)
+
+# SIGKILL at every durable step, commits at both of their sides; MACHINES machines at once.
+soak-kill: build setup-test
+	@$(NODE) --no-warnings e2e/dist/src/sweep/main.js --machines $(or $(MACHINES),3)
 
 bench: build
 	@tools/setup/packages.sh bench

@@ -1,7 +1,8 @@
 import { chmod } from 'node:fs/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { checkpointName, type Platform, type Point, type RunDetail, type Vm } from '@casvault/contracts';
 import { startStack, sameDisk, Trial, type Stack, type StackOptions } from '@casvault/stack';
-import { freePort, tempDir, type LabVmPlan, type LabLeftovers } from '@casvault/testkit';
+import { freePort, tempDir, until, type LabVmPlan, type LabLeftovers } from '@casvault/testkit';
 
 export const MiB = 1024 * 1024;
 
@@ -20,6 +21,8 @@ export const startWorld = async (
     env?: StackOptions['env'];
     /** Added to the lab's. */
     labEnv?: Readonly<Record<string, string>>;
+    /** Default true: `expectRestoredEqual` has independent copies to compare with. */
+    observed?: boolean;
   },
 ): Promise<World> => {
   const dir = await tempDir(`e2e-${name}`);
@@ -35,7 +38,7 @@ export const startWorld = async (
   return {
     stack,
     trial,
-    platform: await trial.platform(),
+    platform: await trial.platform('lab CAS', options.observed ?? true),
     [Symbol.asyncDispose]: async () => {
       await trial.end();
       await stack.lab?.remove();
@@ -93,24 +96,43 @@ const neededCheckpoints = async (world: World): Promise<ReadonlySet<string>> => 
   return new Set([...newest.values()].map(({ id }) => checkpointName(id)));
 };
 
-/** Nothing of ours is left on any host but what the next runs need. */
-export const expectNothingLeft = async (world: World): Promise<void> => {
+const nothing: LabLeftovers = {
+  jobs: [],
+  checkpoints: [],
+  bitmaps: [],
+  scratchFiles: [],
+  listeningPorts: [],
+  processes: [],
+  looseVolumes: [],
+};
+
+/** What is left on each host besides what the next runs need, and what should be: nothing. */
+const leftovers = async (world: World): Promise<LabLeftovers[]> => {
   const needed = await neededCheckpoints(world);
   const isStray = (path: string): boolean => !needed.has(path.split('/').at(-1) ?? '');
-  const nothing: LabLeftovers = {
-    jobs: [],
-    checkpoints: [],
-    bitmaps: [],
-    scratchFiles: [],
-    listeningPorts: [],
-    processes: [],
-    looseVolumes: [],
-  };
+  const found: LabLeftovers[] = [];
   for (const host of world.trial.lab.hosts) {
     const { checkpoints, bitmaps, ...rest } = await world.trial.lab.admin.leftovers(host.id);
-    const strays = { checkpoints: checkpoints.filter(isStray), bitmaps: bitmaps.filter(isStray) };
-    expect({ ...rest, ...strays }).toEqual(nothing);
+    found.push({ ...rest, checkpoints: checkpoints.filter(isStray), bitmaps: bitmaps.filter(isStray) });
   }
+  return found;
+};
+
+/** Nothing of ours is left on any host but what the next runs need. */
+export const expectNothingLeft = async (world: World): Promise<void> => {
+  for (const found of await leftovers(world)) expect(found).toEqual(nothing);
+};
+
+/** The same outside of a test: waits for it so long, then throws with what is left. */
+export const untilNothingLeft = async (world: World, timeoutMs: number): Promise<void> => {
+  let found: LabLeftovers[] = [];
+  const isClean = async (): Promise<boolean> => {
+    found = await leftovers(world);
+    return found.every((host) => isDeepStrictEqual(host, nothing));
+  };
+  await until(isClean, timeoutMs, 1_000).catch((cause: unknown) => {
+    throw new Error(`left on the hosts: ${JSON.stringify(found)}`, { cause });
+  });
 };
 
 /** Follows a run until `when` holds for one of its changes. */

@@ -47,8 +47,11 @@ export class Trial {
     for (const observer of this.observers) await observer.stop();
   }
 
-  /** Registers the lab's CAS, or synchronises it when an earlier trial registered it. */
-  async platform(name = 'lab CAS'): Promise<Platform> {
+  /**
+   * Registers the lab's CAS, or synchronises it when an earlier trial registered it. Not `observed`: its disk services are asked
+   * directly, and `referenceOf` knows none of its captures.
+   */
+  async platform(name = 'lab CAS', observed = true): Promise<Platform> {
     const known = (await this.api.listPlatforms()).find((platform) => platform.name === name);
     if (known !== undefined) return this.api.syncPlatform(known.id);
     const { cvm } = this.lab;
@@ -58,7 +61,10 @@ export class Trial {
       port: cvm.port,
       userName: cvm.user,
       password: cvm.password,
-      diskService: { port: observerPort, token: this.lab.diskService?.token ?? '' },
+      diskService: {
+        port: observed ? observerPort : (this.lab.diskService?.port ?? 8192),
+        token: this.lab.diskService?.token ?? '',
+      },
     });
     return this.api.syncPlatform(platform.id);
   }

@@ -1,0 +1,213 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { randomUUID } from 'node:crypto';
+import {
+  deletionSchema,
+  runSchema,
+  type Deletion,
+  type JobId,
+  type Point,
+  type PointId,
+  type Run,
+  type RunDetail,
+  type Vm,
+} from '@casvault/contracts';
+import { ApiProblem } from '@casvault/stack';
+import { LabMachine } from '../history/lab-machine.js';
+import { differences, type Instant } from '../history/pool-reader.js';
+import { type Random } from '../history/random.js';
+import { type World } from '../world.js';
+
+/** What the issue of every job may take at the most, whoever is killed. */
+const terminalWithinMs = 5 * 60_000;
+/** A request is repeated for so long while the service behind it is away. */
+const patienceMs = 90_000;
+/** A run may fail of a kill; that it never works is an error. */
+const attempts = 6;
+
+export interface FlowOptions {
+  readonly world: World;
+  readonly pool: { readonly id: string; readonly path: string };
+  readonly scratchDir: string;
+  readonly random: Random;
+  readonly name: string;
+  /** When somebody was killed last, as performance.now() tells: five minutes are counted from then. */
+  readonly lastKillAt: () => number;
+}
+
+interface Kept {
+  readonly point: Point;
+  readonly instant: Instant;
+}
+
+/**
+ * One machine whose every write is known, backed up, thinned out and rolled back, whoever dies meanwhile. Every request is
+ * repeated under its key until it is answered. Between the steps every point that was ever committed is there, unless it was deleted.
+ */
+export class Flow {
+  readonly #options: FlowOptions;
+  readonly #machine: LabMachine;
+  readonly #vm: Vm;
+  readonly #jobId: JobId;
+  readonly #points = new Map<PointId, Kept>();
+  /** The longest that a job took after the last kill. */
+  longestMs = 0;
+
+  private constructor(options: FlowOptions, parts: { machine: LabMachine; vm: Vm; jobId: JobId }) {
+    this.#options = options;
+    this.#machine = parts.machine;
+    this.#vm = parts.vm;
+    this.#jobId = parts.jobId;
+  }
+
+  static async begin(options: FlowOptions): Promise<Flow> {
+    const { world, pool, name } = options;
+    const machine = await LabMachine.create(world.trial.lab, name, options.random);
+    await world.trial.api.syncPlatform(world.platform.id);
+    const vm = await world.trial.vm(world.platform, name);
+    const job = await world.trial.api.createJob({
+      name,
+      definition: { kind: 'backup', vmIds: [vm.id], poolId: pool.id, pointKind: 'incremental' } as never,
+      plan: { type: 'manual' },
+    });
+    return new Flow(options, { machine, vm, jobId: job.id });
+  }
+
+  /** Everything that has durable steps; at the end two points more than before. */
+  async pass(): Promise<void> {
+    const first = await this.#backUp('full');
+    const second = await this.#backUp('incremental');
+    const third = await this.#backUp('incremental');
+    await this.#rollBack(second);
+    await this.#backUp('incremental');
+    await this.#backUp('incremental');
+    await this.#delete(second, 'single', [second]);
+    await this.#delete(first, 'cascade', [first, third]);
+  }
+
+  /** The machine runs without a snapshot; every point that was committed is there with its bytes, and no other. */
+  async check(): Promise<number> {
+    await this.#machine.refresh();
+    if (!this.#machine.running) throw new Error(`${this.#vm.name} does not run any more`);
+    if (!(await this.#machine.isPlain())) throw new Error(`${this.#vm.name} has a snapshot`);
+    const listed = await this.#available();
+    const names = new Set(listed.map(({ id }) => id));
+    for (const id of this.#points.keys())
+      if (!names.has(id)) throw new Error(`${this.#vm.name}: point ${id} is lost`);
+    for (const point of listed) await this.#verify(point);
+    return listed.length;
+  }
+
+  // ---- steps
+
+  async #backUp(pointKind: 'full' | 'incremental'): Promise<PointId> {
+    await this.#machine.write();
+    const instant = this.#machine.instant();
+    for (let attempt = 1; attempt <= attempts; attempt += 1) {
+      await this.#run(`/jobs/${this.#jobId}/runs`, { pointKind });
+      const made = (await this.#available()).filter(({ id }) => !this.#points.has(id));
+      for (const point of made) this.#points.set(point.id, { point, instant });
+      const newest = made.at(-1);
+      if (newest === undefined) continue;
+      await this.#verify(newest);
+      return newest.id;
+    }
+    throw new Error(`${this.#vm.name}: ${String(attempts)} backups failed`);
+  }
+
+  async #rollBack(pointId: PointId): Promise<void> {
+    const kept = this.#points.get(pointId);
+    if (kept === undefined) throw new Error(`no point ${pointId}`);
+    await this.#machine.write();
+    const faults: unknown[] = [];
+    for (let attempt = 1; attempt <= attempts; attempt += 1) {
+      const run = await this.#run(`/points/${pointId}/rollback`, { confirm: this.#vm.name });
+      await this.#machine.refresh();
+      if (run.state === 'succeeded') {
+        this.#machine.isBack(kept.instant);
+        if (!this.#machine.running) throw new Error(`${this.#vm.name} stays off after its roll-back`);
+        return;
+      }
+      faults.push(run.items[0]?.fault);
+    }
+    throw new Error(`${this.#vm.name}: every roll-back failed: ${JSON.stringify(faults)}`);
+  }
+
+  async #delete(pointId: PointId, mode: 'single' | 'cascade', expected: readonly PointId[]): Promise<void> {
+    const body = { pointIds: [pointId], mode };
+    const began = performance.now();
+    const made = await this.#make('/deletions', body, deletionSchema);
+    const path = `/deletions/${made.id}`;
+    await this.#deletion(path, ['measuring'], began);
+    // Twice is once: an answer may have been lost.
+    await this.#patiently(() => this.#api.ask(deletionSchema, `${path}/confirmation`, { method: 'POST' }));
+    const ended = await this.#deletion(path, ['ready', 'deleting'], began);
+    const gone = ended.points.map(({ id }) => id).sort();
+    if (ended.state !== 'deleted' || gone.join() !== [...expected].sort().join())
+      throw new Error(`${this.#vm.name}: deletion of ${expected.join()}: ${JSON.stringify(ended)}`);
+    for (const id of gone) this.#points.delete(id);
+    const left = (await this.#available()).find(({ id }) => gone.includes(id));
+    if (left !== undefined) throw new Error(`point ${left.id} is deleted and listed`);
+  }
+
+  async #deletion(path: string, going: readonly Deletion['state'][], began: number): Promise<Deletion> {
+    for (;;) {
+      const now = await this.#patiently(() => this.#api.ask(deletionSchema, path));
+      this.#took(began, path);
+      if (!going.includes(now.state)) return now;
+      await sleep(50);
+    }
+  }
+
+  // ---- asking
+
+  get #api(): World['trial']['api'] {
+    return this.#options.world.trial.api;
+  }
+
+  async #run(path: string, body: object): Promise<RunDetail> {
+    const began = performance.now();
+    const { id } = await this.#make<Run>(path, body, runSchema);
+    for (;;) {
+      const run = await this.#patiently(() => this.#api.getRun(id));
+      this.#took(began, `${path}, ${id}`);
+      if (run.finishedAt !== null) return run;
+      await sleep(50);
+    }
+  }
+
+  #make<T>(path: string, body: object, schema: { parse(value: unknown): T }): Promise<T> {
+    const idempotencyKey = randomUUID();
+    return this.#patiently(() => this.#api.ask(schema, path, { method: 'POST', body, idempotencyKey }));
+  }
+
+  async #patiently<T>(ask: () => Promise<T>): Promise<T> {
+    const end = performance.now() + patienceMs;
+    for (;;) {
+      try {
+        return await ask();
+      } catch (error) {
+        const isPassing = error instanceof ApiProblem && (error.status === 503 || error.status === 504);
+        if (!isPassing || performance.now() > end) throw error;
+        await sleep(100);
+      }
+    }
+  }
+
+  #took(began: number, what: string): void {
+    const ms = performance.now() - Math.max(began, this.#options.lastKillAt());
+    this.longestMs = Math.max(this.longestMs, ms);
+    if (ms > terminalWithinMs) throw new Error(`${this.#vm.name}: not terminal after five minutes: ${what}`);
+  }
+
+  #available(): Promise<Point[]> {
+    return this.#patiently(() => this.#api.listPoints({ vmId: this.#vm.id, state: 'available' }));
+  }
+
+  async #verify(point: Point): Promise<void> {
+    const kept = this.#points.get(point.id);
+    if (kept === undefined) throw new Error(`${this.#vm.name}: point ${point.id} should not be there`);
+    const { pool, scratchDir } = this.#options;
+    const found = await differences(pool.path, point, kept.instant, scratchDir);
+    if (found.length > 0) throw new Error(found.join('\n'));
+  }
+}

@@ -1,0 +1,222 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { until } from '@casvault/testkit';
+import { type World } from '../world.js';
+import { type DatabaseStep, type DatabaseTrap, type Schema } from './database-trap.js';
+import { MessagesOfTheDead } from './messages-of-the-dead.js';
+import { watchPool, watchRecords, type FolderWatch } from './steps-on-disk.js';
+
+type Fate = 'rolled back' | 'committed';
+const lookEveryMs = 20;
+
+const serviceOf = (schema: Schema): string => schema.replace('_', '-');
+
+/** Who is killed at a step that shows in a folder. */
+type Victim = 'mover' | 'disk-service';
+
+export interface KillerParts {
+  readonly world: World;
+  readonly trap: DatabaseTrap;
+  readonly poolPath: string;
+  /** At how many sides of a commit. */
+  readonly sides: 1 | 2;
+}
+
+/**
+ * Kills with SIGKILL whoever comes to a durable step at which it was not yet killed, and lets it start again. Commits are
+ * killed before, after, or both (`sides`); what shows in folders is killed as soon as it shows.
+ */
+export class Killer implements AsyncDisposable {
+  readonly #world: World;
+  readonly #trap: DatabaseTrap;
+  readonly #messages: MessagesOfTheDead;
+  readonly #sides: 1 | 2;
+  /** Fates by id of the commit. */
+  readonly #commits = new Map<string, Set<Fate>>();
+  readonly #seenOnDisk = new Set<string>();
+  readonly #killedOnDisk = new Set<string>();
+  readonly #watches: FolderWatch[] = [];
+  readonly #busy = new Set<string>();
+  readonly #restarts = new Set<Promise<void>>();
+  readonly log: string[] = [];
+  #armed = false;
+  #next: Fate = 'committed';
+  #failure: unknown = null;
+  /** As performance.now() tells. */
+  lastKillAt = 0;
+
+  private constructor(parts: KillerParts, messages: MessagesOfTheDead) {
+    const { world, trap, poolPath, sides } = parts;
+    this.#world = world;
+    this.#trap = trap;
+    this.#messages = messages;
+    this.#sides = sides;
+    this.#watches.push(watchPool(poolPath, (name) => this.#onDisk(name, null)));
+    for (const { root } of world.trial.lab.hosts)
+      this.#watches.push(watchRecords(join(root, 'disk-service'), (name) => this.#onDisk(name, root)));
+  }
+
+  static async begin(parts: KillerParts): Promise<Killer> {
+    return new Killer(parts, await MessagesOfTheDead.connect(parts.world.stack.nats.url));
+  }
+
+  get kills(): number {
+    return this.log.length;
+  }
+
+  /** Kills while `action` runs; afterwards everybody is up again. */
+  async during<T>(action: () => Promise<T>): Promise<T> {
+    this.#armed = true;
+    await this.#trap.arm(true);
+    const stopped = new AbortController();
+    const watching = this.#watchCommits(stopped.signal);
+    try {
+      return await action();
+    } finally {
+      this.#armed = false;
+      stopped.abort();
+      await watching;
+      await this.#trap.arm(false);
+      await this.#settled();
+    }
+  }
+
+  /** Nobody is held and everybody is up. Throws when somebody did not come back. */
+  async #settled(): Promise<void> {
+    do {
+      await Promise.all(this.#restarts);
+      await this.#killHeld();
+    } while (this.#restarts.size > 0);
+    if (this.#failure !== null) throw this.#failure as Error;
+  }
+
+  /** Steps that were taken, and those of them at which nobody was killed yet. */
+  async coverage(): Promise<{ taken: ReadonlySet<string>; open: ReadonlySet<string> }> {
+    const commits = await this.#trap.steps();
+    const taken = new Set(commits.map(nameOf));
+    const open = new Set(commits.filter(({ id }) => !this.#isCovered(id)).map(nameOf));
+    for (const step of this.#seenOnDisk) {
+      taken.add(step);
+      if (!this.#killedOnDisk.has(step)) open.add(step);
+    }
+    return { taken, open };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const watch of this.#watches) watch.close();
+    await this.#messages[Symbol.asyncDispose]();
+  }
+
+  #isCovered(id: string): boolean {
+    return (this.#commits.get(id)?.size ?? 0) >= this.#sides;
+  }
+
+  // ---- commits
+
+  async #watchCommits(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#killHeld();
+      await sleep(lookEveryMs);
+    }
+  }
+
+  async #killHeld(): Promise<void> {
+    const held = await this.#trap.held();
+    for (const schema of new Set(held.map((one) => one.schema)))
+      if (!this.#busy.has(serviceOf(schema))) await this.#killAt(schema);
+  }
+
+  async #killAt(schema: Schema): Promise<void> {
+    const process = this.#world.stack.process(serviceOf(schema));
+    await process.kill();
+    const held = (await this.#trap.held()).filter((one) => one.schema === schema);
+    const fate = this.#fateFor(held.map(({ id }) => id));
+    for (const { id } of held) this.#commits.set(id, new Set([...(this.#commits.get(id) ?? []), fate]));
+    await this.#trap.cover(held.map(({ id }) => id).filter((id) => this.#isCovered(id)));
+    await this.#trap.end(schema, held, fate);
+    this.#died(`${process.name} ${fate} ${held.map(({ id }) => id).join()}`);
+    this.#restart(process.name, async () => {
+      await this.#messages.release(process.name);
+      await process.start();
+    });
+  }
+
+  #died(how: string): void {
+    this.lastKillAt = performance.now();
+    this.log.push(how);
+  }
+
+  /** The side that is missing, otherwise in turn. */
+  #fateFor(ids: readonly string[]): Fate {
+    const known = this.#commits.get(ids[0] ?? '');
+    this.#next = this.#next === 'committed' ? 'rolled back' : 'committed';
+    if (known?.has(this.#next) === true) return this.#next === 'committed' ? 'rolled back' : 'committed';
+    return this.#next;
+  }
+
+  // ---- folders
+
+  #onDisk(name: string, hostRoot: string | null): void {
+    const victims: Victim[] = hostRoot === null ? ['mover'] : ['disk-service', 'mover'];
+    for (const victim of victims) {
+      const step = `${victim}: ${name}`;
+      this.#seenOnDisk.add(step);
+      const who = victim === 'mover' ? 'mover-1' : `disk-service ${hostRoot ?? ''}`;
+      if (!this.#armed || this.#killedOnDisk.has(step) || this.#busy.has(who)) continue;
+      if (!(victim === 'mover' ? this.#killMover(who) : this.#killDiskService(who, hostRoot ?? ''))) continue;
+      this.#killedOnDisk.add(step);
+      this.#died(step);
+      return;
+    }
+  }
+
+  #killMover(who: string): boolean {
+    const mover = this.#world.stack.process(who);
+    if (!kill(mover.pid)) return false;
+    this.#restart(who, () => mover.start());
+    return true;
+  }
+
+  #killDiskService(who: string, root: string): boolean {
+    const pidFile = join(root, 'disk-service.pid');
+    const pid = pidIn(pidFile);
+    if (!kill(pid)) return false;
+    this.#restart(who, async () => {
+      await until(() => (pidIn(pidFile) ?? pid) !== pid, 30_000);
+    });
+    return true;
+  }
+
+  #restart(who: string, back: () => Promise<void>): void {
+    this.#busy.add(who);
+    const done = back()
+      .catch((error: unknown) => {
+        this.#failure ??= error;
+      })
+      .finally(() => {
+        this.#busy.delete(who);
+        this.#restarts.delete(done);
+      });
+    this.#restarts.add(done);
+  }
+}
+
+const nameOf = ({ service, name }: DatabaseStep): string => `${serviceOf(service)}: ${name}`;
+
+const pidIn = (file: string): number | null => {
+  try {
+    return Number(readFileSync(file, 'utf8').split(' ')[0]);
+  } catch {
+    return null;
+  }
+};
+
+const kill = (pid: number | null): boolean => {
+  if (pid === null || !(pid > 1)) return false;
+  try {
+    return process.kill(pid, 'SIGKILL');
+  } catch {
+    return false;
+  }
+};
