@@ -20,7 +20,8 @@ const copies = [
 const lockSpace = 4711;
 
 /**
- * A step is a transaction; its name is what it changes: tables, kinds, states before and after, kinds of effects. It is told
+ * A step is a transaction; its name is what it changes: tables, kinds, states before and after, kinds of effects; `again` is a
+ * row whose state stays (claims, renewals, progress), however often and in whatever state. It is told
  * by a deferred trigger, which runs within COMMIT: who is held there has done all its work and asked for the commit. Ended,
  * it is rolled back; let go, it commits and nobody hears of it. These are the two sides of a crash at this step, exactly.
  */
@@ -32,7 +33,7 @@ const machinery = `
 
   CREATE FUNCTION sweep.words(line jsonb) RETURNS text LANGUAGE sql STABLE AS $$
     WITH value AS (SELECT CASE jsonb_typeof(line->'state') WHEN 'object' THEN line->'state' ELSE '{}' END AS state)
-    SELECT concat_ws(' ', line->>'kind', split_part(line->>'scope', '/', 1), line->'effect'->>'type', line->'effect'->>'action',
+    SELECT concat_ws(' ', CASE WHEN line->>'kind' NOT IN ('full', 'incremental') THEN line->>'kind' END, split_part(line->>'scope', '/', 1), line->'effect'->>'type', line->'effect'->>'action',
       state#>>'{request,spec,kind}', state->>'stage', state->>'phase', state->>'pointState', state->>'state',
       CASE jsonb_typeof(line->'state') WHEN 'string' THEN line->>'state' END, line->>'phase')
     FROM value $$;
@@ -42,7 +43,7 @@ const machinery = `
     was text := CASE WHEN TG_OP <> 'INSERT' THEN sweep.words(to_jsonb(OLD)) END;
     becomes text := CASE WHEN TG_OP <> 'DELETE' THEN sweep.words(to_jsonb(NEW)) END;
     change text := CASE TG_OP WHEN 'INSERT' THEN '+ ' || becomes WHEN 'DELETE' THEN '- ' || was
-      ELSE was || CASE WHEN was = becomes THEN '' ELSE ' > ' || becomes END END;
+      ELSE CASE WHEN was = becomes THEN split_part(was, ' ', 1) || ' again' ELSE was || ' > ' || becomes END END;
   BEGIN
     PERFORM set_config('sweep.changes',
       coalesce(current_setting('sweep.changes', true), '') || TG_TABLE_NAME || ' ' || change || E'\\n', true);

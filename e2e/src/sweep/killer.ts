@@ -61,10 +61,6 @@ export class Killer implements AsyncDisposable {
     return new Killer(parts, await MessagesOfTheDead.connect(parts.world.stack.nats.url));
   }
 
-  get kills(): number {
-    return this.log.length;
-  }
-
   /** Kills while `action` runs; afterwards everybody is up again. */
   async during<T>(action: () => Promise<T>): Promise<T> {
     this.#armed = true;
@@ -91,16 +87,9 @@ export class Killer implements AsyncDisposable {
     if (this.#failure !== null) throw this.#failure as Error;
   }
 
-  /** Steps that were taken, and those of them at which nobody was killed yet. */
-  async coverage(): Promise<{ taken: ReadonlySet<string>; open: ReadonlySet<string> }> {
-    const commits = await this.#trap.steps();
-    const taken = new Set(commits.map(nameOf));
-    const open = new Set(commits.filter(({ id }) => !this.#isCovered(id)).map(nameOf));
-    for (const step of this.#seenOnDisk) {
-      taken.add(step);
-      if (!this.#killedOnDisk.has(step)) open.add(step);
-    }
-    return { taken, open };
+  /** Everything that was ever taken, by name. */
+  async steps(): Promise<string[]> {
+    return [...(await this.#trap.steps()).map(nameOf), ...this.#seenOnDisk].sort();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -11,72 +11,70 @@ export interface SweepOptions {
   readonly machines: number;
   /** 1: each commit is killed before or after, in turn. 2: at both sides. */
   readonly sides: 1 | 2;
-  /** Passes under kills at the most. */
+  /** Passes at the most. */
   readonly rounds: number;
   readonly say: (line: string) => void;
 }
 
 export interface SweepReport {
-  readonly kills: number;
-  readonly points: number;
-  /** Durable steps of the undisturbed pass. */
+  /** All steps that were ever taken. */
   readonly steps: readonly string[];
-  /** Those of them at which nobody was killed: must be none. */
-  readonly open: readonly string[];
+  /** What was killed where, in order. */
+  readonly kills: readonly string[];
+  /** The last pass met no step at which nobody had been killed: all steps are swept. */
+  readonly isTotal: boolean;
+  readonly points: number;
+  /** The longest that a job took after the last kill. */
   readonly longestMs: number;
 }
 
 /**
- * One pass undisturbed, which tells the durable steps; then passes in which whoever comes to a step for the first time is
- * killed there, until none is left. Steps that only a recovery takes are swept along as they come up. After every pass nothing
- * is left on the platform and every committed point holds its bytes.
+ * Passes in which whoever comes to a durable step for the first time is killed there, until a whole pass goes by without a
+ * kill: then every step of the pass has been killed at, those that only a recovery takes included. After every pass nothing is
+ * left on the platform and every committed point holds its bytes.
  */
-export const sweep = async ({ world, machines, sides, rounds, say }: SweepOptions): Promise<SweepReport> => {
+export const sweep = async (options: SweepOptions): Promise<SweepReport> => {
+  const { world, sides, rounds, say } = options;
   const pool = await world.trial.standardPool('sweep');
-  const scratchDir = join(world.stack.dir, 'scratch');
-  await mkdir(scratchDir);
   await using trap = await DatabaseTrap.install(world.stack.postgres.adminUrl);
   await using killer = await Killer.begin({ world, trap, poolPath: pool.path, sides });
-  const lastKillAt = (): number => killer.lastKillAt;
+  const flows = await beginFlows(options, pool, () => killer.lastKillAt);
+  let points = 0;
+  let isTotal = false;
+  for (let round = 1; round <= rounds && !isTotal; round += 1) {
+    const began = performance.now();
+    const before = killer.log.length;
+    await killer.during(() => passOf(flows));
+    await untilNothingLeft(world, 120_000);
+    points = 0;
+    for (const flow of flows) points += await flow.check();
+    const kills = killer.log.length - before;
+    isTotal = kills === 0;
+    const seconds = Math.round((performance.now() - began) / 1000);
+    say(`pass ${String(round)}: ${String(kills)} kills, ${String(points)} points hold, ${String(seconds)} s`);
+  }
+  const longestMs = Math.max(...flows.map((flow) => flow.longestMs));
+  return { steps: await killer.steps(), kills: killer.log, isTotal, points, longestMs };
+};
+
+const beginFlows = async (
+  { world, machines }: SweepOptions,
+  pool: { id: string; path: string },
+  lastKillAt: () => number,
+): Promise<Flow[]> => {
+  const scratchDir = join(world.stack.dir, 'scratch');
+  await mkdir(scratchDir);
   const flows: Flow[] = [];
   for (let i = 1; i <= machines; i += 1) {
     const name = `swept-${String(i)}`;
     flows.push(await Flow.begin({ world, pool, scratchDir, random: new Random(i), name, lastKillAt }));
   }
-  const pass = async (): Promise<void> => {
-    // All machines at once: what one waits for leaves the host to the others.
-    const going: Promise<void>[] = [];
-    for (const flow of flows) going.push(flow.pass());
-    const ended = await Promise.allSettled(going);
-    for (const one of ended) if (one.status === 'rejected') throw one.reason;
-  };
-  const check = async (): Promise<number> => {
-    await untilNothingLeft(world, 120_000);
-    let points = 0;
-    for (const flow of flows) points += await flow.check();
-    return points;
-  };
-  await pass();
-  let points = await check();
-  const steps = [...(await killer.coverage()).taken].sort();
-  say(`${String(steps.length)} durable steps`);
-  let open: string[] = steps;
-  for (let round = 1; round <= rounds && open.length > 0; round += 1) {
-    const before = performance.now();
-    await killer.during(pass);
-    points = await check();
-    const left = (await killer.coverage()).open;
-    open = steps.filter((step) => left.has(step));
-    const seconds = Math.round((performance.now() - before) / 1000);
-    say(
-      `round ${String(round)}: ${String(killer.kills)} kills, ${String(open.length)} steps open, ${String(seconds)} s`,
-    );
-  }
-  return {
-    kills: killer.kills,
-    points,
-    steps,
-    open,
-    longestMs: Math.max(...flows.map(({ longestMs }) => longestMs)),
-  };
+  return flows;
+};
+
+/** All machines at once: what one waits for leaves the host to the others. */
+const passOf = async (flows: readonly Flow[]): Promise<void> => {
+  const going: Promise<void>[] = [];
+  for (const flow of flows) going.push(flow.pass());
+  for (const ended of await Promise.allSettled(going)) if (ended.status === 'rejected') throw ended.reason;
 };
