@@ -17,14 +17,14 @@ import { differences, type Instant } from '../history/pool-reader.js';
 import { type Random } from '../history/random.js';
 import { type World } from '../world.js';
 
-/** What the issue of every job may take at the most, whoever is killed. */
+/** So soon after the last kill every job is terminal, and a new one succeeds. */
 const terminalWithinMs = 5 * 60_000;
 /** A request is repeated for so long while the service behind it is away. */
 const patienceMs = 90_000;
-/** A run may fail of a kill; that it never works is an error. */
-const attempts = 6;
+/** Between a run that failed of kills and the next: what it held on a host is given back by its lease. */
+const pauseMs = 2_000;
 
-export interface FlowOptions {
+interface FlowOptions {
   readonly world: World;
   readonly pool: { readonly id: string; readonly path: string };
   readonly scratchDir: string;
@@ -102,24 +102,24 @@ export class Flow {
   async #backUp(pointKind: 'full' | 'incremental'): Promise<PointId> {
     await this.#machine.write();
     const instant = this.#machine.instant();
-    for (let attempt = 1; attempt <= attempts; attempt += 1) {
-      await this.#run(`/jobs/${this.#jobId}/runs`, { pointKind });
+    for (const began = performance.now(); ; await sleep(pauseMs)) {
+      const { items } = await this.#run(`/jobs/${this.#jobId}/runs`, { pointKind });
       const made = (await this.#available()).filter(({ id }) => !this.#points.has(id));
       for (const point of made) this.#points.set(point.id, { point, instant });
       const newest = made.at(-1);
-      if (newest === undefined) continue;
-      await this.#verify(newest);
-      return newest.id;
+      if (newest !== undefined) {
+        await this.#verify(newest);
+        return newest.id;
+      }
+      this.#took(began, `no backup succeeds: ${JSON.stringify(items[0]?.fault)}`);
     }
-    throw new Error(`${this.#vm.name}: ${String(attempts)} backups failed`);
   }
 
   async #rollBack(pointId: PointId): Promise<void> {
     const kept = this.#points.get(pointId);
     if (kept === undefined) throw new Error(`no point ${pointId}`);
     await this.#machine.write();
-    const faults: unknown[] = [];
-    for (let attempt = 1; attempt <= attempts; attempt += 1) {
+    for (const began = performance.now(); ; await sleep(pauseMs)) {
       const run = await this.#run(`/points/${pointId}/rollback`, { confirm: this.#vm.name });
       await this.#machine.refresh();
       if (run.state === 'succeeded') {
@@ -127,9 +127,8 @@ export class Flow {
         if (!this.#machine.running) throw new Error(`${this.#vm.name} stays off after its roll-back`);
         return;
       }
-      faults.push(run.items[0]?.fault);
+      this.#took(began, `no roll-back succeeds: ${JSON.stringify(run.items[0]?.fault)}`);
     }
-    throw new Error(`${this.#vm.name}: every roll-back failed: ${JSON.stringify(faults)}`);
   }
 
   async #delete(pointId: PointId, mode: 'single' | 'cascade', expected: readonly PointId[]): Promise<void> {

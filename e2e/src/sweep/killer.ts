@@ -15,7 +15,7 @@ const serviceOf = (schema: Schema): string => schema.replace('_', '-');
 /** Who is killed at a step that shows in a folder. */
 type Victim = 'mover' | 'disk-service';
 
-export interface KillerParts {
+interface KillerParts {
   readonly world: World;
   readonly trap: DatabaseTrap;
   readonly poolPath: string;

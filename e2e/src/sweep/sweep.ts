@@ -6,7 +6,7 @@ import { DatabaseTrap } from './database-trap.js';
 import { Flow } from './flow.js';
 import { Killer } from './killer.js';
 
-export interface SweepOptions {
+interface SweepOptions {
   readonly world: World;
   readonly machines: number;
   /** 1: each commit is killed before or after, in turn. 2: at both sides. */
@@ -16,7 +16,7 @@ export interface SweepOptions {
   readonly say: (line: string) => void;
 }
 
-export interface SweepReport {
+interface SweepReport {
   /** All steps that were ever taken. */
   readonly steps: readonly string[];
   /** What was killed where, in order. */
