@@ -2,6 +2,7 @@ import { Fault } from '@casvault/contracts';
 import { type z } from 'zod';
 import { type Call, CasCaller, type Query } from './caller.js';
 import { type Architecture, judgeCompatibility } from './compatibility.js';
+import { type AttachedDisk, attachedDiskBody } from './device.js';
 import { type CasHost, type CasHostRow, hostDetailSchema, hostRowSchema } from './host.js';
 import { type CasConnection, HttpTransport } from './http-transport.js';
 import {
@@ -239,6 +240,21 @@ export class CasClient {
       path: '/vm/modify',
       what: `change the description of VM ${id}`,
       body: { root: 'domain', fields: { id, basic: { desc: description } } },
+      ...opt(signal),
+    });
+  }
+
+  /** Plugs a volume into a VM: at once where its bus has hot plug or the VM is off, else at its next boot. */
+  async attachDisk(
+    vm: { id: string; name: string },
+    disk: AttachedDisk,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.write({
+      method: 'PUT',
+      path: '/vm/addDevice',
+      what: `attach ${disk.path} to VM ${vm.name}`,
+      body: attachedDiskBody(vm, disk),
       ...opt(signal),
     });
   }

@@ -16,6 +16,7 @@ import {
   poolIdSchema,
   runItemIdSchema,
   vmIdSchema,
+  type RunItemId,
 } from './ids.js';
 import { checkpointNameSchema } from './disk-service.js';
 import { reasonCodeSchema } from './reason.js';
@@ -299,7 +300,8 @@ export const removeCheckpoints = defineQuery('inventory', 'remove-checkpoints', 
 
 /** Something of this product that was found on a platform and that no live item owns. */
 export const findingSchema = z.object({
-  kind: z.enum(['snapshot', 'shutdown', 'restore-vm', 'checkpoint']),
+  kind: z.enum(['snapshot', 'shutdown', 'restore-vm', 'restore-volume', 'checkpoint']),
+  /** Empty for a volume that is no VM's. */
   vmName: z.string(),
   /** Whose it was; null for a checkpoint. */
   itemId: runItemIdSchema.nullable(),
@@ -391,6 +393,48 @@ export const removeRestoreVm = defineQuery('inventory', 'remove-restore-vm', 1, 
 export const finishRestoreVm = defineQuery('inventory', 'finish-restore-vm', 1, {
   request: z.object({ restoreId: runItemIdSchema, platformId: platformIdSchema, powerOn: z.boolean() }),
   reply: z.object({ vmId: vmIdSchema }),
+});
+
+/** What the operator calls a volume that is made from a point; the rest of its name tells which run item made it. */
+export const volumeNameSchema = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,49}$/,
+    "letters, digits, '-', '_' and '.', not beginning with '-' or '.', at most 50",
+  );
+/** Its name on the platform: no volume of anybody else bears it, so it proves whose a half-made one is. */
+export const restoreVolumeName = (name: string, restoreId: RunItemId): string =>
+  `${name}-${restoreId.replaceAll('-', '').slice(-16)}`;
+
+/**
+ * Makes an empty volume for one disk of a point in a storage pool of a host (F9). Idempotent by `restoreId`: it finds the volume
+ * that an earlier try made. Replies with the path to write. The VM that gets it must be on that host.
+ */
+export const createRestoreVolume = defineQuery('inventory', 'create-restore-volume', 1, {
+  request: z.object({
+    restoreId: runItemIdSchema,
+    platformId: platformIdSchema,
+    hostId: hostIdSchema,
+    storageName: z.string().min(1),
+    name: volumeNameSchema,
+    /** Null: it stays unattached. */
+    attachTo: vmIdSchema.nullable(),
+    disk: restoreDiskSchema,
+  }),
+  reply: createRestoreVm.reply.pick({ diskService: true, disks: true }),
+});
+/** Hands the written volume over: attached to its VM, if it has one, while that runs too. Safe to repeat. */
+export const attachRestoreVolume = defineQuery('inventory', 'attach-restore-volume', 1, {
+  request: z.object({ restoreId: runItemIdSchema, platformId: platformIdSchema }),
+  reply: z.object({ vmId: vmIdSchema.nullable() }),
+});
+/**
+ * Removes the volume that `createRestoreVolume` made; nothing else, and nothing if it is gone or handed over. CONFLICT when a VM
+ * has it by now: it is the user's then, whole, and is never asked for again.
+ */
+export const removeRestoreVolume = defineQuery('inventory', 'remove-restore-volume', 1, {
+  request: z.object({ restoreId: runItemIdSchema, platformId: platformIdSchema }),
+  reply: emptySchema,
 });
 
 // ---- reachability (R17)

@@ -5,9 +5,20 @@ import { createApiToken, principalSchema, signIn } from './licensing-auth.js';
 import { diskServiceAccessSchema, platformConnectionSchema, registerPlatform } from './inventory.js';
 import { chainIdSchema } from './ids.js';
 import { removedPointsSchema } from './data-mover.js';
-import { deletionModeSchema, holdReasonSchema, namesPointsOrChain } from './snapshot-engine.js';
+import {
+  creationTargetSchema,
+  deletionModeSchema,
+  holdReasonSchema,
+  namesPointsOrChain,
+} from './snapshot-engine.js';
 import { poolLocationSchema } from './pool.js';
-import { backupDefinitionSchema, createJob, restoreDefinitionSchema, startRollback } from './scheduler.js';
+import {
+  backupDefinitionSchema,
+  createJob,
+  restoreDefinitionSchema,
+  startCreation,
+  startRollback,
+} from './scheduler.js';
 
 /**
  * What only the REST API has: bodies with secrets in clear (the gateway seals them), its own replies, and its problems.
@@ -77,6 +88,12 @@ export type NewJobBody = z.input<typeof newJobBodySchema>;
 
 export const rollbackBodySchema = startRollback.request.omit({ id: true, pointId: true });
 export type RollbackBody = z.input<typeof rollbackBodySchema>;
+
+/** F9. The disk of the point stands in the path. */
+export const newVolumeBodySchema = creationTargetSchema.options[0]
+  .omit({ kind: true, target: true })
+  .extend({ group: startCreation.request.shape.group, options: startCreation.request.shape.options });
+export type NewVolumeBody = z.input<typeof newVolumeBodySchema>;
 
 export const newDeletionBodySchema = z
   .object({

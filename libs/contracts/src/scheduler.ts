@@ -23,11 +23,13 @@ import {
 import { reasonCodeSchema } from './reason.js';
 import {
   cbtOptionsSchema,
+  creationTargetSchema,
   itemKindSchema,
   itemPhaseSchema,
   pointKindSchema,
   restoreTargetSchema,
   rollbackTargetSchema,
+  type ItemKind,
 } from './snapshot-engine.js';
 
 const parallelSchema = z.object({
@@ -76,12 +78,24 @@ export const rollbackDefinitionSchema = restoreDefinitionSchema.extend({
     .min(1)
     .max(1000),
 });
+/** F9. As a roll-back: one job and one run for one request. Its runs and items are restores. */
+export const creationDefinitionSchema = restoreDefinitionSchema.extend({
+  kind: z.literal('creation'),
+  items: z
+    .array(z.object({ pointId: pointIdSchema, target: creationTargetSchema }))
+    .min(1)
+    .max(1000),
+});
 export const jobDefinitionSchema = z.discriminatedUnion('kind', [
   backupDefinitionSchema,
   restoreDefinitionSchema,
   rollbackDefinitionSchema,
+  creationDefinitionSchema,
 ]);
 export type JobDefinition = z.infer<typeof jobDefinitionSchema>;
+/** What the runs of a job are of. */
+export const runKindOf = ({ kind }: Pick<JobDefinition, 'kind'>): ItemKind =>
+  kind === 'creation' ? 'restore' : kind;
 
 export const runStateSchema = z.enum([
   'queued',
@@ -116,6 +130,8 @@ export const runItemSchema = z.object({
   phase: itemPhaseSchema.nullable(),
   pointId: pointIdSchema.nullable(),
   restoredVmId: vmIdSchema.nullable(),
+  /** F9: the name on the platform of the volume that the item makes. */
+  volumeName: z.string().nullable().default(null),
   progress: z.array(diskProgressSchema),
   reasons: z.array(reasonCodeSchema),
   fault: faultSchema.nullable(),
@@ -186,6 +202,17 @@ export const startRollback = defineQuery('scheduler', 'start-rollback', 1, {
     confirm: z.string().min(1).max(255),
     group: rollbackDefinitionSchema.shape.group,
     options: rollbackDefinitionSchema.shape.options,
+  }),
+  reply: runSchema,
+});
+/** F9: a job of its own, with one run that begins at once. Idempotent by `id`, the job's. */
+export const startCreation = defineQuery('scheduler', 'start-creation', 1, {
+  request: z.object({
+    id: jobIdSchema,
+    pointId: pointIdSchema,
+    target: creationTargetSchema,
+    group: creationDefinitionSchema.shape.group,
+    options: creationDefinitionSchema.shape.options,
   }),
   reply: runSchema,
 });

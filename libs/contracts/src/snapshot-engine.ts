@@ -27,7 +27,7 @@ import {
   runItemIdSchema,
   vmIdSchema,
 } from './ids.js';
-import { nicSchema, restoreVolumeSchema } from './inventory.js';
+import { nicSchema, restoreVolumeSchema, volumeNameSchema } from './inventory.js';
 import { reasonCodeSchema } from './reason.js';
 
 /** D5. */
@@ -221,6 +221,25 @@ export const restoreVm = defineCommand('snapshot-engine', 'restore-vm', 1, {
     target: restoreTargetSchema,
     options: transferOptionsSchema,
   }),
+});
+/** F9: what is made of a point besides a whole VM. */
+export const creationTargetSchema = z.discriminatedUnion('kind', [
+  /** One disk of the point as a new volume, attached to a VM of that host or left unattached. */
+  z.object({
+    kind: z.literal('disk'),
+    /** The disk of the point. */
+    target: pointDiskSchema.shape.target,
+    platformId: platformIdSchema,
+    hostId: hostIdSchema,
+    storageName: z.string().min(1),
+    name: volumeNameSchema,
+    attachTo: vmIdSchema.nullable().default(null),
+  }),
+]);
+export type CreationTarget = z.infer<typeof creationTargetSchema>;
+/** Idempotent by `itemId` as above. Its news are those of a restore. */
+export const createFromPoint = defineCommand('snapshot-engine', 'create-from-point', 1, {
+  payload: restoreVm.payload.extend({ target: creationTargetSchema }),
 });
 /** F8: what a roll-back takes besides the point. */
 export const rollbackTargetSchema = z.object({

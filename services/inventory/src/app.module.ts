@@ -26,6 +26,9 @@ import { RepositoryPlaces } from './repository-places.js';
 import { RestoreVmHandlers } from './restore-vm.handlers.js';
 import { RestoreVmStore } from './restore-vm-store.js';
 import { RestoreVms } from './restore-vms.js';
+import { RestoreVolumeHandlers } from './restore-volume.handlers.js';
+import { RestoreVolumeStore } from './restore-volume-store.js';
+import { RestoreVolumes } from './restore-volumes.js';
 import { ShutdownStore } from './shutdown-store.js';
 import { SyncSchedule } from './sync-schedule.js';
 import { VmAccess } from './vm-access.js';
@@ -83,6 +86,8 @@ export const inventoryParts = (parts: InventoryParts) => {
   const vmSnapshots = new VmSnapshots({ snapshots, vms: vmAccess, clock, logger });
   const known = { platforms, hosts, vms, diskServices };
   const restoreVms = new RestoreVms({ ...known, restores, sync, access, clock, logger });
+  const volumes = new RestoreVolumeStore(database);
+  const restoreVolumes = new RestoreVolumes({ ...known, volumes, sync, access, clock, logger });
   const checkpoints = new Checkpoints({ vms, platforms, sync, diskServices });
   const reconciliation = new Reconciliation({
     platforms,
@@ -90,9 +95,11 @@ export const inventoryParts = (parts: InventoryParts) => {
     shutdowns,
     snapshots,
     restores,
+    volumes,
     power,
     vmSnapshots,
     restoreVms,
+    restoreVolumes,
     checkpoints,
     owners: parts.owners,
     clock,
@@ -118,6 +125,7 @@ export const inventoryParts = (parts: InventoryParts) => {
     { provide: NetworkStore, useValue: networks },
     { provide: BackupHostStore, useValue: new BackupHostStore(database) },
     { provide: RestoreVms, useValue: restoreVms },
+    { provide: RestoreVolumes, useValue: restoreVolumes },
     { provide: VmPower, useValue: power },
     { provide: VmSnapshots, useValue: vmSnapshots },
     { provide: Checkpoints, useValue: checkpoints },
@@ -135,6 +143,7 @@ export const handlers = [
   PlatformHandlers,
   VmActionHandlers,
   RestoreVmHandlers,
+  RestoreVolumeHandlers,
   BackupHostHandlers,
   PoolHandlers,
 ];

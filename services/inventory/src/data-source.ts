@@ -4,6 +4,7 @@ import { migrations } from './migrations.js';
 import { platformTable } from './platform.table.js';
 import { poolTable } from './pool.table.js';
 import { restoreVmTable } from './restore-vm.table.js';
+import { restoreVolumeTable } from './restore-volume.table.js';
 import { shutdownTable } from './shutdown.table.js';
 import { vmSnapshotTable } from './vm-snapshot.table.js';
 
@@ -12,6 +13,7 @@ export const inventoryDatabase = {
     platformTable,
     hostTable,
     restoreVmTable,
+    restoreVolumeTable,
     backupHostTable,
     poolTable,
     shutdownTable,

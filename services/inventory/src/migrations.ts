@@ -193,4 +193,23 @@ export const migrations: readonly Migration[] = [
     sql: `
       ALTER TABLE platform ADD COLUMN data_network text NOT NULL DEFAULT 'management';`,
   },
+  {
+    name: '0008-create-restore-volume',
+    sql: `
+      -- Written before the CVM is asked to make the volume: what is made is always found again.
+      CREATE TABLE restore_volume (
+        restore_id uuid PRIMARY KEY,
+        platform_id uuid NOT NULL REFERENCES platform (id),
+        host_id uuid NOT NULL REFERENCES host (id),
+        storage_name text NOT NULL,
+        volume_name text NOT NULL,
+        -- the VM that gets it; null: none
+        attach_to uuid,
+        format text NOT NULL,
+        bus text NOT NULL,
+        state text NOT NULL,
+        created_at timestamptz NOT NULL
+      );
+      CREATE INDEX restore_volume_suspect ON restore_volume (platform_id, created_at);`,
+  },
 ];

@@ -18,6 +18,8 @@ import { type RegisteredPlatform } from './platform.js';
 import { type PlatformStore } from './platform-store.js';
 import { type RestoreVm, type RestoreVmStore } from './restore-vm-store.js';
 import { type RestoreVms } from './restore-vms.js';
+import { type RestoreVolume, type RestoreVolumeStore } from './restore-volume-store.js';
+import { type RestoreVolumes } from './restore-volumes.js';
 import { type Shutdown } from './shutdown.js';
 import { type ShutdownStore } from './shutdown-store.js';
 import { snapshotName } from './vm-snapshot.rules.js';
@@ -41,9 +43,11 @@ export interface ReconciliationOptions {
   readonly shutdowns: ShutdownStore;
   readonly snapshots: VmSnapshotStore;
   readonly restores: RestoreVmStore;
+  readonly volumes: RestoreVolumeStore;
   readonly power: VmPower;
   readonly vmSnapshots: VmSnapshots;
   readonly restoreVms: RestoreVms;
+  readonly restoreVolumes: RestoreVolumes;
   readonly checkpoints: Checkpoints;
   readonly owners: Owners;
   readonly clock: Clock;
@@ -99,7 +103,7 @@ export class Reconciliation {
 
   /** Snapshots before starts: a VM is started on the layers that it keeps. */
   private async intents(platformId: PlatformId, signal: AbortSignal): Promise<Work[]> {
-    const { snapshots, shutdowns, restores, clock } = this.options;
+    const { snapshots, shutdowns, restores, volumes, clock } = this.options;
     const since = new Date(clock.now().getTime() - lateMs);
     const works: Work[] = [];
     for (const one of await snapshots.suspects(platformId, since, batch))
@@ -107,6 +111,8 @@ export class Reconciliation {
     for (const one of await shutdowns.open(platformId, batch)) works.push(await this.startWork(one, signal));
     for (const one of await restores.suspects(platformId, since, batch))
       works.push(this.restoreWork(one, signal));
+    for (const one of await volumes.suspects(platformId, since, batch))
+      works.push(this.volumeWork(one, signal));
     return works;
   }
 
@@ -130,6 +136,11 @@ export class Reconciliation {
   private restoreWork({ restoreId, platformId, vmName }: RestoreVm, signal: AbortSignal): Work {
     const settle = () => this.options.restoreVms.remove(restoreId, platformId, signal);
     return { itemId: restoreId, kind: 'restore-vm', vmName, name: vmName, settle };
+  }
+
+  private volumeWork({ restoreId, platformId, volumeName }: RestoreVolume, signal: AbortSignal): Work {
+    const settle = () => this.options.restoreVolumes.remove(restoreId, platformId, signal);
+    return { itemId: restoreId, kind: 'restore-volume', vmName: '', name: volumeName, settle };
   }
 
   private async attempt({ itemId, kind, vmName, name, settle }: Work): Promise<Finding> {

@@ -33,15 +33,22 @@ export const restoreMarker = (restoreId: RunItemId): string => `casvault-restore
 /** The CVM makes volumes of whole MiB: a disk of another size gets the next larger one, its rest zero. */
 export const volumeMiB = (sizeBytes: number): number => Math.max(1, Math.ceil(sizeBytes / MiB));
 
+/** What the volume of a disk holds. */
+export const volumeBytes = (sizeBytes: number): number => volumeMiB(sizeBytes) * MiB;
+
 const refuse = (field: string, rule: string, details: Record<string, string | number> = {}): never => {
   throw new Fault('INPUT_INVALID', `${field}: ${rule}`, { details: { field, ...details } });
 };
 
-const judgeHost = (request: RestoreVmRequest, host: CasHost): void => {
+export const judgeHostState = (host: CasHost): void => {
   if (host.status !== 'normal')
     throw new Fault('CONFLICT', `host ${host.name} is not in its normal state`, {
       details: { field: 'hostId' },
     });
+};
+
+const judgeHost = (request: RestoreVmRequest, host: CasHost): void => {
+  judgeHostState(host);
   // S7. A host that tells no numbers can't be judged.
   if (host.cpuCount > 0 && request.cpuCount > host.cpuCount)
     refuse('cpuCount', `${request.cpuCount} is more than the ${host.cpuCount} of host ${host.name} (S7)`);
@@ -49,8 +56,11 @@ const judgeHost = (request: RestoreVmRequest, host: CasHost): void => {
     refuse('memoryMiB', `${request.memoryMiB} is more than the ${host.memoryMiB} of host ${host.name} (S7)`);
 };
 
-const judgeStorage = (request: RestoreVmRequest, site: RestoreSite): void => {
-  const { storageName, disks } = request;
+/** S2, S3, and room for what is made. */
+export const judgeStorage = (
+  { storageName, disks }: Pick<RestoreVmRequest, 'storageName' | 'disks'>,
+  site: Pick<RestoreSite, 'host' | 'storages'>,
+): void => {
   const storage = site.storages.find((item) => item.name === storageName);
   if (storage === undefined)
     return refuse('storageName', `host ${site.host.name} has no storage pool "${storageName}"`);
@@ -69,7 +79,7 @@ const judgeStorage = (request: RestoreVmRequest, site: RestoreSite): void => {
   }
   if (request.volumes.length > 0) return;
   const needed = disks
-    .map((disk) => (disk.format === 'raw' ? volumeMiB(disk.sizeBytes) * MiB : emptyQcow2Bytes))
+    .map((disk) => (disk.format === 'raw' ? volumeBytes(disk.sizeBytes) : emptyQcow2Bytes))
     .reduce((sum, bytes) => sum + bytes, 0);
   if (needed > storage.freeBytes) {
     const rule = `"${storageName}" has ${storage.freeBytes} bytes free, at least ${needed} are needed`;
@@ -211,7 +221,7 @@ export const matchDisks = (
   for (const disk of [...made].sort(byTarget)) left.set(disk.bus, [...(left.get(disk.bus) ?? []), disk]);
   const matched = request.disks.map((disk) => {
     const next = left.get(disk.bus)?.shift();
-    const madeBytes = volumeMiB(disk.sizeBytes) * MiB;
+    const madeBytes = volumeBytes(disk.sizeBytes);
     if (next === undefined || next.format !== disk.format) return null;
     const isNamed = request.volumes.length > 0;
     if (isNamed ? next.sizeBytes < disk.sizeBytes : next.sizeBytes !== madeBytes) return null;

@@ -9,7 +9,9 @@ import {
   newId,
   type Chain,
   type ChainId,
+  type CreationTarget,
   type JobDefinition,
+  type PlatformId,
   type Point,
   type PointId,
   type RunChoice,
@@ -25,6 +27,7 @@ import { type NewItem } from './run-item.js';
 type Backup = Extract<JobDefinition, { kind: 'backup' }>;
 type Restore = Extract<JobDefinition, { kind: 'restore' }>;
 type Rollback = Extract<JobDefinition, { kind: 'rollback' }>;
+type Creation = Extract<JobDefinition, { kind: 'creation' }>;
 
 /** Questions at the same time to one service. */
 const atOnce = 16;
@@ -77,6 +80,8 @@ export class DefinitionCheck {
         return this.#restore(definition, signal);
       case 'rollback':
         return this.#rollback(definition, signal);
+      case 'creation':
+        return this.#creation(definition, signal);
     }
   }
 
@@ -128,7 +133,10 @@ export class DefinitionCheck {
     return backupItem(vm);
   }
 
-  async #restore({ items }: Restore, signal: AbortSignal): Promise<NewItem[]> {
+  async #platforms(
+    items: readonly { target: { platformId: PlatformId } }[],
+    signal: AbortSignal,
+  ): Promise<void> {
     const platforms = [...new Set(items.map(({ target }) => target.platformId))];
     await mapBounded(platforms, atOnce, (platformId) =>
       inField(
@@ -136,6 +144,10 @@ export class DefinitionCheck {
         this.client.request(getPlatform, { platformId }, { signal }),
       ),
     );
+  }
+
+  async #restore({ items }: Restore, signal: AbortSignal): Promise<NewItem[]> {
+    await this.#platforms(items, signal);
     return mapBounded(items, atOnce, (item) => this.#point(item, signal));
   }
 
@@ -150,6 +162,27 @@ export class DefinitionCheck {
       pointId,
       target,
     };
+  }
+
+  /** F9. The host, its storage pool and the VM that gets the disk are judged when it runs. */
+  async #creation({ items }: Creation, signal: AbortSignal): Promise<NewItem[]> {
+    await this.#platforms(items, signal);
+    return mapBounded(items, atOnce, async ({ pointId, target }): Promise<NewItem> => {
+      const { vmId, vmName } = await this.#holding(pointId, target.target, signal);
+      if (target.attachTo !== null)
+        await this.#vm(target.attachTo, signal, 'definition.items.target.attachTo');
+      const host = target.hostId;
+      return { id: newId<RunItemId>(), kind: 'restore', vmId, vmName, host, pointId, target };
+    });
+  }
+
+  /** The point, once it is sure that it holds the disk. */
+  async #holding(pointId: PointId, target: string, signal: AbortSignal): Promise<Point> {
+    const point = await this.#available(pointId, signal);
+    if (point.disks.some((disk) => disk.target === target)) return point;
+    throw new Fault('NOT_FOUND', `target: point ${pointId} does not hold disk ${target}`, {
+      details: { field: 'target', pointId },
+    });
   }
 
   /** F8. On the host where the VM is now; its disks are judged when it runs. */
@@ -175,6 +208,12 @@ export class DefinitionCheck {
         details: { field: 'confirm' },
       });
     return `${name} back to ${point.capturedAt ?? point.createdAt}`.slice(0, 128);
+  }
+
+  /** The name of the job that creates something from a point. */
+  async creationName(pointId: PointId, target: CreationTarget, signal: AbortSignal): Promise<string> {
+    const { vmName, capturedAt, createdAt } = await this.client.request(getPoint, { pointId }, { signal });
+    return `disk ${target.target} of ${vmName} at ${capturedAt ?? createdAt}`.slice(0, 128);
   }
 
   async #available(pointId: PointId, signal: AbortSignal): Promise<Point> {

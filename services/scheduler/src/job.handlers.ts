@@ -1,4 +1,12 @@
-import { createJob, extendChain, getJob, listJobs, startRollback, startRun } from '@casvault/contracts';
+import {
+  createJob,
+  extendChain,
+  getJob,
+  listJobs,
+  startCreation,
+  startRollback,
+  startRun,
+} from '@casvault/contracts';
 import { OnQuery, type MessageContext } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
@@ -32,6 +40,11 @@ export class JobHandlers {
   @OnQuery(startRollback)
   async rollBack(request: Request<typeof startRollback>, { signal }: MessageContext) {
     return this.jobs.rollBack(request, signal);
+  }
+
+  @OnQuery(startCreation)
+  async createFromPoint(request: Request<typeof startCreation>, { signal }: MessageContext) {
+    return this.jobs.createFromPoint(request, signal);
   }
 
   @OnQuery(listJobs)

@@ -10,6 +10,7 @@ import {
   type Run,
   type RunChoice,
   type RunId,
+  type startCreation,
   type startRollback,
 } from '@casvault/contracts';
 import { inTransaction, isUniqueViolation } from '@casvault/persistence';
@@ -21,6 +22,7 @@ import { type NewRun, type RunStore } from './run-store.js';
 import { type Runs } from './runs.js';
 
 type NewJob = z.output<typeof createJob.request>;
+type CreationRequest = z.output<typeof startCreation.request>;
 type RollbackRequest = z.output<typeof startRollback.request>;
 
 export interface JobsOptions {
@@ -88,7 +90,7 @@ export class Jobs {
   /** F8: only with the VM's present name as a confirmation. Idempotent by `id`. */
   async rollBack(request: RollbackRequest, signal: AbortSignal): Promise<Run> {
     const { id, pointId, confirm, group, options, ...target } = request;
-    const { jobs, runStore, check } = this.#o;
+    const { jobs, check } = this.#o;
     const name = (await jobs.find(id))?.name ?? (await check.confirmedRollback(pointId, confirm, signal));
     const definition = jobDefinitionSchema.parse({
       kind: 'rollback',
@@ -96,9 +98,27 @@ export class Jobs {
       group,
       options,
     });
-    const { lastRunId } = await this.create({ id, name, definition, plan: { type: 'immediate' } }, signal);
-    if (!lastRunId) throw new Fault('BUG', `job ${id} was made without its run`);
-    return runStore.detail(lastRunId);
+    return this.#atOnce({ id, name, definition, plan: { type: 'immediate' } }, signal);
+  }
+
+  /** F9. Idempotent by `id`. */
+  async createFromPoint(request: CreationRequest, signal: AbortSignal): Promise<Run> {
+    const { id, pointId, target, group, options } = request;
+    const { jobs, check } = this.#o;
+    const name = (await jobs.find(id))?.name ?? (await check.creationName(pointId, target, signal));
+    const definition = jobDefinitionSchema.parse({
+      kind: 'creation',
+      items: [{ pointId, target }],
+      group,
+      options,
+    });
+    return this.#atOnce({ id, name, definition, plan: { type: 'immediate' } }, signal);
+  }
+
+  async #atOnce(job: NewJob, signal: AbortSignal): Promise<Run> {
+    const { lastRunId } = await this.create(job, signal);
+    if (!lastRunId) throw new Fault('BUG', `job ${job.id} was made without its run`);
+    return this.#o.runStore.detail(lastRunId);
   }
 
   /** Idempotent by `runId`. The VMs are looked up now, wherever they are by now. */

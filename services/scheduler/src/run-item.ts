@@ -1,4 +1,6 @@
 import {
+  restoreVolumeName,
+  type CreationTarget,
   type ItemChanged,
   type PointId,
   type restoreTargetSchema,
@@ -13,7 +15,7 @@ import { type ItemEnd } from './run.js';
 type RestoreTarget = z.infer<typeof restoreTargetSchema>;
 
 /** What bringing a VM back takes besides the point, by the kind of the item. */
-export type ItemTarget = RestoreTarget | RollbackTarget;
+export type ItemTarget = RestoreTarget | RollbackTarget | CreationTarget;
 
 /** An item as it is made with its run: the VM resolved to what inventory or the catalogue say now. */
 export interface NewItem {
@@ -26,6 +28,10 @@ export interface NewItem {
   readonly pointId: PointId | null;
   readonly target: ItemTarget | null;
 }
+
+/** F9: the name on the platform of the volume that an item makes. */
+export const volumeNameOf = (id: RunItemId, target: ItemTarget | null): string | null =>
+  target !== null && 'kind' in target ? restoreVolumeName(target.name, id) : null;
 
 export const endOf = (state: RunItem['state'] | ItemChanged['phase']): ItemEnd | null =>
   state === 'succeeded' || state === 'skipped' || state === 'failed' || state === 'stopped' ? state : null;

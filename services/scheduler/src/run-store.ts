@@ -1,5 +1,6 @@
 import {
   Fault,
+  runKindOf,
   type Job,
   type JobId,
   type listRuns,
@@ -15,7 +16,7 @@ import { type z } from 'zod';
 import { jobTable } from './job.table.js';
 import { type RunState, type WaitingItem } from './run.js';
 import { runItemTable, type RunItemRow } from './run-item.table.js';
-import { type NewItem } from './run-item.js';
+import { volumeNameOf, type NewItem } from './run-item.js';
 import { runTable, type RunRow } from './run.table.js';
 
 /** More items than these are not told in one message: a message of NATS has 1 MiB at most. */
@@ -33,6 +34,7 @@ export const itemOf = (row: RunItemRow): RunItem => ({
   phase: row.phase,
   pointId: row.pointId as RunItem['pointId'],
   restoredVmId: row.restoredVmId as RunItem['restoredVmId'],
+  volumeName: volumeNameOf(row.id as RunItem['id'], row.target),
   progress: row.progress,
   reasons: row.reasons,
   fault: row.fault,
@@ -57,7 +59,7 @@ const domainOf = (row: RunRow, sums: Sums | undefined): Run => ({
   id: row.id as RunId,
   jobId: row.jobId as JobId,
   jobName: row.jobName,
-  kind: row.definition.kind,
+  kind: runKindOf(row.definition),
   state: row.state,
   createdAt: row.createdAt.toISOString(),
   startedAt: iso(row.startedAt),

@@ -1,4 +1,6 @@
 import {
+  createFromPoint,
+  creationTargetSchema,
   protectVm,
   restoreTargetSchema,
   restoreVm,
@@ -47,6 +49,10 @@ const send = async ({ client }: RunWorld, item: AskedItem, messageId: string): P
   if (definition.kind === 'rollback') {
     const command = { ...restoring, target: rollbackTargetSchema.parse(row.target) };
     return client.send(rollbackVm, command, { messageId });
+  }
+  if (definition.kind === 'creation') {
+    const command = { ...restoring, target: creationTargetSchema.parse(row.target) };
+    return client.send(createFromPoint, command, { messageId });
   }
   const command = { ...restoring, target: restoreTargetSchema.parse(row.target) };
   return client.send(restoreVm, command, { messageId });

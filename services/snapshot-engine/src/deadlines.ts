@@ -39,6 +39,7 @@ export const attemptLimits = {
   undo: 200,
   /** About 5 min. */
   createVm: 26,
+  createVolume: 26,
   finishVm: 26,
   /** About 50 min. */
   removeVm: 200,

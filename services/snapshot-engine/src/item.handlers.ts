@@ -1,4 +1,5 @@
 import {
+  createFromPoint,
   protectVm,
   restoreVm,
   rollbackVm,
@@ -28,6 +29,11 @@ export class ItemHandlers {
 
   @OnCommand(restoreVm)
   async restore(request: Payload<typeof restoreVm>): Promise<void> {
+    await this.items.restore(request);
+  }
+
+  @OnCommand(createFromPoint)
+  async create(request: Payload<typeof createFromPoint>): Promise<void> {
     await this.items.restore(request);
   }
 

@@ -21,7 +21,7 @@ import { protectionMachine, type ProtectionEvent } from './protection.machine.js
 import { type ProtectionState, type ProtectVm } from './protection.js';
 import { performRestore, retryRestore } from './restore.effects.js';
 import { restoreMachine, type RestoreEffect, type RestoreEvent } from './restore.machine.js';
-import { type RestoreState, type RestoreVm } from './restore.js';
+import { type Restore, type RestoreState } from './restore.js';
 import { performRollback, retryRollback } from './rollback.effects.js';
 import { rollbackMachine, type RollbackEffect, type RollbackEvent } from './rollback.machine.js';
 import { type RollbackState, type RollbackVm } from './rollback.js';
@@ -128,7 +128,8 @@ export class Items {
     await this.#protections.deliver(request.itemId, { type: 'protect', request, ids });
   }
 
-  async restore(request: RestoreVm): Promise<void> {
+  /** Also what is created from a point (F9). */
+  async restore(request: Restore): Promise<void> {
     const transferId = newId<TransferId>();
     await this.#restores.deliver(request.itemId, { type: 'restore', request, transferId });
   }

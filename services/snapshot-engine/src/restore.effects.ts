@@ -1,16 +1,19 @@
 import {
+  attachRestoreVolume,
   createRestoreVm,
+  createRestoreVolume,
   finishRestoreVm,
   getPoolAccess,
   itemChanged,
   removeRestoreVm,
+  removeRestoreVolume,
   startTransfer,
   stopTransfer,
 } from '@casvault/contracts';
 import { retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
 import { attemptLimits } from './deadlines.js';
 import { type ItemWorld } from './protection.effects.js';
-import { type RestoreVm } from './restore.js';
+import { isCreation, type Restore } from './restore.js';
 import { type RestoreEffect, type RestoreEvent } from './restore.machine.js';
 
 /** The CVM makes, starts or deletes a VM meanwhile; asked again, inventory goes on from what there is. */
@@ -18,7 +21,7 @@ const platformDeadlineMs = 120_000;
 
 const loadPoint = async (
   { client, points }: ItemWorld,
-  { itemId, runId, pointId }: RestoreVm,
+  { itemId, runId, pointId }: Restore,
   signal: AbortSignal,
 ): Promise<RestoreEvent> => {
   await points.use(pointId, { kind: 'restore', itemId, runId });
@@ -29,20 +32,25 @@ const loadPoint = async (
 
 const onPlatform = async (
   { client }: ItemWorld,
-  effect: Extract<RestoreEffect, { type: 'createVm' | 'finishVm' | 'removeVm' }>,
+  effect: Extract<RestoreEffect, { type: 'createVm' | 'createVolume' | 'finishVm' | 'removeVm' }>,
   signal: AbortSignal,
 ): Promise<RestoreEvent> => {
   const options = { signal, deadlineMs: platformDeadlineMs };
   if (effect.type === 'createVm')
     return { type: 'vmCreated', vm: await client.request(createRestoreVm, effect.request, options) };
+  if (effect.type === 'createVolume')
+    return { type: 'vmCreated', vm: await client.request(createRestoreVolume, effect.request, options) };
   const { itemId: restoreId, target } = effect.request;
-  const { platformId } = target;
+  const named = { restoreId, platformId: target.platformId };
+  const isVolume = isCreation(effect.request);
   if (effect.type === 'finishVm') {
     const { powerOn } = effect;
-    const { vmId } = await client.request(finishRestoreVm, { restoreId, platformId, powerOn }, options);
+    const { vmId } = isVolume
+      ? await client.request(attachRestoreVolume, named, options)
+      : await client.request(finishRestoreVm, { ...named, powerOn }, options);
     return { type: 'vmFinished', vmId };
   }
-  await client.request(removeRestoreVm, { restoreId, platformId }, options);
+  await client.request(isVolume ? removeRestoreVolume : removeRestoreVm, named, options);
   return { type: 'vmRemoved' };
 };
 
@@ -53,6 +61,7 @@ export const performRestore =
       case 'loadPoint':
         return loadPoint(world, effect.request, signal);
       case 'createVm':
+      case 'createVolume':
       case 'finishVm':
       case 'removeVm':
         return onPlatform(world, effect, signal);

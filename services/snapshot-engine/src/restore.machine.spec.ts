@@ -2,30 +2,27 @@ import { newId, type TransferId, type VmId } from '@casvault/contracts';
 import fc from 'fast-check';
 import { deadlines } from './deadlines.js';
 import { isTerminal } from './item.js';
-import { type CreatedVm, type RestoreState } from './restore.js';
+import { type Created, type Restore, type RestoreState } from './restore.js';
 import { restoreMachine, type RestoreEffect, type RestoreEvent } from './restore.machine.js';
 import { ModelWorld, refusal } from './testing/model-world.js';
-import { sampleFacts, samplePool, sampleRestoreVm, sampleSource } from './testing/samples.js';
+import { sampleFacts, samplePool, sampleRestoreVm, sampleSource, sampleVolume } from './testing/samples.js';
 
 type Event = Exclude<RestoreEvent, { type: 'woken' | 'effectFailed' }>;
 const source = sampleSource();
 const loaded: Event = { type: 'pointLoaded', source, pool: samplePool };
-const vm: CreatedVm = {
-  externalId: '9',
-  uuid: '0b6a1a1e-6a0f-4f0e-9a53-2f4a5d1c9b12',
+const vm: Created = {
   diskService: sampleFacts().diskService,
   disks: [{ target: 'vda', path: '/vms/new.qcow2', format: 'qcow2', sizeBytes: 1 << 30 }],
   reasons: [],
 };
 
 class World extends ModelWorld<RestoreState, Event, RestoreEffect> {
-  /** The VM on the platform. */
+  /** The VM or volume on the platform. */
   vm: 'none' | 'half' | 'finished' = 'none';
   readonly vmId = newId<VmId>();
 
-  constructor(powerOn = false) {
+  constructor(powerOn = false, request: Restore = sampleRestoreVm(source.point.id, powerOn)) {
     super(restoreMachine);
-    const request = sampleRestoreVm(source.point.id, powerOn);
     this.send({ type: 'restore', request, transferId: newId<TransferId>() });
   }
 
@@ -34,6 +31,7 @@ class World extends ModelWorld<RestoreState, Event, RestoreEffect> {
       case 'loadPoint':
         return loaded;
       case 'createVm':
+      case 'createVolume':
         if (this.vm === 'none') this.vm = 'half';
         return { type: 'vmCreated', vm };
       case 'finishVm':
@@ -133,6 +131,31 @@ describe('restore', () => {
     expect(world.vm).toBe('none');
   });
 
+  it('F9: a disk is made as one volume, written and handed over', () => {
+    const world = new World(false, sampleVolume(source.point.id));
+    world.settleAll();
+    expect(world.present).toMatchObject({ phase: 'succeeded', restoredVmId: world.vmId, fault: null });
+    expect(world.of('createVm')).toEqual([]);
+    expect(world.of('createVolume').map(({ request }) => request.disk.target)).toEqual(['vda']);
+  });
+
+  it('F9: a disk that the point does not hold is refused, and nothing is made', () => {
+    const world = new World(false, sampleVolume(source.point.id, 'vdz'));
+    world.settleAll();
+    expect(world.present).toMatchObject({ phase: 'failed', fault: { code: 'NOT_FOUND' } });
+    expect(world.of('createVolume')).toEqual([]);
+  });
+
+  it('F9: says which volume is left when the platform will not remove it', () => {
+    const world = new World(false, sampleVolume(source.point.id));
+    world.flush();
+    world.vm = 'half';
+    world.giveUp(world.pendingOf('createVolume'), refusal);
+    world.giveUp(world.pendingOf('removeVm'), refusal);
+    expect(world.present.fault?.message).toMatch(/half-made volume 'data-[0-9a-f]{16}' could not be removed/);
+    expect(world.present.fault?.details['leftVolume']).toMatch(/^data-/);
+  });
+
   it('says which VM is left when the platform will not remove it', () => {
     const world = new World();
     world.flush();
@@ -165,11 +188,17 @@ describe('restore', () => {
 const final = ({ phase, fault, restoredVmId }: RestoreState) => ({ phase, fault, restoredVmId });
 
 describe('restore, with messages lost, doubled and out of order and effects repeated', () => {
-  it('ends always, with a VM exactly when it succeeded', () => {
+  it.each([
+    ['ends always, with a VM exactly when it succeeded', () => new World()],
+    [
+      'F9: ends always, with a volume exactly when it succeeded',
+      () => new World(false, sampleVolume(source.point.id)),
+    ],
+  ])('%s', (_, begin) => {
     const script = fc.array(fc.tuple(fc.nat(14), fc.nat(9)), { maxLength: 120 });
     fc.assert(
       fc.property(script, (things) => {
-        const world = new World();
+        const world = begin();
         for (const [what, pick] of things) {
           const before = world.present;
           world.happen(what, pick);
@@ -183,7 +212,7 @@ describe('restore, with messages lost, doubled and out of order and effects repe
         if (world.present.phase === 'succeeded') expect(world.vm).toBe('finished');
         else expect(world.vm).not.toBe('half');
       }),
-      { numRuns: 500 },
+      { numRuns: 300 },
     );
   });
 });

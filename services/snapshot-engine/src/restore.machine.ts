@@ -13,13 +13,15 @@ import { type z } from 'zod';
 import { after, deadlines, earliest, isPast } from './deadlines.js';
 import { isTerminal, laterThan, type Ending } from './item.js';
 import {
-  type CreatedVm,
+  isCreation,
+  type Created,
   type CreateRestoreVm,
+  type CreateRestoreVolume,
   type RestorablePoint,
+  type Restore,
   type RestoreState,
-  type RestoreVm,
 } from './restore.js';
-import { planRestoreVm, refuseUnrestorable } from './restore.rules.js';
+import { halfMade, planRestoreVm, planRestoreVolume, refuseUnrestorable } from './restore.rules.js';
 import {
   askedAgain,
   hasEnded,
@@ -35,25 +37,27 @@ import {
 /**
  * The restore of one VM from one point to a new VM: point -> VM with empty volumes -> transfer -> handed over; or
  * failed / stopped, with the half-made VM removed. It is removed only after nothing writes to it and nothing makes it
- * any more, so that no VM comes up behind the removal.
+ * any more, so that no VM comes up behind the removal. A disk that is created from a point (F9) goes the same way, with one
+ * volume in the VM's place.
  */
 export type RestoreEvent =
-  | { readonly type: 'restore'; readonly request: RestoreVm; readonly transferId: TransferId }
+  | { readonly type: 'restore'; readonly request: Restore; readonly transferId: TransferId }
   | { readonly type: 'stop' }
   | { readonly type: 'pointLoaded'; readonly source: RestorablePoint; readonly pool: Pool }
-  | { readonly type: 'vmCreated'; readonly vm: CreatedVm }
+  | { readonly type: 'vmCreated'; readonly vm: Created }
   | { readonly type: 'transferNews'; readonly change: TransferChanged }
-  | { readonly type: 'vmFinished'; readonly vmId: VmId }
+  | { readonly type: 'vmFinished'; readonly vmId: VmId | null }
   | { readonly type: 'vmRemoved' }
   | RuntimeEvent<RestoreEffect>;
 
 export type RestoreEffect =
-  | { readonly type: 'loadPoint'; readonly request: RestoreVm }
+  | { readonly type: 'loadPoint'; readonly request: Restore }
   | { readonly type: 'createVm'; readonly request: CreateRestoreVm }
+  | { readonly type: 'createVolume'; readonly request: CreateRestoreVolume }
   | { readonly type: 'startTransfer'; readonly command: z.infer<typeof startTransfer.payload> }
   | { readonly type: 'stopTransfer'; readonly transferId: TransferId }
-  | { readonly type: 'finishVm'; readonly request: RestoreVm; readonly powerOn: boolean }
-  | { readonly type: 'removeVm'; readonly request: RestoreVm }
+  | { readonly type: 'finishVm'; readonly request: Restore; readonly powerOn: boolean }
+  | { readonly type: 'removeVm'; readonly request: Restore }
   | { readonly type: 'itemChanged'; readonly change: ItemChanged };
 
 type RestoreStep = Step<RestoreState, RestoreEffect>;
@@ -96,7 +100,7 @@ const published = (state: RestoreState, now: Date, effects: readonly RestoreEffe
   return stepOf(next, [...effects, { type: 'itemChanged', change: change(next) }]);
 };
 
-const begin = (request: RestoreVm, transferId: TransferId, now: Date): RestoreStep =>
+const begin = (request: Restore, transferId: TransferId, now: Date): RestoreStep =>
   published(
     {
       request,
@@ -106,7 +110,7 @@ const begin = (request: RestoreVm, transferId: TransferId, now: Date): RestoreSt
       vm: 'none',
       created: null,
       transfer: null,
-      powerOn: request.target.powerOn,
+      powerOn: !isCreation(request) && request.target.powerOn,
       restoredVmId: null,
       reasons: [],
       fault: null,
@@ -153,11 +157,16 @@ const timedOut = (what: string, ms: number): Fault =>
 
 /** The end when the VM could not be removed: the operator is told what is left. */
 const leftBehind = (state: RestoreState, why: string, now: Date): RestoreStep => {
-  const { vmName } = state.request.target;
+  const { what, name } = halfMade(state.request);
   const { code, message, details } = state.ending?.fault ?? new Fault('STOPPED', 'stopped').toJSON();
-  const told = `${message}; the half-restored VM '${vmName}' could not be removed from the platform (${why})`;
-  const fault = { code, message: told, details: { ...details, leftVm: vmName } };
+  const told = `${message}; the ${what} '${name}' could not be removed from the platform (${why})`;
+  const fault = { code, message: told, details: { ...details, ...leftDetails(state.request) } };
   return ended(state, { phase: 'failed', fault }, now);
+};
+
+const leftDetails = (request: Restore): Record<string, string> => {
+  const { name } = halfMade(request);
+  return isCreation(request) ? { leftVolume: name } : { leftVm: name };
 };
 
 const stopCommands = (state: RestoreState): RestoreEffect[] => {
@@ -171,19 +180,27 @@ const onPoint = (state: RestoreState, { source, pool }: Event<'pointLoaded'>, no
   if (state.phase !== 'preparing' || state.source) return stepOf(state);
   const refusal = refuseUnrestorable(source.point);
   if (refusal) return fail(state, refusal, now);
+  const making = makingOf(state.request, source);
+  if (making instanceof Fault) return fail(state, making, now);
   const next: RestoreState = {
     ...state,
     source: { point: source.point, pool },
     vm: 'creating',
     deadlineAt: after(now, deadlines.createVmMs),
   };
-  return stepOf(next, [{ type: 'createVm', request: planRestoreVm(state.request, source) }]);
+  return stepOf(next, [making]);
+};
+
+const makingOf = (restore: Restore, source: RestorablePoint): RestoreEffect | Fault => {
+  if (!isCreation(restore)) return { type: 'createVm', request: planRestoreVm(restore, source) };
+  const request = planRestoreVolume(restore, source);
+  return request instanceof Fault ? request : { type: 'createVolume', request };
 };
 
 const specOf = (
   { request }: RestoreState,
   { point, pool }: NonNullable<RestoreState['source']>,
-  created: CreatedVm,
+  created: Created,
 ): RestoreSpec => ({
   kind: 'restore',
   pointId: point.id,
@@ -293,6 +310,7 @@ const wokenWriting = (state: RestoreState, now: Date): RestoreStep => {
 };
 
 const woken = (state: RestoreState, now: Date): RestoreStep => {
+  const { request } = state;
   if (isTerminal(state.phase)) return stepOf(state);
   if (state.vm === 'removing')
     return isPast(state.deadlineAt, now) ? leftBehind(state, 'no answer in time', now) : stepOf(state);
@@ -300,12 +318,22 @@ const woken = (state: RestoreState, now: Date): RestoreStep => {
   if (!isPast(state.deadlineAt, now)) return stepOf(state);
   if (state.ending) return removeVm(state, now);
   if (state.phase === 'finishing')
-    return fail(state, timedOut('the platform did not take the VM over', deadlines.finishVmMs), now);
+    return fail(
+      state,
+      timedOut(
+        `the platform did not take the ${isCreation(request) ? 'volume' : 'VM'} over`,
+        deadlines.finishVmMs,
+      ),
+      now,
+    );
   return state.vm === 'none'
     ? fail(state, timedOut('the point was not found', deadlines.factsMs), now)
     : fail(
         { ...state, vm: 'created' },
-        timedOut('the platform did not make the VM', deadlines.createVmMs),
+        timedOut(
+          `the platform did not make the ${isCreation(request) ? 'volume' : 'VM'}`,
+          deadlines.createVmMs,
+        ),
         now,
       );
 };
@@ -321,6 +349,7 @@ const effectFailed = (
     case 'loadPoint':
       return state.vm === 'none' ? conclude(state, ending, now) : stepOf(state);
     case 'createVm':
+    case 'createVolume':
       // An attempt may have made it, or half of it.
       return state.vm === 'creating' ? conclude({ ...state, vm: 'created' }, ending, now) : stepOf(state);
     case 'startTransfer':

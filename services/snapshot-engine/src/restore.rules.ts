@@ -1,5 +1,13 @@
-import { Fault, restoreDiskSchema, type Point } from '@casvault/contracts';
-import { type CreateRestoreVm, type RestorablePoint, type RestoreVm } from './restore.js';
+import { Fault, restoreDiskSchema, restoreVolumeName, type Point } from '@casvault/contracts';
+import {
+  isCreation,
+  type CreateFromPoint,
+  type CreateRestoreVm,
+  type CreateRestoreVolume,
+  type RestorablePoint,
+  type Restore,
+  type RestoreVm,
+} from './restore.js';
 
 const busOf = (bus: string): CreateRestoreVm['disks'][number]['bus'] => {
   const known = restoreDiskSchema.shape.bus.safeParse(bus);
@@ -36,6 +44,25 @@ export const planRestoreVm = (request: RestoreVm, source: RestorablePoint): Crea
     configuration,
   };
 };
+
+/** F9: a volume with one of the point's disks; a fault when the point does not hold that disk. */
+export const planRestoreVolume = (
+  { itemId: restoreId, target: wanted }: CreateFromPoint,
+  { point }: RestorablePoint,
+): CreateRestoreVolume | Fault => {
+  const { target, platformId, hostId, storageName, name, attachTo } = wanted;
+  const disk = disksOf(point).find((one) => one.target === target);
+  if (disk) return { restoreId, platformId, hostId, storageName, name, attachTo, disk };
+  return new Fault('NOT_FOUND', `point ${point.id} of VM '${point.vmName}' does not hold disk ${target}`, {
+    details: { pointId: point.id, target },
+  });
+};
+
+/** What the platform has of it until it is handed over, in words for the operator, and by its name there. */
+export const halfMade = (restore: Restore): { what: string; name: string } =>
+  isCreation(restore)
+    ? { what: 'half-made volume', name: restoreVolumeName(restore.target.name, restore.itemId) }
+    : { what: 'half-restored VM', name: restore.target.vmName };
 
 /** Only what is durable in the pool can be restored. */
 export const refuseUnrestorable = ({ id, state, vmName }: Point): Fault | null =>

@@ -1,5 +1,7 @@
 import {
+  type createFromPoint,
   type createRestoreVm,
+  type createRestoreVolume,
   type FaultJson,
   type Point,
   type Pool,
@@ -14,8 +16,16 @@ import { type Hardware } from './protection.js';
 import { type TransferWatch } from './transfer-watch.js';
 
 export type RestoreVm = z.infer<typeof restoreVm.payload>;
+export type CreateFromPoint = z.infer<typeof createFromPoint.payload>;
+/** What is made of a point. */
+export type Restore = RestoreVm | CreateFromPoint;
 export type CreateRestoreVm = z.infer<typeof createRestoreVm.request>;
-export type CreatedVm = z.infer<typeof createRestoreVm.reply>;
+export type CreateRestoreVolume = z.infer<typeof createRestoreVolume.request>;
+/** Where to write. */
+export type Created = z.infer<typeof createRestoreVolume.reply>;
+
+/** Whether a volume is made, not a VM. */
+export const isCreation = (restore: Restore): restore is CreateFromPoint => 'kind' in restore.target;
 
 /** A point with what is needed to make its VM again. */
 export interface RestorablePoint {
@@ -25,13 +35,13 @@ export interface RestorablePoint {
 }
 
 export interface RestoreState {
-  readonly request: RestoreVm;
+  readonly request: Restore;
   readonly transferId: TransferId;
   readonly phase: ItemPhase;
   readonly source: { readonly point: Point; readonly pool: Pool } | null;
-  /** `creating`: there may be one. Whatever is not `none` or `gone` is removed unless the restore succeeds. */
+  /** Or the volume. `creating`: there may be one. Whatever is not `none` or `gone` is removed unless the restore succeeds. */
   readonly vm: 'none' | 'creating' | 'created' | 'removing' | 'gone';
-  readonly created: CreatedVm | null;
+  readonly created: Created | null;
   readonly transfer: TransferWatch | null;
   /** Whether the platform is (still) asked to power it on. */
   readonly powerOn: boolean;

@@ -174,6 +174,7 @@ export class Oracle {
   #restored({ request, phase, restoredVmId, reasons }: RestoreState): void {
     const { platform, pool } = this.#o;
     const { itemId, target, pointId } = request;
+    if ('kind' in target) throw new TypeError('the simulation creates no volumes');
     const vm = platform.vms.find(({ marker }) => marker === itemId || marker === `was ${itemId}`);
     if (phase !== 'succeeded') {
       this.#require(vm === undefined, () => `restore ${itemId} is ${phase}, yet its VM is there`);

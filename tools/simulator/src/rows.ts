@@ -1,5 +1,6 @@
 import {
   checkpointName,
+  runKindOf,
   Fault,
   type FaultJson,
   type ItemChanged,
@@ -119,7 +120,7 @@ export class SchedulerRows {
       id: id as RunId,
       jobId,
       jobName: 'job',
-      kind: definition.kind,
+      kind: runKindOf(definition),
       state,
       createdAt: new Date(0).toISOString(),
       startedAt: null,

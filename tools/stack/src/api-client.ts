@@ -27,6 +27,7 @@ import {
   type JobId,
   type NewApiTokenBody,
   type NewJobBody,
+  type NewVolumeBody,
   type RollbackBody,
   type NewPlatformBody,
   type NewPoolBody,
@@ -195,6 +196,10 @@ export class ApiClient {
   /** F8: of the point's VM, whose present name is the confirmation. */
   rollBack(pointId: PointId, body: RollbackBody): Promise<Run> {
     return this.ask(runSchema, `/points/${pointId}/rollback`, { method: 'POST', body });
+  }
+  /** F9: a new volume with a disk of a point. */
+  createVolume(pointId: PointId, target: string, body: NewVolumeBody): Promise<Run> {
+    return this.ask(runSchema, `/points/${pointId}/disks/${target}/volumes`, { method: 'POST', body });
   }
   /** F9: the answer as it comes, to be read or cancelled. */
   download(

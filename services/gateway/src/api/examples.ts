@@ -220,6 +220,7 @@ export const runDetail = {
       phase: 'transferring',
       pointId: ids.point,
       restoredVmId: null,
+      volumeName: null,
       progress: [
         {
           target: 'vda',

@@ -7,11 +7,13 @@ import {
   getPoint,
   listChains,
   listPoints,
+  newVolumeBodySchema,
   openContent,
   pointIdSchema,
   pointSchema,
   rollbackBodySchema,
   runSchema,
+  startCreation,
   startRollback,
   type JobId,
   type RunId,
@@ -106,6 +108,48 @@ export const pointRoutes: readonly Route[] = [
       const { url, ticket, vmName } = await ask(openContent, { ...params, group });
       return new Content(`${url}?format=${format}`, ticket, `${vmName}-${params.target}.${format}`);
     },
+  }),
+  route({
+    id: 'createVolume',
+    method: 'POST',
+    path: '/points/{pointId}/disks/{target}/volumes',
+    tag,
+    summary: 'Create a new disk from a disk of a point',
+    description:
+      'A new volume in the storage pool `storageName` of the host, with the bytes of the point; nothing that is there is overwritten. ' +
+      'Its name is `name` and a suffix that tells the run item: `volumeName` of the item. With `attachTo` it is attached to that VM of ' +
+      'the same host, as a dependent disk (S4), while the VM runs too: on a bus without hot plug the guest sees it after its next boot ' +
+      '(R10). qcow2 disks cannot go to pools of block devices (S2). When the run fails or is stopped, the volume is removed.',
+    access: operating,
+    params: z.object({ pointId: pointIdSchema, target: openContent.request.shape.target }),
+    body: newVolumeBodySchema,
+    status: 201,
+    reply: runSchema,
+    idempotent: true,
+    location: '/runs/{id}',
+    faults: ['NOT_FOUND', 'VM_NOT_FOUND', 'CONFLICT', 'IDEMPOTENCY_KEY_REUSED'],
+    example: {
+      body: {
+        platformId: examples.ids.platform,
+        hostId: examples.ids.host,
+        storageName: 'defaultpool',
+        name: `${examples.vm.name}-yesterday`,
+        attachTo: examples.ids.vm,
+      },
+      reply: {
+        ...examples.run,
+        kind: 'restore',
+        jobName: `disk vda of ${examples.vm.name} at ${examples.point.capturedAt}`,
+      },
+    },
+    serve: ({ ask, params: { pointId, target }, body: { group, options, ...wanted }, resourceId }) =>
+      ask(startCreation, {
+        id: resourceId<JobId>(),
+        pointId,
+        target: { kind: 'disk', target, ...wanted },
+        group,
+        options,
+      }),
   }),
   route({
     id: 'listChains',

@@ -46,6 +46,7 @@ const mayCall: Record<string, string> = {
   'GET /points': 'AOR',
   'GET /points/{pointId}': 'AOR',
   'POST /points/{pointId}/rollback': 'AO',
+  'POST /points/{pointId}/disks/{target}/volumes': 'AO',
   'GET /points/{pointId}/disks/{target}/content': 'AO',
   'GET /chains': 'AOR',
   'GET /chains/{chainId}': 'AOR',

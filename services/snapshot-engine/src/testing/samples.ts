@@ -17,7 +17,7 @@ import {
   type VmId,
 } from '@casvault/contracts';
 import { type ProtectionIds, type ProtectVm } from '../protection.js';
-import { type RestorablePoint, type RestoreVm } from '../restore.js';
+import { type CreateFromPoint, type RestorablePoint, type RestoreVm } from '../restore.js';
 import { type RollbackFacts, type RollbackVm } from '../rollback.js';
 
 export const samplePool: Pool = {
@@ -153,6 +153,19 @@ export const sampleRestoreVm = (pointId: PointId, powerOn = false): RestoreVm =>
     powerOn,
   },
   options,
+});
+
+export const sampleVolume = (pointId: PointId, target = 'vda'): CreateFromPoint => ({
+  ...sampleRestoreVm(pointId),
+  target: {
+    kind: 'disk',
+    target,
+    platformId: newId<PlatformId>(),
+    hostId: newId<HostId>(),
+    storageName: 'local',
+    name: 'data',
+    attachTo: newId<VmId>(),
+  },
 });
 
 export const sampleRollbackVm = (
