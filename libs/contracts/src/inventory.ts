@@ -421,7 +421,7 @@ export const createRestoreVolume = defineQuery('inventory', 'create-restore-volu
     attachTo: vmIdSchema.nullable(),
     disk: restoreDiskSchema,
   }),
-  reply: createRestoreVm.reply.pick({ diskService: true, disks: true }),
+  reply: createRestoreVm.reply.pick({ diskService: true, disks: true, reasons: true }),
 });
 /** Hands the written volume over: attached to its VM, if it has one, while that runs too. Safe to repeat. */
 export const attachRestoreVolume = defineQuery('inventory', 'attach-restore-volume', 1, {

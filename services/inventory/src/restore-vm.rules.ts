@@ -58,7 +58,7 @@ const judgeHost = (request: RestoreVmRequest, host: CasHost): void => {
 
 /** S2, S3, and room for what is made. */
 export const judgeStorage = (
-  { storageName, disks }: Pick<RestoreVmRequest, 'storageName' | 'disks'>,
+  { storageName, disks, volumes }: Pick<RestoreVmRequest, 'storageName' | 'disks' | 'volumes'>,
   site: Pick<RestoreSite, 'host' | 'storages'>,
 ): void => {
   const storage = site.storages.find((item) => item.name === storageName);
@@ -74,10 +74,10 @@ export const judgeStorage = (
         'storageName',
         `qcow2 disks cannot be restored to "${storageName}", a pool of block devices (S2)`,
       );
-    if (request.volumes.length === 0)
+    if (volumes.length === 0)
       refuse('volumes', `raw disks in "${storageName}", a pool of block devices, need a volume named (S3)`);
   }
-  if (request.volumes.length > 0) return;
+  if (volumes.length > 0) return;
   const needed = disks
     .map((disk) => (disk.format === 'raw' ? volumeBytes(disk.sizeBytes) : emptyQcow2Bytes))
     .reduce((sum, bytes) => sum + bytes, 0);

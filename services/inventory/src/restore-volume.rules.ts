@@ -18,7 +18,7 @@ export const judgeRestoreVolume = (
   receiver: Receiver | null,
 ): void => {
   judgeHostState(site.host);
-  judgeStorage({ storageName: request.storageName, disks: [request.disk] }, site);
+  judgeStorage({ storageName: request.storageName, disks: [request.disk], volumes: [] }, site);
   if (receiver !== null && receiver.hostExternalId !== site.host.externalId)
     throw new Fault(
       'INPUT_INVALID',

@@ -11,8 +11,8 @@ import {
 } from '@casvault/contracts';
 import { type z } from 'zod';
 import { type CasAccess } from './cas-access.js';
+import { type DiskServices } from './disk-services.js';
 import { type HostStore } from './host-store.js';
-import { diskServiceUrl } from './platform.js';
 import { type PlatformStore } from './platform-store.js';
 import { type PlatformSync } from './platform-sync.js';
 import { volumeBytes } from './restore-vm.rules.js';
@@ -28,6 +28,7 @@ export interface RestoreVolumesOptions {
   readonly platforms: PlatformStore;
   readonly hosts: HostStore;
   readonly vms: VmStore;
+  readonly diskServices: DiskServices;
   readonly sync: PlatformSync;
   readonly access: CasAccess;
   readonly clock: Clock;
@@ -66,7 +67,7 @@ export class RestoreVolumes {
   }
 
   private async createNow(request: RestoreVolumeRequest, signal: AbortSignal): Promise<RestoreVolumeReply> {
-    const { platforms, hosts, access } = this.options;
+    const { platforms, hosts, access, diskServices } = this.options;
     const { restoreId, storageName, disk } = request;
     const platform = await platforms.get(request.platformId);
     const host = await hosts.get(request.platformId, request.hostId);
@@ -83,11 +84,12 @@ export class RestoreVolumes {
     });
     const path = writtenPath(request, volume);
     await this.refuseRemoved(restoreId, request.platformId, signal);
-    const url = diskServiceUrl(host.ip, platform.diskService.port);
+    const { url } = await diskServices.dataPlace(platform, host, signal);
     const { target, format } = disk;
     return {
       diskService: { url, token: platform.diskService.token },
       disks: [{ target, path, format, sizeBytes: volumeBytes(disk.sizeBytes) }],
+      reasons: [],
     };
   }
 
