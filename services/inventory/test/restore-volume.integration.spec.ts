@@ -63,16 +63,21 @@ afterAll(async () => {
 });
 
 type Request = z.input<typeof createRestoreVolume.request> & { readonly restoreId: RunItemId };
-const requestOf = (fields: object = {}): Request => ({
-  restoreId: newId<RunItemId>(),
-  platformId,
-  hostId: hostIds[0] ?? newId<HostId>(),
-  storageName: 'defaultpool',
-  name: 'yesterday',
-  attachTo: null,
-  disk: { target: 'vdb', sizeBytes: 8 * MiB + 512, format: 'qcow2', bus: 'virtio' },
-  ...fields,
-});
+/** Of an item that lives: the reconciliation, which also runs by itself after a start, leaves its volume alone. */
+const requestOf = (fields: object = {}): Request => {
+  const restoreId = newId<RunItemId>();
+  live.add(restoreId);
+  return {
+    restoreId,
+    platformId,
+    hostId: hostIds[0] ?? newId<HostId>(),
+    storageName: 'defaultpool',
+    name: 'yesterday',
+    attachTo: null,
+    disk: { target: 'vdb', sizeBytes: 8 * MiB + 512, format: 'qcow2', bus: 'virtio' },
+    ...fields,
+  };
+};
 const create = (request: Request) => inventory.client.request(createRestoreVolume, request, { deadlineMs });
 const attach = (restoreId: RunItemId) =>
   inventory.client.request(attachRestoreVolume, { restoreId, platformId }, { deadlineMs });
@@ -166,7 +171,6 @@ describe('F9: the volume of a disk', () => {
   it('half made by a killed service, it is removed by the reconciliation once its item is dead', async () => {
     const before = await loose();
     const request = requestOf();
-    live.add(request.restoreId);
     const lost = faultOf(inventory.client.request(createRestoreVolume, request, { deadlineMs: 5_000 }));
     await until(
       async () =>
