@@ -36,7 +36,7 @@ export interface MemoryMachineStoreOptions {
    * For simulators.
    */
   readonly shares?: boolean;
-  /** Sees every step once, in the same moment, as a projection in a database's transaction does. */
+  /** Sees every step once, in the same moment, as a projection in a database's transaction does; a step at which it throws is undone. */
   readonly project?: (step: { kind: string; id: string; before: unknown; after: unknown; now: Date }) => void;
 }
 
@@ -72,13 +72,12 @@ export class MemoryMachineStore implements MachineStore {
     if (refused) return { outcome: refused, state: this.#copy(before?.state) };
     const version = before?.version ?? 0;
     const saved = decide(this.#copy(before?.state), version);
+    const state = this.#copy(saved ? saved.state : before?.state);
+    const previous = before?.state ?? null;
+    if (saved) this.#project({ kind, id: instanceId, before: previous, after: state, now });
     if (cause.messageId !== undefined) this.#handled.set(`${key}/${cause.messageId}`, now.getTime());
     if (cause.completes) this.#effects.delete(cause.completes.effectId);
-    const state = this.#copy(saved ? saved.state : before?.state);
-    if (!saved) return { outcome: 'stepped', state };
-    const previous = before?.state ?? null;
-    this.#save(kind, instanceId, version + 1, saved);
-    this.#project({ kind, id: instanceId, before: previous, after: state, now });
+    if (saved) this.#save(kind, instanceId, version + 1, saved);
     return { outcome: 'stepped', state };
   }
 

@@ -15,7 +15,7 @@ interface ParentRow {
   readonly id: PointId;
   readonly chainId: ChainId;
   readonly disks: Point['disks'];
-  readonly capturedAt: Date;
+  readonly createdAt: Date;
   readonly pointCount: number;
 }
 
@@ -61,7 +61,8 @@ export class HistoryStore {
       );
     }
     const restoredAt = await this.marks.restoredAt(asked.vmId);
-    const isRestored = restoredAt !== null && restoredAt >= row.capturedAt;
+    // Both by this service's clock; the captured instant is by the host's, which may be hours ahead.
+    const isRestored = restoredAt !== null && restoredAt >= row.createdAt;
     return isRestored
       ? { parent: null, whyFull: 'RESTORED_SINCE', supersedes }
       : { parent: parentOf(row), whyFull: null, supersedes };
@@ -70,7 +71,7 @@ export class HistoryStore {
   async #parent(asked: Asked): Promise<ParentRow | undefined> {
     const [row] = await reading(this.database, (source) =>
       source.query<ParentRow[]>(
-        `SELECT p.id, p.chain_id AS "chainId", p.disks, p.captured_at AS "capturedAt",
+        `SELECT p.id, p.chain_id AS "chainId", p.disks, p.created_at AS "createdAt",
            (SELECT count(*)::int FROM point q WHERE q.chain_id = p.chain_id AND q.state = 'available') AS "pointCount"
          FROM point p JOIN chain c ON c.id = p.chain_id
          WHERE ${sameSeries} AND p.state = 'available' AND ($4::uuid IS NULL OR c.id = $4)

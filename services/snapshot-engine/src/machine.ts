@@ -1,6 +1,14 @@
 /** The door for simulators: the service's machines and handlers, without its database and its NATS. */
-export { type DeletionState } from './deletion.js';
+export {
+  deletionOf,
+  removedIds,
+  type ChainFacts,
+  type ChainPoint,
+  type DeletionState,
+  type PointUse,
+} from './deletion.js';
 export { deletionMachine } from './deletion.machine.js';
+export { listDeletion, newParents, refuseChanged, refuseDeletion } from './deletion.rules.js';
 export { Deletions, type DeletionsOptions } from './deletions.js';
 export { ItemHandlers } from './item.handlers.js';
 export { Items, type ItemsOptions } from './items.js';

@@ -4,13 +4,27 @@ import { simulate } from './simulate.js';
 const usage = 'usage: cli.js <number of seeds> [first seed], or: cli.js seed <seed>\n';
 const tell = (line: string): void => void process.stdout.write(`${line}\n`);
 
-const summed = ['steps', 'points', 'restored', 'failed', 'deaths', 'virtualSeconds'] as const;
+const none = {
+  steps: 0,
+  points: 0,
+  tracked: 0,
+  lies: 0,
+  snapshots: 0,
+  poweredOff: 0,
+  restored: 0,
+  rolledBack: 0,
+  deleted: 0,
+  failed: 0,
+  deaths: 0,
+  virtualSeconds: 0,
+};
+const summed = Object.keys(none) as (keyof typeof none)[];
 
 /** Sums over seeds; memory: the failing ones. */
 class Report {
   readonly failing: Summary[] = [];
   #seeds = 0;
-  #sums = { steps: 0, points: 0, restored: 0, failed: 0, deaths: 0, virtualSeconds: 0 };
+  readonly #sums = { ...none };
 
   add(result: Summary): void {
     this.#seeds += 1;
@@ -20,12 +34,17 @@ class Report {
 
   tell(seconds: number): void {
     const { steps, points, restored, failed, deaths, virtualSeconds } = this.#sums;
+    const { tracked, lies, snapshots, poweredOff, rolledBack, deleted } = this.#sums;
     tell(`seeds        ${this.#seeds}`);
     tell(`failing      ${this.failing.length}`);
     tell(`steps        ${steps} of the machines`);
     tell(`processes    ${deaths} killed`);
     tell(`points       ${points} committed and right`);
+    tell(`  of which   ${tracked} by bitmaps, ${lies} with a lying bitmap that was caught`);
+    tell(`             ${snapshots} of snapshots, ${poweredOff} of VMs shut down`);
     tell(`restores     ${restored} right`);
+    tell(`roll-backs   ${rolledBack} right`);
+    tell(`deletions    ${deleted} exact`);
     tell(`items        ${failed} failed for a reason`);
     tell(`time         ${(virtualSeconds / 86_400).toFixed(1)} days simulated in ${seconds.toFixed(0)} s`);
     tell(`speed        ${(this.#seeds / seconds).toFixed(1)} seeds/s`);

@@ -6,7 +6,7 @@ import {
   type ReasonCode,
 } from '@casvault/contracts';
 import { type DiskServices, type OpenDisk } from './disk-service.js';
-import { blockBytes } from './platform.js';
+import { blockBytes, type ModelDisk } from './platform.js';
 import {
   type Content,
   type ModelDiskMap,
@@ -43,6 +43,8 @@ export interface EngineParts {
   readonly disks: DiskServices;
   /** An attempt at a capture begins, with so many blocks to read if nothing of it were stored; called for what it reads. */
   readonly onAttempt: (capture: string, wanted: number) => (blocks: number) => void;
+  /** A roll-back is about to change a disk. */
+  readonly onRollbackWrite: (transferId: string, disk: ModelDisk) => void;
 }
 
 const throwIfOver = (signal: AbortSignal): void => {

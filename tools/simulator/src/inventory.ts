@@ -5,6 +5,7 @@ import {
   finishRestoreVm,
   getPoolAccess,
   getVmFacts,
+  leaveVmOff,
   removeCheckpoints,
   removeRestoreVm,
   removeVmSnapshot,
@@ -40,7 +41,7 @@ export interface Installation {
   readonly pool: Pool;
   /** Inventory's own rows: what was said of restores' VMs, and who shut down which VM. */
   readonly restores: Map<string, 'making' | 'finished' | 'removed'>;
-  readonly shutDownBy: Map<string, boolean>;
+  readonly shutDownBy: Map<string, { readonly vm: ModelVm; readonly wasRunning: boolean; isOver: boolean }>;
 }
 
 /** Inventory and the CVM behind it, as their contracts promise: each call goes in steps that may fail half-way. */
@@ -59,6 +60,7 @@ export class ModelInventory {
       handler(removeRestoreVm, (request) => this.#remove(request)),
       handler(shutDownVm, (request) => this.#shutDown(request)),
       handler(startVm, (request) => this.#start(request)),
+      handler(leaveVmOff, (request) => this.#leaveOff(request)),
       handler(createVmSnapshot, (request) => this.#snapshot(request)),
       handler(removeVmSnapshot, (request) => this.#removeSnapshot(request)),
       handler(removeCheckpoints, (request) => this.#removeCheckpoints(request)),
@@ -171,8 +173,10 @@ export class ModelInventory {
   async #shutDown({ itemId, vmId }: z.output<typeof shutDownVm.request>) {
     const vm = await this.#ask('look', () => this.#vm(vmId));
     const { shutDownBy } = this.here;
-    const wasRunning = shutDownBy.get(itemId) ?? vm.power === 'running';
-    shutDownBy.set(itemId, wasRunning);
+    const earlier = shutDownBy.get(itemId);
+    if (earlier?.isOver) throw new Fault('CONFLICT', 'the item has given the VM back already');
+    const { wasRunning } = earlier ?? { wasRunning: vm.power === 'running' };
+    shutDownBy.set(itemId, { vm, wasRunning, isOver: false });
     if (vm.power === 'stopped') return { wasRunning };
     this.#mayRefuse('VM_STATE_REFUSED', 1);
     await this.#ask('shut down', () => {
@@ -182,9 +186,19 @@ export class ModelInventory {
     return { wasRunning };
   }
 
-  async #start({ vmId }: z.output<typeof startVm.request>) {
+  /** Only what the item shut down, or found off when that is asked. */
+  async #start({ itemId, vmId, wasOffToo }: z.output<typeof startVm.request>) {
     const vm = await this.#ask('look', () => this.#vm(vmId));
+    const shutDown = this.here.shutDownBy.get(itemId);
+    if (!shutDown || shutDown.isOver || !(shutDown.wasRunning || wasOffToo)) return {};
     if (vm.power !== 'running') await this.#ask('start', () => this.#powerOn(vm));
+    shutDown.isOver = true;
+    return {};
+  }
+
+  async #leaveOff({ itemId }: z.output<typeof leaveVmOff.request>) {
+    const shutDown = this.here.shutDownBy.get(itemId);
+    if (shutDown) shutDown.isOver = true;
     return {};
   }
 

@@ -1,8 +1,14 @@
-import { type ProtectionState, type RestoreState } from '@casvault/snapshot-engine/machine';
+import {
+  removedIds,
+  type DeletionState,
+  type ProtectionState,
+  type RestoreState,
+} from '@casvault/snapshot-engine/machine';
 import { type DiskServices } from './disk-service.js';
-import { type ModelPlatform, type ModelVm } from './platform.js';
+import { type ModelDisk, type ModelPlatform, type ModelVm } from './platform.js';
 import { type ModelManifest, type ModelPool } from './pool.js';
 import { type Databases, type Step } from './services.js';
+import { RollbackOracle } from './rollback-oracle.js';
 import { type World } from './world.js';
 
 export interface Observed {
@@ -10,9 +16,10 @@ export interface Observed {
   readonly platform: ModelPlatform;
   readonly disks: DiskServices;
   readonly pool: ModelPool;
+  readonly isShutDown: (vm: ModelVm) => boolean;
 }
 
-const ends: readonly unknown[] = ['succeeded', 'failed', 'stopped'];
+const ends: readonly unknown[] = ['succeeded', 'failed', 'stopped', 'deleted'];
 const isOver = (state: unknown): boolean => ends.includes(state) || state === 'partly failed';
 
 /** What must hold: at every step, when all has settled, and when all has been cleaned. */
@@ -21,27 +28,69 @@ export class Oracle {
   readonly #ended = new Map<string, unknown>();
   /** Points that were ever told to be available. */
   readonly #promised = new Map<string, ModelManifest>();
+  /** Points that a confirmed deletion lists. */
+  readonly #condemned = new Set<string>();
+  readonly #rollbacks: RollbackOracle;
+  #databases: Databases | null = null;
 
   constructor(observed: Observed) {
     this.#o = observed;
     observed.pool.onPut = (manifest) => this.#onPut(manifest);
-    observed.pool.onRemove = (pointId) => {
-      observed.world.require(
-        !this.#promised.has(pointId),
-        () => `the available point ${pointId} was removed`,
-      );
-    };
+    observed.pool.onRemove = (pointId) => this.#onRemove(pointId);
+    this.#rollbacks = new RollbackOracle(observed.world, observed.platform, observed.isShutDown);
+  }
+
+  onRollbackWrite(transferId: string, disk: ModelDisk): void {
+    if (this.#databases) this.#rollbacks.onWrite(transferId, disk, this.#databases);
   }
 
   /** At every step of every machine. */
-  onStep({ kind, id, after }: Step, databases: Databases): void {
-    this.#oneEnd(kind, id, after);
+  onStep(step: Step, databases: Databases): void {
+    const { kind, id, after } = step;
+    this.#databases = databases;
+    // A deletion that failed can be confirmed again.
+    if (kind !== 'deletion') this.#oneEnd(kind, id, after);
     if (kind === 'run') this.#limits(id, databases);
-    if (kind === 'protection') this.#available(after as ProtectionState);
-    if (kind === 'protection' || kind === 'restore') {
+    if (kind === 'protection') {
+      this.#available(after as ProtectionState);
+      this.#rollbacks.onProtection(step);
+    }
+    if (kind === 'rollback')
+      this.#rollbacks.onRollback(step, this.#promised.get((after as RestoreState).request.pointId));
+    if (kind === 'deletion') this.#onDeletion(step);
+    if (kind === 'protection' || kind === 'restore' || kind === 'rollback') {
       const { runId } = (after as ProtectionState | RestoreState).request;
       this.#limits(runId, databases);
     }
+  }
+
+  /** G1: what the user confirmed was what the list showed when it was ready. */
+  #onDeletion({ before, after }: Step): void {
+    const { phase, request } = after as DeletionState;
+    if (phase !== 'deleting' || (before as DeletionState).phase === 'deleting') return;
+    for (const { id } of request.list.points) this.#condemned.add(id);
+  }
+
+  #onRemove(pointId: string): void {
+    if (!this.#promised.has(pointId)) return;
+    this.#require(
+      this.#condemned.has(pointId),
+      () => `the available point ${pointId} was removed, and nobody confirmed that`,
+    );
+    const { protections, restores, rollbacks } = this.#databases ?? {};
+    for (const { request, transfer, phase } of [
+      ...(restores?.values() ?? []),
+      ...(rollbacks?.values() ?? []),
+    ])
+      this.#require(
+        request.pointId !== pointId || transfer === null || isOver(phase),
+        () => `point ${pointId} was removed while item ${request.itemId} read it`,
+      );
+    for (const { request, plan, phase } of protections?.values() ?? [])
+      this.#require(
+        plan?.spec.parentPointId !== pointId || isOver(phase),
+        () => `point ${pointId} was removed while item ${request.itemId} extended it`,
+      );
   }
 
   /** G2: what lies in a pack already is never read again, so that a crash costs the pack in the making. */
@@ -67,6 +116,10 @@ export class Oracle {
       if (!isOver(phase)) open.push(`protection ${id} is ${phase}`);
     for (const [id, { phase }] of databases.restores)
       if (!isOver(phase)) open.push(`restore ${id} is ${phase}`);
+    for (const [id, { phase }] of databases.rollbacks)
+      if (!isOver(phase)) open.push(`roll-back ${id} is ${phase}`);
+    for (const [id, { phase }] of databases.deletions)
+      if (phase === 'measuring' || phase === 'deleting') open.push(`deletion ${id} is ${phase}`);
     for (const [id, { state, request }] of databases.transfers.transfers)
       if (!isOver(state)) open.push(`${request.spec.kind} ${id} is ${state}`);
     return open;
@@ -76,6 +129,7 @@ export class Oracle {
   clean(databases: Databases): void {
     for (const state of databases.protections.values()) this.#point(state);
     for (const state of databases.restores.values()) this.#restored(state);
+    for (const state of databases.deletions.values()) this.#deleted(state, databases);
     for (const { id } of databases.scheduler.runs.values()) this.#run(id, databases);
     for (const { opening, vm } of this.#o.disks.openings)
       this.#require(false, () => `opening ${opening.openingId} of ${vm.name} is left`);
@@ -106,7 +160,7 @@ export class Oracle {
     const { parallel } = run;
     const items = databases.scheduler.itemsOf(runId);
     const atWork = items.filter(({ id }) => {
-      const phase = (databases.protections.get(id) ?? databases.restores.get(id))?.phase;
+      const phase = databases.phaseOf(id);
       return run.running.some(({ itemId }) => itemId === id) || (phase !== undefined && !isOver(phase));
     });
     this.#require(
@@ -123,7 +177,7 @@ export class Oracle {
   }
 
   #available({ ids, pointState }: ProtectionState): void {
-    if (pointState !== 'available') return;
+    if (pointState !== 'available' || this.#condemned.has(ids.pointId)) return;
     const manifest = this.#o.pool.manifests.get(ids.pointId);
     if (manifest) this.#promised.set(ids.pointId, manifest);
     this.#require(
@@ -153,7 +207,22 @@ export class Oracle {
     return null;
   }
 
+  /** G1: the list is gone, from the pool and the catalogue, and nothing stands on it. */
+  #deleted({ request, phase }: DeletionState, { catalogue }: Databases): void {
+    if (phase !== 'deleted') return;
+    for (const id of removedIds(request.list)) {
+      this.#require(!this.#o.pool.manifests.has(id), () => `the deleted point ${id} is in the pool`);
+      this.#require(!catalogue.points.has(id), () => `the deleted point ${id} is in the catalogue`);
+      for (const { point } of catalogue.points.values())
+        this.#require(
+          point.parentPointId !== id,
+          () => `point ${point.id} stands on ${id}, which is deleted`,
+        );
+    }
+  }
+
   #point({ ids, pointState, phase }: ProtectionState): void {
+    if (this.#condemned.has(ids.pointId)) return;
     const manifest = this.#o.pool.manifests.get(ids.pointId);
     if (pointState !== 'available') {
       this.#require(
@@ -172,7 +241,7 @@ export class Oracle {
   }
 
   #restored({ request, phase, restoredVmId, reasons }: RestoreState): void {
-    const { platform, pool } = this.#o;
+    const { platform } = this.#o;
     const { itemId, target, pointId } = request;
     if ('kind' in target) throw new TypeError('the simulation creates no volumes');
     const vm = platform.vms.find(({ marker }) => marker === itemId || marker === `was ${itemId}`);
@@ -186,21 +255,22 @@ export class Oracle {
     );
     const asked = target.powerOn && !reasons.includes('POWER_ON_FAILED') ? 'running' : 'stopped';
     this.#require(vm?.power === asked, () => `the restored VM is ${vm?.power}, ${asked} was asked`);
-    for (const { target: disk, map } of pool.manifests.get(pointId)?.disks ?? []) {
+    for (const { target: disk, map } of this.#promised.get(pointId)?.disks ?? []) {
       const there = vm?.disks.find((one) => one.target === disk)?.blocks.join();
       const wanted = map.map((place) => place?.content ?? 0).join();
       this.#require(there === wanted, () => `restore ${itemId}: ${disk} is not what the point has`);
     }
   }
 
-  #run(id: string, { scheduler, runStates, protections, restores }: Databases): void {
+  #run(id: string, databases: Databases): void {
+    const { scheduler, runStates } = databases;
     const run = runStates.get(id);
     const items = scheduler.itemsOf(id);
     const ended = run?.ended ?? { succeeded: 0, failed: 0, stopped: 0 };
     const total = ended.succeeded + ended.failed + ended.stopped;
     this.#require(total === items.length, () => `run ${id} counts ${total} ends of ${items.length} items`);
     for (const { id: itemId, state } of items) {
-      const phase = (protections.get(itemId) ?? restores.get(itemId))?.phase;
+      const phase = databases.phaseOf(itemId);
       const agrees = phase === undefined ? state === 'stopped' : phase === state;
       this.#require(agrees, () => `item ${itemId} is ${state} for the scheduler, ${phase} for the engine`);
     }
@@ -210,7 +280,10 @@ export class Oracle {
     const { name, marker, power, wantedPower, snapshots, disks } = vm;
     const isRestored = marker?.startsWith('was ') === true;
     this.#require(marker === null || isRestored, () => `the half-made VM ${name} is left`);
-    this.#require(isRestored || power === wantedPower, () => `VM ${name} is ${power}, it was ${wantedPower}`);
+    this.#require(
+      isRestored || wantedPower === null || power === wantedPower,
+      () => `VM ${name} is ${power}, it was ${wantedPower}`,
+    );
     const ours = snapshots.filter((snapshot) => snapshot.name.startsWith('casvault-'));
     this.#require(ours.length === 0, () => `snapshot ${ours[0]?.name} of ${name} is left`);
     const available = [...protections.values()].filter(({ pointState }) => pointState === 'available');

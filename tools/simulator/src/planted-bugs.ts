@@ -1,6 +1,14 @@
 import { transferMachine, type TransferState } from '@casvault/data-mover/machine';
 import { runMachine, type RunState } from '@casvault/scheduler/machine';
-import { protectionMachine, restoreMachine, type RestoreState } from '@casvault/snapshot-engine/machine';
+import {
+  deletionMachine,
+  protectionMachine,
+  restoreMachine,
+  rollbackMachine,
+  type DeletionState,
+  type RestoreState,
+  type RollbackState,
+} from '@casvault/snapshot-engine/machine';
 
 interface Stepped {
   readonly state: unknown;
@@ -82,6 +90,50 @@ export const plantedBugs: readonly PlantedBug[] = [
       return run(step, state, isEarly ? { ...event, change: { ...change, state: 'succeeded' } } : event, now);
     },
   ),
+  planted('deletion: removes the successors too', deletionMachine, (step) => (state, event, now) => {
+    const { effects, ...stepped } = run(step, state, event, now);
+    const { successorIds } = (stepped.state as DeletionState).request.list;
+    const more = effects.map((effect) => {
+      const { command } = effect as { command?: { pointIds: string[] } };
+      return command
+        ? { ...effect, command: { ...command, pointIds: [...command.pointIds, ...successorIds] } }
+        : effect;
+    });
+    return { ...stepped, effects: more };
+  }),
+  planted('deletion: over before the points are removed', deletionMachine, (step) => (state, event, now) => {
+    const { change } = event as unknown as { change?: { state: string } };
+    const isEarly = change?.state === 'queued' || change?.state === 'running';
+    return run(step, state, isEarly ? { ...event, change: { ...change, state: 'succeeded' } } : event, now);
+  }),
+  planted('deletion: asks for the removal once only', deletionMachine, (step) => (state, event, now) => {
+    const stepped = run(step, state, event, now);
+    const isAgain = (type: string) => event.type === 'woken' && type === 'removePoints';
+    return { ...stepped, effects: stepped.effects.filter(({ type }) => !isAgain(type)) };
+  }),
+  planted(
+    'roll-back: goes on before all disks are written',
+    rollbackMachine,
+    (step) => (state, event, now) => {
+      const { change } = event as unknown as { change?: { kind: string; state: string } };
+      const isEarly = change?.kind === 'rollback' && change.state === 'running';
+      return run(step, state, isEarly ? { ...event, change: { ...change, state: 'succeeded' } } : event, now);
+    },
+  ),
+  planted('roll-back: writes while the VM may run', rollbackMachine, (step) => (state, event, now) => {
+    const stepped = run(step, state, event, now);
+    const { spec, transferId, request, power } = stepped.state as RollbackState;
+    if (event.type !== 'factsLoaded' || power !== 'stopping' || !spec) return stepped;
+    const command = { transferId, ownerId: request.itemId, group: request.group, spec };
+    return { ...stepped, effects: [...stepped.effects, { type: 'startTransfer', command }] };
+  }),
+  planted('roll-back: forgets to start the VM again', rollbackMachine, (step) => (state, event, now) => {
+    const stepped = run(step, state, event, now);
+    const next = stepped.state as RollbackState;
+    if (event.type !== 'checkpointsRemoved' || next.power !== 'starting') return stepped;
+    const over = { ...next, phase: 'succeeded', power: 'off' };
+    return { state: over, effects: [], wakeAt: null, done: true };
+  }),
   planted('transfer: accepts an outdated epoch', transferMachine, (step) => (state, event, now) => {
     const present = (state as TransferState | null)?.epoch;
     const isReport = 'epoch' in event && event.type !== 'start';

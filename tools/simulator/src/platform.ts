@@ -32,7 +32,8 @@ export interface ModelVm {
   readonly name: string;
   readonly host: ModelHost;
   power: 'running' | 'stopped';
-  readonly wantedPower: 'running' | 'stopped';
+  /** Null: a roll-back left it off half written. */
+  wantedPower: 'running' | 'stopped' | null;
   /** Counts the starts of QEMU: a bitmap of an earlier one is known by it. */
   generation: number;
   disks: ModelDisk[];

@@ -50,6 +50,8 @@ const edge = (name: string): Edge => ({ name, fault: 'pool', code: 'POOL_UNREACH
 export class ModelPool {
   readonly packs = new Map<string, Pack>();
   readonly manifests = new Map<string, ModelManifest>();
+  /** Points that can never be committed any more. */
+  readonly voids = new Set<string>();
   /** Every manifest ever put, with the writers of it. */
   readonly everPut = new Map<string, number>();
   onPut: (manifest: ModelManifest) => void = () => undefined;
@@ -80,6 +82,8 @@ export class ModelPool {
     return process.call(edge('pool: put manifest'), () => {
       const present = this.manifests.get(manifest.pointId);
       if (present) return present;
+      if (this.voids.has(manifest.pointId))
+        throw new Fault('LEASE_LOST', `the point ${manifest.pointId} was made void`);
       this.manifests.set(manifest.pointId, manifest);
       this.everPut.set(manifest.pointId, (this.everPut.get(manifest.pointId) ?? 0) + 1);
       this.#world.trace(process.name, `COMMITS point ${manifest.pointId}`);
@@ -103,13 +107,14 @@ export class ModelPool {
     await process.call(edge('pool: read'), () => undefined);
   }
 
-  /** The manifest first, then the packs that no other point of the chain refers to. */
+  /** The manifest first, or a void point where attempts may be left, then the packs that no other point of the chain refers to. */
   async removePoint(
     process: SimProcess,
     { pointId, chainId, writers }: { pointId: string; chainId: string; writers: readonly string[] },
   ): Promise<void> {
     const own = await process.call(edge('pool: remove manifest'), () => {
       const manifest = this.manifests.get(pointId);
+      if (writers.length > 0 && (!manifest || writers.length > 1)) this.voids.add(pointId);
       this.manifests.delete(pointId);
       if (manifest) this.onRemove(pointId);
       return manifest ? placesOf(manifest) : [];

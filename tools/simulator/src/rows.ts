@@ -1,5 +1,4 @@
 import {
-  checkpointName,
   runKindOf,
   Fault,
   type FaultJson,
@@ -12,14 +11,10 @@ import {
 } from '@casvault/contracts';
 import { type TransferState, type TransfersOptions } from '@casvault/data-mover/machine';
 import { endOf, type AskedItem, type RunsOptions, type RunState } from '@casvault/scheduler/machine';
-import { pointOf, type ItemsOptions, type ProtectionState } from '@casvault/snapshot-engine/machine';
 import { type Edge, type SimProcess } from './process.js';
 
 type RunWorld = RunsOptions['world'];
 type ItemRow = AskedItem['row'];
-type PointRows = ItemsOptions['world']['points'];
-type HistoryRows = ItemsOptions['world']['history'];
-type History = Awaited<ReturnType<HistoryRows['of']>>;
 type ItemEnd = NonNullable<ReturnType<typeof endOf>>;
 
 const edge: Edge = { name: 'rows', fault: 'store', code: 'DEPENDENCY_UNAVAILABLE' };
@@ -130,65 +125,6 @@ export class SchedulerRows {
       itemCount: this.itemsOf(id).length,
       items: [],
     };
-  }
-}
-
-/** The catalogue's tables. */
-export class CatalogueRows {
-  readonly protections = new Map<string, ProtectionState>();
-
-  project(after: ProtectionState): void {
-    if (after.plan) this.protections.set(after.ids.pointId, after);
-  }
-
-  of(process: SimProcess): PointRows {
-    const reach = <T>(deed: () => T): Promise<T> => process.call(edge, deed);
-    return {
-      newestAvailable: (vmId, poolId) => reach(() => this.#newest(vmId, poolId)),
-      restorable: (id) => reach(() => this.#restorable(id)),
-      // Nobody deletes points here yet: what is used is never taken.
-      use: () => reach(() => true),
-    };
-  }
-
-  /** What protections stand on; no VM is restored over its original path here. */
-  historyOf(process: SimProcess): HistoryRows {
-    return { of: (asked) => process.call(edge, () => this.#history(asked)) };
-  }
-
-  #history({ vmId, poolId, pointKind }: Parameters<HistoryRows['of']>[0]): History {
-    const mine = this.#mine(vmId, poolId);
-    const supersedes = mine.map(({ ids }) => checkpointName(ids.pointId)).slice(-16);
-    const newest = pointKind === 'full' ? null : this.#newest(vmId, poolId);
-    if (newest === null) return { parent: null, whyFull: null, supersedes };
-    const state = this.protections.get(newest.pointId);
-    const disks = (state && pointOf(state)?.disks) ?? [];
-    const ofChain = mine.filter(
-      ({ plan, pointState }) => plan?.spec.chainId === newest.chainId && pointState === 'available',
-    );
-    return { parent: { ...newest, disks, pointCount: ofChain.length }, whyFull: null, supersedes };
-  }
-
-  #mine(vmId: string, poolId: string): ProtectionState[] {
-    return [...this.protections.values()].filter(
-      ({ request }) => request.vmId === vmId && request.poolId === poolId,
-    );
-  }
-
-  #newest(vmId: string, poolId: string) {
-    const mine = this.#mine(vmId, poolId);
-    const there = mine.filter(({ pointState }) => pointState === 'available');
-    const [newest] = there.sort((a, b) => Date.parse(b.availableAt ?? '') - Date.parse(a.availableAt ?? ''));
-    const spec = newest?.plan?.spec;
-    return spec ? { pointId: spec.pointId, chainId: spec.chainId } : null;
-  }
-
-  #restorable(id: PointId) {
-    const state = this.protections.get(id);
-    const point = state && pointOf(state);
-    if (!state?.plan || !point) throw new Fault('NOT_FOUND', `there is no point ${id}`);
-    const { hardware, spec } = state.plan;
-    return { point, hardware, configuration: spec.configuration };
   }
 }
 

@@ -8,16 +8,20 @@ import {
 import { handlersOf, type Handler } from '@casvault/messaging';
 import { RunHandlers, Runs, type RunState } from '@casvault/scheduler/machine';
 import {
+  Deletions,
   ItemHandlers,
   Items,
+  type DeletionState,
   type ProtectionState,
   type RestoreState,
+  type RollbackState,
 } from '@casvault/snapshot-engine/machine';
 import { type Bus } from './bus.js';
+import { CatalogueRows } from './catalogue.js';
 import { ModelInventory, type Installation } from './inventory.js';
 import { MachineRows } from './machine-rows.js';
 import { type SimProcess } from './process.js';
-import { CatalogueRows, SchedulerRows, TransferRows } from './rows.js';
+import { SchedulerRows, TransferRows } from './rows.js';
 import { type World } from './world.js';
 
 export interface Step {
@@ -25,12 +29,13 @@ export interface Step {
   readonly id: string;
   readonly before: unknown;
   readonly after: unknown;
+  readonly now: Date;
 }
 
 /** What the databases of all services hold: it outlives every process. */
 export class Databases {
   readonly scheduler = new SchedulerRows();
-  readonly catalogue = new CatalogueRows();
+  readonly catalogue = new CatalogueRows((kind, itemId) => this.#isOver(kind, itemId));
   readonly transfers = new TransferRows();
   readonly runs: MachineRows;
   readonly items: MachineRows;
@@ -38,6 +43,8 @@ export class Databases {
   /** Present states by kind and id. */
   readonly protections = new Map<string, ProtectionState>();
   readonly restores = new Map<string, RestoreState>();
+  readonly rollbacks = new Map<string, RollbackState>();
+  readonly deletions = new Map<string, DeletionState>();
   readonly runStates = new Map<string, RunState>();
 
   constructor(world: World, onStep: (step: Step) => void) {
@@ -45,17 +52,13 @@ export class Databases {
       world.trace(step.kind, `${step.id} ${told(step.before)} -> ${told(step.after)}`);
       onStep(step);
     };
-    this.runs = new MachineRows(world, ({ now, ...step }) => {
+    this.runs = new MachineRows(world, (step) => {
       this.runStates.set(step.id, step.after as RunState);
-      this.scheduler.project(step.id, step.before as RunState | null, step.after as RunState, now);
+      this.scheduler.project(step.id, step.before as RunState | null, step.after as RunState, step.now);
       traced(step);
     });
     this.items = new MachineRows(world, (step) => {
-      if (step.kind === 'protection') {
-        this.protections.set(step.id, step.after as ProtectionState);
-        this.catalogue.project(step.after as ProtectionState);
-      }
-      if (step.kind === 'restore') this.restores.set(step.id, step.after as RestoreState);
+      this.#itemStepped(step);
       traced(step);
     });
     this.controller = new MachineRows(world, (step) => {
@@ -63,7 +66,37 @@ export class Databases {
       traced(step);
     });
   }
+
+  /** What an item is doing; undefined: it never began. */
+  phaseOf(itemId: string): ItemPhase | undefined {
+    return (this.protections.get(itemId) ?? this.restores.get(itemId) ?? this.rollbacks.get(itemId))?.phase;
+  }
+
+  #itemStepped({ kind, id, before, after, now }: Step): void {
+    if (kind === 'protection') {
+      this.protections.set(id, after as ProtectionState);
+      this.catalogue.protectionStepped(before as ProtectionState | null, after as ProtectionState);
+    }
+    if (kind === 'restore') this.restores.set(id, after as RestoreState);
+    if (kind === 'rollback') {
+      this.rollbacks.set(id, after as RollbackState);
+      this.catalogue.rollbackStepped(before as RollbackState | null, after as RollbackState, now);
+    }
+    if (kind === 'deletion') {
+      this.catalogue.deletionStepped(before as DeletionState | null, after as DeletionState);
+      this.deletions.set(id, after as DeletionState);
+    }
+  }
+
+  #isOver(kind: string, itemId: string): boolean {
+    const machines = { protection: this.protections, restore: this.restores, rollback: this.rollbacks };
+    const phase = machines[kind as keyof typeof machines].get(itemId)?.phase;
+    return phase === undefined || ends.includes(phase);
+  }
 }
+
+type ItemPhase = ProtectionState['phase'];
+const ends: readonly ItemPhase[] = ['succeeded', 'skipped', 'failed', 'stopped'];
 
 const textOf = (value: unknown): string =>
   typeof value === 'string' || typeof value === 'number' ? `${value}` : '';
@@ -128,20 +161,26 @@ export const startScheduler = (
   return { begin: (runId) => runs.begin(runId), stop: (runId) => runs.stop(runId) };
 };
 
-export const startSnapshotEngine = (process: SimProcess, { bus, databases }: Parts): void => {
-  const items = new Items({
-    world: {
-      client: bus.clientOf(process),
-      points: databases.catalogue.of(process),
-      history: databases.catalogue.historyOf(process),
-    },
+/** Starts a process of the snapshot engine; returns what a user can ask of it. */
+export const startSnapshotEngine = (process: SimProcess, { bus, databases }: Parts): Deletions => {
+  const client = bus.clientOf(process);
+  const common = {
     machines: databases.items.of(process),
     clock: process.clock,
     logger: loggerOf(process),
+  };
+  const { catalogue } = databases;
+  const history = catalogue.historyOf(process);
+  const items = new Items({ ...common, world: { client, points: catalogue.of(process), history } });
+  const deletions = new Deletions({
+    ...common,
+    world: { client, deletions: catalogue.deletionsOf(process) },
   });
   items.start();
-  const handlers = handlersOf(new ItemHandlers(items, { transferChanged: () => Promise.resolve(false) }));
+  deletions.start();
+  const handlers = handlersOf(new ItemHandlers(items, deletions));
   bus.subscribe({ process, service: 'snapshot-engine', handlers: bySubject(handlers) });
+  return deletions;
 };
 
 export const startController = (process: SimProcess, { bus, databases }: Parts): void => {

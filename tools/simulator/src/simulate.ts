@@ -1,7 +1,11 @@
 import 'reflect-metadata';
 import {
+  Fault,
   newId,
+  rollbackTargetSchema,
   transferOptionsSchema,
+  type ChainId,
+  type DeletionId,
   type JobId,
   type PlatformId,
   type PointId,
@@ -15,7 +19,7 @@ import { DiskServices } from './disk-service.js';
 import { Faults, type FaultKind } from './faults.js';
 import { type Installation } from './inventory.js';
 import { Oracle } from './oracle.js';
-import { ModelPlatform, type ModelHost, type ModelVm } from './platform.js';
+import { ModelPlatform, type ModelDisk, type ModelHost, type ModelVm } from './platform.js';
 import { ModelPool } from './pool.js';
 import { SimProcess } from './process.js';
 import { Random } from './random.js';
@@ -44,12 +48,19 @@ export interface SimulationResult {
   readonly steps: number;
   readonly points: number;
   readonly restored: number;
+  readonly rolledBack: number;
+  readonly deleted: number;
+  readonly tracked: number;
+  readonly lies: number;
+  readonly snapshots: number;
+  readonly poweredOff: number;
   readonly failed: number;
   readonly deaths: number;
   readonly virtualSeconds: number;
 }
 
 type User = ReturnType<typeof startScheduler>;
+type Deleter = ReturnType<typeof startSnapshotEngine>;
 
 const minute = 60_000;
 const day = 24 * 60 * minute;
@@ -72,6 +83,7 @@ class Simulation {
   readonly #oracle: Oracle;
   readonly #processes = new Set<SimProcess>();
   readonly #schedulers = new Map<SimProcess, User>();
+  readonly #engines = new Map<SimProcess, Deleter>();
   readonly #stopped = new Map<string, number>();
   readonly #faultsEnd: number;
   /** Rows are dated by the service that makes them. */
@@ -103,7 +115,14 @@ class Simulation {
       restores: new Map(),
       shutDownBy: new Map(),
     };
-    this.#oracle = new Oracle({ world: this.#world, platform, disks, pool: this.#pool });
+    this.#oracle = new Oracle({
+      world: this.#world,
+      platform,
+      disks,
+      pool: this.#pool,
+      isShutDown: (vm) =>
+        [...this.#here.shutDownBy.values()].some((one) => one.vm === vm && one.wasRunning && !one.isOver),
+    });
     this.#databases = new Databases(this.#world, (step) => {
       this.#steps += 1;
       this.#oracle.onStep(step, this.#databases);
@@ -135,16 +154,25 @@ class Simulation {
   }
 
   #result(): SimulationResult {
-    const { protections, restores } = this.#databases;
-    const items = [...protections.values(), ...restores.values()];
+    const { protections, restores, rollbacks, deletions } = this.#databases;
+    const items = [...protections.values(), ...restores.values(), ...rollbacks.values()];
+    const made = [...protections.values()].filter(({ phase }) => phase === 'succeeded');
     return {
       seed: this.#seed,
       violation: this.#world.violation?.message ?? null,
       kinds: [...this.#world.faults.kinds],
       trace: this.#world.lines,
       steps: this.#steps,
-      points: [...protections.values()].filter(({ phase }) => phase === 'succeeded').length,
+      points: made.length,
       restored: [...restores.values()].filter(({ phase }) => phase === 'succeeded').length,
+      rolledBack: [...rollbacks.values()].filter(({ phase }) => phase === 'succeeded').length,
+      deleted: [...deletions.values()].filter(({ phase }) => phase === 'deleted').length,
+      tracked: made.filter(({ result }) => result?.disks.some(({ tracked }) => tracked)).length,
+      lies: made.filter(({ result }) =>
+        result?.disks.some(({ reasons }) => reasons.includes('TRACKER_WRONG')),
+      ).length,
+      snapshots: made.filter(({ plan }) => plan?.method.endsWith('snapshot')).length,
+      poweredOff: made.filter(({ plan }) => plan?.method === 'power-off').length,
       failed: items.filter(({ phase }) => phase === 'failed').length,
       deaths: this.#deaths,
       virtualSeconds: this.#world.time.now / 1_000,
@@ -188,7 +216,9 @@ class Simulation {
       this.#schedulerSkew = process.aheadMs;
       this.#schedulers.set(process, startScheduler(process, parts));
     });
-    this.#service('snapshot-engine', replicas, (process) => startSnapshotEngine(process, parts));
+    this.#service('snapshot-engine', replicas, (process) => {
+      this.#engines.set(process, startSnapshotEngine(process, parts));
+    });
     this.#service('controller', replicas, (process) => startController(process, parts));
     this.#service('inventory', 1, (process) => startInventory(process, parts));
     for (let i = 0; i < this.#random.whole(1, 3); i += 1) this.#worker(`worker-${i + 1}`);
@@ -207,6 +237,7 @@ class Simulation {
         process,
         pool: this.#pool,
         disks: this.#here.disks,
+        onRollbackWrite: (id: string, disk: ModelDisk) => this.#oracle.onRollbackWrite(id, disk),
         onAttempt: (capture: string, wanted: number) => this.#oracle.onAttempt(capture, wanted),
       };
       const worker = new ModelWorker(process, workerId, this.#bus.clientOf(process), engine);
@@ -221,6 +252,7 @@ class Simulation {
       this.#deaths += 1;
       this.#processes.delete(process);
       this.#schedulers.delete(process);
+      this.#engines.delete(process);
       const delay = faults.of('crash').pick([500, 5_000, 45_000]);
       const latest = Math.max(0, this.#faultsEnd - time.now) + 500;
       time.after(Math.min(delay, latest), () => this.#process(name, aheadMs, start));
@@ -245,6 +277,10 @@ class Simulation {
     for (let i = 0; i < jobs; i += 1) this.#at(random.whole(0, 60_000), () => this.#backup());
     this.#every(2_000, 15_000, () => this.#guestWrites());
     this.#every(10_000, 60_000, () => this.#restore());
+    this.#every(20_000, 90_000, () => this.#rollBack());
+    this.#every(15_000, 60_000, () => this.#delete());
+    this.#every(30_000, 120_000, () => this.#hold());
+    this.#every(60_000, 120_000, () => this.#backup());
     if (this.#world.faults.kinds.has('hosts')) this.#every(20_000, 90_000, () => this.#hostGoesAway());
     if (this.#world.faults.kinds.has('platform')) this.#every(30_000, 120_000, () => this.#loseCapture());
   }
@@ -286,10 +322,7 @@ class Simulation {
   #restore(): void {
     const random = this.#random;
     const running = [...this.#databases.restores.values()].length;
-    const points = [...this.#databases.protections.values()].filter(
-      ({ pointState }) => pointState === 'available',
-    );
-    const chosen = random.pick(points);
+    const chosen = random.pick(this.#databases.catalogue.available);
     const host = random.pick(this.#here.platform.hosts);
     if (!chosen || !host || running >= 3) return;
     const target = {
@@ -301,12 +334,62 @@ class Simulation {
     };
     const definition: RunRow['definition'] = {
       kind: 'restore',
-      items: [{ pointId: chosen.ids.pointId, target }],
+      items: [{ pointId: chosen.id, target }],
       group: 'default',
       parallel: { vms: 2, vmsPerHost: 2 },
       options: transferOptionsSchema.parse({}),
     };
-    this.#startRun(definition, [{ pointId: chosen.ids.pointId, target, host: host.hostId }]);
+    this.#startRun(definition, [{ pointId: chosen.id, target, host: host.hostId }]);
+  }
+
+  #rollBack(): void {
+    const random = this.#random;
+    const point = random.pick(this.#databases.catalogue.available);
+    const vm = this.#here.platform.vms.find(({ vmId }) => vmId === point?.vmId);
+    if (!point || !vm || this.#databases.rollbacks.size >= 3) return;
+    const target = rollbackTargetSchema.parse({ startAfter: random.chance(0.3) });
+    const definition: RunRow['definition'] = {
+      kind: 'rollback',
+      items: [{ pointId: point.id, target }],
+      group: 'default',
+      parallel: { vms: 2, vmsPerHost: 2 },
+      options: transferOptionsSchema.parse({ reconnectMinutes: random.pick([1, 10]) }),
+    };
+    this.#startRun(definition, [{ pointId: point.id, target, host: vm.host.hostId }]);
+  }
+
+  /** Previewed, and confirmed as long as it is refused for not being measured yet. */
+  #delete(): void {
+    const random = this.#random;
+    const point = random.pick(this.#databases.catalogue.available);
+    if (!point) return;
+    const deletionId = newId<DeletionId>();
+    const mode = random.pick(['single', 'cascade'] as const);
+    const what = random.chance(0.2) ? { chainId: point.chainId as ChainId } : { pointIds: [point.id] };
+    this.#world.trace('USER', `previews deletion ${deletionId} of ${point.id} (${mode})`);
+    this.#asDeleter(async (engine) => void (await engine.preview({ deletionId, mode, ...what }, 'user')));
+    for (let i = 1; i <= 3; i += 1)
+      this.#at(random.whole(3_000, 12_000) * i, () =>
+        this.#asDeleter(async (engine) => void (await engine.confirm(deletionId, 'user'))),
+      );
+  }
+
+  #hold(): void {
+    const random = this.#random;
+    const point = random.pick(this.#databases.catalogue.available);
+    const hold = { by: 'user', reason: 'kept', at: '2026-01-01T00:00:00.000Z' };
+    if (point) this.#databases.catalogue.hold(point.id, random.chance(0.4) ? hold : null);
+  }
+
+  #asDeleter(ask: (engine: Deleter) => Promise<void>): void {
+    const [chosen] = [...this.#engines].filter(([process]) => process.isAlive);
+    if (!chosen) return;
+    const [process, engine] = chosen;
+    process.enter(() => {
+      ask(engine).catch((error: unknown) =>
+        this.#world.trace('USER', `is refused: ${Fault.from(error).message}`),
+      );
+    });
   }
 
   #startRun(

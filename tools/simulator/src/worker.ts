@@ -13,6 +13,7 @@ import { type Messenger } from '@casvault/messaging';
 import { ModelBackup } from './backup.js';
 import { type EngineParts } from './engine.js';
 import { ModelRestore } from './restore.js';
+import { ModelRollback } from './rollback.js';
 import { type SimProcess } from './process.js';
 import { loggerOf } from './services.js';
 
@@ -37,7 +38,7 @@ const nothingMoved: TransferResult = {
   reasons: [],
 };
 const closeFirstMs = (kind: TransferSpec['kind'], state: Outcome['state']): number => {
-  if (kind === 'restore') return 60_000;
+  if (kind === 'restore' || kind === 'rollback') return 60_000;
   return kind === 'backup' && state !== 'succeeded' ? 5_000 : 0;
 };
 
@@ -144,18 +145,19 @@ class CarriedTransfer {
       case 'restore':
         return new ModelRestore(this.#work(spec)).run();
       case 'rollback':
-        throw new Fault('CONFLICT', 'nobody rolls back here');
+        return new ModelRollback(this.#work(spec)).run();
       case 'removal':
         return this.#remove(spec);
     }
   }
 
-  async #remove({ pointIds, chainId, writers = [] }: Extract<TransferSpec, { kind: 'removal' }>) {
+  async #remove({ pointIds, chainId, dryRun, writers = [] }: Extract<TransferSpec, { kind: 'removal' }>) {
     const { lease, process, engine } = this;
     for (;;) {
       lease.throwIfEnded();
       try {
-        for (const pointId of pointIds) await engine.pool.removePoint(process, { pointId, chainId, writers });
+        for (const pointId of dryRun ? [] : pointIds)
+          await engine.pool.removePoint(process, { pointId, chainId, writers });
         return nothingMoved;
       } catch (error) {
         lease.throwIfEnded();
