@@ -7,12 +7,16 @@ import { mayHaveWritten, type RollbackState } from './rollback.js';
 export class VmMarkStore {
   constructor(private readonly database: DataSource) {}
 
-  /** Marks the VM in the transaction that asks for the transfer, so before its first write; takes the mark back when nothing was written. */
+  /**
+   * Marks the VM in the transaction that asks for the transfer, so before its first write, and anew with each phase, so after its last: points made
+   * in between count as from before it. Takes the mark back when nothing was written.
+   */
   async project(tx: Transaction, { before, after, now }: ProjectedStep<RollbackState>): Promise<void> {
     const was = before !== null && mayHaveWritten(before);
     const is = mayHaveWritten(after);
     const { vmId, request } = after;
-    if (was === is || vmId === null) return;
+    const isNews = was !== is || (is && before?.phase !== after.phase);
+    if (!isNews || vmId === null) return;
     if (is) await this.markRestored(tx, vmId, request.itemId, now);
     else await tx.query('DELETE FROM vm_mark WHERE vm_id = $1 AND item_id = $2', [vmId, request.itemId]);
   }

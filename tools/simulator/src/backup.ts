@@ -125,6 +125,9 @@ export class ModelBackup {
 
   #resultOf({ manifest, progress, reasons }: EngineResult): TransferResult {
     const { capturedAt, method, consistency } = manifest;
+    const { openings } = this.#work;
+    for (const { lineage } of manifest.disks)
+      if (lineage) openings.keepCheckpoint(lineage.openingId as OpeningId);
     const disks = manifest.disks.map(({ target, sizeBytes, readBytes, tracked }) => {
       const moved = progress.find((one) => one.target === target);
       const done = { target, totalBytes: readBytes, doneBytes: readBytes, storedBytes: 0, resumedBytes: 0 };

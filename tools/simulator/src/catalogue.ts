@@ -66,7 +66,8 @@ export class CatalogueRows {
   rollbackStepped(before: RollbackState | null, after: RollbackState, now: Date): void {
     const was = before !== null && mayHaveWritten(before);
     const is = mayHaveWritten(after);
-    if (was === is || after.vmId === null) return;
+    const isNews = was !== is || (is && before?.phase !== after.phase);
+    if (!isNews || after.vmId === null) return;
     const marks = this.marks.get(after.vmId) ?? new Map<string, Date>();
     this.marks.set(after.vmId, marks);
     if (is) marks.set(after.request.itemId, now);

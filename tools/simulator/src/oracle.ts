@@ -295,7 +295,6 @@ export class Oracle {
         lost.length === 0,
         () => `checkpoint ${lost[0]} of ${name} ${target} belongs to no point`,
       );
-      this.#require(bitmaps.size <= 1, () => `${bitmaps.size} checkpoints of ${name} ${target} are left`);
     }
   }
 }

@@ -3,21 +3,23 @@ import { simulate } from './simulate.js';
 import { soak, type Summary } from './soak.js';
 
 describe('the simulator', () => {
-  it('G2, G3: finds nothing wrong in 600 seeds with crashes, lost messages, clocks a day apart and a failing platform', async () => {
+  it('G2, G3: finds nothing wrong in 200 seeds with crashes, lost messages, clocks a day apart and a failing platform', async () => {
     const results: Summary[] = [];
-    await soak({ first: 1, seeds: 600 }, (result) => results.push(result));
+    await soak({ first: 1, seeds: 200 }, (result) => results.push(result));
     const wrong = results.flatMap(({ seed, violation }) =>
       violation === null ? [] : [`seed ${seed}: ${violation}`],
     );
     expect(wrong).toEqual([]);
-    expect(results).toHaveLength(600);
-    const sum = (key: 'points' | 'restored' | 'failed' | 'deaths') =>
+    expect(results).toHaveLength(200);
+    const sum = (key: Exclude<keyof Summary, 'seed' | 'violation' | 'kinds'>) =>
       results.reduce((total, result) => total + result[key], 0);
     // It must have met what it is there for.
-    expect(sum('points')).toBeGreaterThan(1_500);
-    expect(sum('restored')).toBeGreaterThan(1_000);
-    expect(sum('failed')).toBeGreaterThan(100);
-    expect(sum('deaths')).toBeGreaterThan(1_000);
+    expect(sum('points')).toBeGreaterThan(1_000);
+    expect(sum('restored')).toBeGreaterThan(300);
+    expect(sum('failed')).toBeGreaterThan(80);
+    expect(sum('deaths')).toBeGreaterThan(500);
+    for (const key of ['tracked', 'lies', 'rolledBack', 'deleted'] as const)
+      expect([key, sum(key) > 10]).toEqual([key, true]);
   });
 
   it('replays a seed exactly', async () => {

@@ -4,7 +4,6 @@ import {
   newId,
   rollbackTargetSchema,
   transferOptionsSchema,
-  type ChainId,
   type DeletionId,
   type JobId,
   type PlatformId,
@@ -365,7 +364,7 @@ class Simulation {
     if (!point) return;
     const deletionId = newId<DeletionId>();
     const mode = random.pick(['single', 'cascade'] as const);
-    const what = random.chance(0.2) ? { chainId: point.chainId as ChainId } : { pointIds: [point.id] };
+    const what = random.chance(0.2) ? { chainId: point.chainId } : { pointIds: [point.id] };
     this.#world.trace('USER', `previews deletion ${deletionId} of ${point.id} (${mode})`);
     this.#asDeleter(async (engine) => void (await engine.preview({ deletionId, mode, ...what }, 'user')));
     for (let i = 1; i <= 3; i += 1)
