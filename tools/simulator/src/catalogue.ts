@@ -7,7 +7,6 @@ import {
   type Hold,
   type Point,
   type PointId,
-  type RunItemId,
   type VmId,
 } from '@casvault/contracts';
 import {
@@ -111,7 +110,6 @@ export class CatalogueRows {
       newestAvailable: (vmId, poolId) => reach(() => this.#newestAvailable(vmId, poolId)),
       restorable: (id) => reach(() => this.#restorable(id)),
       use: (pointId, use) => reach(() => this.#use({ pointId, ...use })),
-      itemOf: (id) => reach(() => (this.points.get(id)?.made.request.itemId as RunItemId) ?? null),
     };
   }
 

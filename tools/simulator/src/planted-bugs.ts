@@ -101,11 +101,6 @@ export const plantedBugs: readonly PlantedBug[] = [
     });
     return { ...stepped, effects: more };
   }),
-  planted('deletion: over before the points are removed', deletionMachine, (step) => (state, event, now) => {
-    const { change } = event as unknown as { change?: { state: string } };
-    const isEarly = change?.state === 'queued' || change?.state === 'running';
-    return run(step, state, isEarly ? { ...event, change: { ...change, state: 'succeeded' } } : event, now);
-  }),
   planted('deletion: asks for the removal once only', deletionMachine, (step) => (state, event, now) => {
     const stepped = run(step, state, event, now);
     const isAgain = (type: string) => event.type === 'woken' && type === 'removePoints';
