@@ -147,11 +147,51 @@ export const removalSpecSchema = z.object({
 });
 export type RemovalSpec = z.infer<typeof removalSpecSchema>;
 
+/**
+ * `stored`: every object that the point needs is there, whole, and has the hashes that it was written with. `content`: besides, every block of
+ * every disk is decoded and has its id.
+ */
+export const verificationDepthSchema = z.enum(['stored', 'content']);
+
+/** Checks what a point has in its pool; writes nothing. */
+export const verifySpecSchema = z.object({
+  kind: z.literal('verify'),
+  pointId: pointIdSchema,
+  chainId: chainIdSchema,
+  pool: poolSchema,
+  depth: verificationDepthSchema,
+});
+export type VerifySpec = z.infer<typeof verifySpecSchema>;
+
+/** What a verification found. The point is sound when nothing is named. */
+export const verifiedSchema = z.object({
+  /** Read and checked. */
+  checkedBytes: bytesSchema,
+  /** With depth `content`: each disk; zeros are not counted. */
+  disks: z
+    .array(
+      z.object({
+        target: z.string(),
+        sizeBytes: bytesSchema,
+        checkedBytes: bytesSchema,
+        /** Of the disk: what a restore could not bring back. */
+        damagedBytes: bytesSchema,
+        /** Where, ascending; the first ones only when there are more. */
+        damaged: z.array(z.object({ offset: bytesSchema, length: bytesSchema })).max(100),
+      }),
+    )
+    .max(64),
+  /** Objects of the pool that are missing or damaged, with what is wrong; the first ones only when there are more. */
+  objects: z.array(z.object({ key: z.string(), fault: faultSchema })).max(100),
+});
+export type Verified = z.infer<typeof verifiedSchema>;
+
 export const transferSpecSchema = z.discriminatedUnion('kind', [
   backupSpecSchema,
   restoreSpecSchema,
   rollbackSpecSchema,
   removalSpecSchema,
+  verifySpecSchema,
 ]);
 export type TransferSpec = z.infer<typeof transferSpecSchema>;
 
@@ -191,6 +231,8 @@ export const transferResultSchema = z.object({
   reasons: z.array(reasonCodeSchema),
   /** Of a removal: what went, or with `dryRun` would go. Counted are the objects that this attempt found. */
   removed: z.object({ freedBytes: bytesSchema, removedObjects: z.number().int().min(0) }).optional(),
+  /** Of a verification. */
+  verified: verifiedSchema.optional(),
 });
 export type TransferResult = z.infer<typeof transferResultSchema>;
 
@@ -223,7 +265,7 @@ export const transferChanged = defineEvent('data-mover', 'transfer-changed', 1, 
   payload: z.object({
     transferId: transferIdSchema,
     ownerId: runItemIdSchema,
-    kind: z.enum(['backup', 'restore', 'rollback', 'removal']),
+    kind: z.enum(['backup', 'restore', 'rollback', 'removal', 'verify']),
     state: transferStateSchema,
     /** Rises by one with every claim. */
     epoch: z.number().int().min(0),

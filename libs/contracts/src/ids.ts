@@ -30,6 +30,9 @@ export type PointId = z.infer<typeof pointIdSchema>;
 /** A deletion of points: previewed, confirmed, carried out. */
 export const deletionIdSchema = brandedId('DeletionId');
 export type DeletionId = z.infer<typeof deletionIdSchema>;
+/** One check of what a point has in its pool. */
+export const verificationIdSchema = brandedId('VerificationId');
+export type VerificationId = z.infer<typeof verificationIdSchema>;
 export const transferIdSchema = brandedId('TransferId');
 export type TransferId = z.infer<typeof transferIdSchema>;
 /** One writer of packs: minted anew for every claim of a transfer, so that two workers never write the same object. */

@@ -8,6 +8,7 @@ export * from './disk-service.js';
 export * from './inventory.js';
 export * from './data-mover.js';
 export * from './snapshot-engine.js';
+export * from './verification.js';
 export * from './scheduler.js';
 export * from './licensing-auth.js';
 export * from './rest.js';

@@ -154,6 +154,10 @@ export const reasons = {
     en: 'deleted, but the bitmap of the newest point could not be removed from the VM: the next backup removes it',
     'zh-CN': '已删除，但未能移除虚拟机上最新时间点的位图：下次备份时移除',
   },
+  POINT_DAMAGED: {
+    en: 'the newest verification of the point found it damaged: what is damaged cannot be restored',
+    'zh-CN': '最近一次校验发现该时间点已损坏：损坏的部分无法恢复',
+  },
   WAITING_FOR_WORKER: { en: 'waiting for a free mover', 'zh-CN': '等待空闲的备份主机' },
 } as const satisfies Record<string, { en: string; 'zh-CN': string }>;
 export type ReasonCode = keyof typeof reasons;

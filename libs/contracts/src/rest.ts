@@ -19,6 +19,7 @@ import {
   startCreation,
   startRollback,
 } from './scheduler.js';
+import { createVerification } from './verification.js';
 
 /**
  * What only the REST API has: bodies with secrets in clear (the gateway seals them), its own replies, and its problems.
@@ -102,6 +103,11 @@ export const newDeletionBodySchema = z
     mode: deletionModeSchema.default('cascade'),
   })
   .refine(namesPointsOrChain, 'exactly one of pointIds and chainId');
+
+export const verificationBodySchema = createVerification.request.omit({
+  verificationId: true,
+  pointId: true,
+});
 
 export const holdBodySchema = z.object({ reason: holdReasonSchema });
 

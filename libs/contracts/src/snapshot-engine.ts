@@ -29,6 +29,7 @@ import {
 } from './ids.js';
 import { nicSchema, restoreVolumeSchema, volumeNameSchema } from './inventory.js';
 import { reasonCodeSchema } from './reason.js';
+import { verificationMarkSchema } from './verification.js';
 
 /** D5. */
 export const pointStateSchema = z.enum([
@@ -109,6 +110,8 @@ export const pointSchema = z.object({
   reasons: z.array(reasonCodeSchema),
   fault: faultSchema.nullable(),
   hold: holdSchema.nullable().default(null),
+  /** What its newest verification found; null: it was never verified. */
+  verification: verificationMarkSchema.nullable().default(null),
 });
 export type Point = z.infer<typeof pointSchema>;
 

@@ -28,6 +28,7 @@ import {
   type RollbackSpec,
   type TransferId,
   type TransferSpec,
+  type VerifySpec,
   type VmId,
   type WriterId,
 } from '@casvault/contracts';
@@ -352,6 +353,10 @@ export class WorkerWorld {
   removalSpec(point: Pick<BackupSpec, 'pointId' | 'chainId'>, writers: WriterId[]): RemovalSpec {
     const { pointId, chainId } = point;
     return { kind: 'removal', pointIds: [pointId], chainId, pool: this.pool, dryRun: false, writers };
+  }
+
+  verifySpec(point: Pick<BackupSpec, 'pointId' | 'chainId'>, depth: VerifySpec['depth']): VerifySpec {
+    return { kind: 'verify', pointId: point.pointId, chainId: point.chainId, pool: this.pool, depth };
   }
 
   /** Brings a point back and compares it; '' for no difference. */

@@ -258,4 +258,5 @@ const pointDefaults: Omit<Point, 'id' | 'state' | 'vmId'> = {
   reasons: [],
   fault: null,
   hold: null,
+  verification: null,
 };

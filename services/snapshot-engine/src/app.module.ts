@@ -17,6 +17,9 @@ import { PointHandlers } from './point.handlers.js';
 import { observePoints } from './point-metrics.js';
 import { PointStore } from './point-store.js';
 import { ReadingStore } from './reading-store.js';
+import { VerificationStore } from './verification-store.js';
+import { VerificationHandlers } from './verification.handlers.js';
+import { Verifications } from './verifications.js';
 import { VmMarkStore } from './vm-mark-store.js';
 
 class SnapshotEngineModule {}
@@ -28,25 +31,43 @@ export const snapshotEngineModule = (host: Host<SnapshotEngineConfig>): DynamicM
   const points = new PointStore(database);
   const deletionStore = new DeletionStore(database);
   const marks = new VmMarkStore(database);
-  const machines = itemMachines(database, { points, marks, deletions: deletionStore });
+  const verificationStore = new VerificationStore(database);
+  const machines = itemMachines(database, {
+    points,
+    marks,
+    deletions: deletionStore,
+    verifications: verificationStore,
+  });
   const world = { client, points, history: new HistoryStore(database, marks) };
   const items = new Items({ world, machines, clock, logger });
   const deletions = new Deletions({ world: { client, deletions: deletionStore }, machines, clock, logger });
+  const verifications = new Verifications({ world: { client, points }, machines, clock, logger });
   const readings = new ReadingStore(database);
   const contents = new Contents({ client, points, readings, seal: (clear) => sealer.seal(clear), clock });
   observePoints(points, logger);
   items.start();
   deletions.start();
+  verifications.start();
   host.onDrain('items', () => items.drain());
   host.onDrain('deletions', () => deletions.drain());
+  host.onDrain('verifications', () => verifications.drain());
   return {
     module: SnapshotEngineModule,
-    controllers: [ItemHandlers, PointHandlers, DeletionHandlers, ContentHandlers, OwnershipHandlers],
+    controllers: [
+      ItemHandlers,
+      PointHandlers,
+      DeletionHandlers,
+      VerificationHandlers,
+      ContentHandlers,
+      OwnershipHandlers,
+    ],
     providers: [
       { provide: Items, useValue: items },
       { provide: PointStore, useValue: points },
       { provide: Deletions, useValue: deletions },
       { provide: DeletionStore, useValue: deletionStore },
+      { provide: Verifications, useValue: verifications },
+      { provide: VerificationStore, useValue: verificationStore },
       { provide: Holds, useValue: new Holds(deletionStore, points, clock) },
       { provide: ReadingStore, useValue: readings },
       { provide: Contents, useValue: contents },

@@ -26,6 +26,8 @@ export const deadlines = {
   confirmMs: 24 * 3_600_000,
   /** For all attempts at removing confirmed points, also those that wait for a mover. */
   deletionMs: 24 * 3_600_000,
+  /** For a point to be verified, with the wait for a mover. */
+  verificationMs: 72 * 3_600_000,
 } as const;
 
 /** Attempts before a passing cause is taken as final: the first within 200 ms, later ones every 15 s. */

@@ -12,6 +12,7 @@ import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
 import { Deletions } from './deletions.js';
 import { Items } from './items.js';
+import { Verifications } from './verifications.js';
 
 type Payload<T extends { payload: z.ZodType }> = z.output<T['payload']>;
 
@@ -20,6 +21,7 @@ export class ItemHandlers {
   constructor(
     @Inject(Items) private readonly items: Items,
     @Inject(Deletions) private readonly deletions: Pick<Deletions, 'transferChanged'>,
+    @Inject(Verifications) private readonly verifications: Pick<Verifications, 'transferChanged'>,
   ) {}
 
   @OnCommand(protectVm)
@@ -49,6 +51,7 @@ export class ItemHandlers {
 
   @OnEvent(transferChanged)
   async transferChanged(change: TransferChanged): Promise<void> {
+    if (await this.verifications.transferChanged(change)) return;
     if (!(await this.deletions.transferChanged(change))) await this.items.transferChanged(change);
   }
 }

@@ -25,6 +25,9 @@ import { type Restore, type RestoreState } from './restore.js';
 import { performRollback, retryRollback } from './rollback.effects.js';
 import { rollbackMachine, type RollbackEffect, type RollbackEvent } from './rollback.machine.js';
 import { type RollbackState, type RollbackVm } from './rollback.js';
+import { type VerificationStore } from './verification-store.js';
+import { verificationMachine } from './verification.machine.js';
+import { type VerificationState } from './verification.js';
 import { type VmMarkStore } from './vm-mark-store.js';
 
 /** Effects of a process that died are performed by another after this. */
@@ -44,7 +47,13 @@ export const itemMachines = (
     points,
     marks,
     deletions,
-  }: { readonly points: PointStore; readonly marks: VmMarkStore; readonly deletions: DeletionStore },
+    verifications,
+  }: {
+    readonly points: PointStore;
+    readonly marks: VmMarkStore;
+    readonly deletions: DeletionStore;
+    readonly verifications: VerificationStore;
+  },
 ): MachineStore =>
   new PostgresMachineStore(database, {
     project: async (tx, step) => {
@@ -53,6 +62,8 @@ export const itemMachines = (
       if (step.kind === rollbackMachine.kind) await marks.project(tx, step as ProjectedStep<RollbackState>);
       if (step.kind === deletionMachine.kind)
         await deletions.project(tx, step as ProjectedStep<DeletionState>);
+      if (step.kind === verificationMachine.kind)
+        await verifications.project(tx, step as ProjectedStep<VerificationState>);
     },
   });
 

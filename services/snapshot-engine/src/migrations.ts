@@ -109,4 +109,19 @@ export const migrations: readonly Migration[] = [
       );
       CREATE INDEX point_reading_by_point ON point_reading (point_id);`,
   },
+  {
+    name: '0006-create-verification',
+    sql: `
+      -- what the newest verification found
+      ALTER TABLE point ADD COLUMN verification jsonb;
+
+      CREATE TABLE verification (
+        id uuid PRIMARY KEY,
+        point_id uuid NOT NULL,
+        created_at timestamptz NOT NULL,
+        -- as the API shows it
+        shown jsonb NOT NULL
+      );
+      CREATE INDEX verification_by_point ON verification (point_id, created_at DESC, id DESC);`,
+  },
 ];

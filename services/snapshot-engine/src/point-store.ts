@@ -53,11 +53,11 @@ const chainOf = (row: ChainRow): Chain => ({
 
 const dateOf = (instant: string | null): Date | null => (instant === null ? null : new Date(instant));
 
-/** Without the hold, which is not the protection's to write. */
+/** Without the hold and the verification, which are not the protection's to write. */
 const rowOf = (
-  { hold: _hold, ...point }: Point,
+  { hold: _hold, verification: _verification, ...point }: Point,
   { request, plan }: ProtectionState,
-): Omit<PointRow, 'hold'> => ({
+): Omit<PointRow, 'hold' | 'verification'> => ({
   ...point,
   itemId: request.itemId,
   createdAt: new Date(point.createdAt),

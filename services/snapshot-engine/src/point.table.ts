@@ -1,4 +1,4 @@
-import { type Hold, type Point } from '@casvault/contracts';
+import { type Hold, type Point, type VerificationMark } from '@casvault/contracts';
 import { EntitySchema } from 'typeorm';
 import { type Hardware } from './protection.js';
 
@@ -50,6 +50,7 @@ export interface PointRow {
   hardware: Hardware;
   configuration: object;
   hold: Hold | null;
+  verification: VerificationMark | null;
 }
 
 export const pointTable = new EntitySchema<PointRow>({
@@ -79,5 +80,6 @@ export const pointTable = new EntitySchema<PointRow>({
     hardware: { type: 'jsonb' },
     configuration: { type: 'jsonb' },
     hold: { type: 'jsonb', nullable: true },
+    verification: { type: 'jsonb', nullable: true },
   },
 });

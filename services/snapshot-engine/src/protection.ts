@@ -123,5 +123,6 @@ export const pointOf = (state: ProtectionState): Point | null => {
     reasons: [...state.reasons],
     fault: state.fault,
     hold: null,
+    verification: null,
   };
 };

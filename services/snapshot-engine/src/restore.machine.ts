@@ -33,6 +33,7 @@ import {
   nextLook,
   watchTransfer,
 } from './transfer-watch.js';
+import { damageReasons } from './verification.js';
 
 /**
  * The restore of one VM from one point to a new VM: point -> VM with empty volumes -> transfer -> handed over; or
@@ -185,6 +186,7 @@ const onPoint = (state: RestoreState, { source, pool }: Event<'pointLoaded'>, no
   const next: RestoreState = {
     ...state,
     source: { point: source.point, pool },
+    reasons: mergedReasons(state.reasons, damageReasons(source.point)),
     vm: 'creating',
     deadlineAt: after(now, deadlines.createVmMs),
   };

@@ -24,6 +24,7 @@ import {
   nextLook,
   watchTransfer,
 } from './transfer-watch.js';
+import { damageReasons } from './verification.js';
 
 /**
  * The roll-back of a VM in place (F8): facts -> shut down if it runs -> facts again -> transfer -> checkpoints gone -> started again.
@@ -187,7 +188,8 @@ const onFacts = (state: RollbackState, { facts }: Event<'factsLoaded'>, now: Dat
     const spec = planRollback(state.request, facts);
     const { id: vmId, powerState } = vm.vm;
     const known = { vmId, facts: { point, configuration, pool }, spec, wasRunning: powerState === 'running' };
-    return shutDown({ ...state, ...known }, vmId, now);
+    const reasons = mergedReasons(state.reasons, damageReasons(point));
+    return shutDown({ ...state, ...known, reasons }, vmId, now);
   } catch (error) {
     return fail(state, Fault.from(error), now);
   }

@@ -178,7 +178,9 @@ export const startSnapshotEngine = (process: SimProcess, { bus, databases }: Par
   });
   items.start();
   deletions.start();
-  const handlers = handlersOf(new ItemHandlers(items, deletions));
+  /** Nobody verifies here. */
+  const verifications = { transferChanged: () => Promise.resolve(false) };
+  const handlers = handlersOf(new ItemHandlers(items, deletions, verifications));
   bus.subscribe({ process, service: 'snapshot-engine', handlers: bySubject(handlers) });
   return deletions;
 };

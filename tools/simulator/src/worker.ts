@@ -100,7 +100,7 @@ class CarriedTransfer {
     private readonly engine: EngineParts,
   ) {
     const { spec } = claim;
-    const url = spec.kind === 'removal' ? '' : spec.diskService.url;
+    const url = 'diskService' in spec ? spec.diskService.url : '';
     this.#openings = new HeldOpenings({
       client: () => engine.disks.clientFor(process, url),
       isOurs: () => lease.isProven,
@@ -146,6 +146,8 @@ class CarriedTransfer {
         return new ModelRestore(this.#work(spec)).run();
       case 'rollback':
         return new ModelRollback(this.#work(spec)).run();
+      case 'verify':
+        throw new Fault('CONFLICT', 'nobody verifies here');
       case 'removal':
         return this.#remove(spec);
     }

@@ -13,6 +13,7 @@ import { RestoreTransfer } from './restore-transfer.js';
 import { RollbackTransfer } from './rollback-transfer.js';
 import { inSpan } from './spans.js';
 import { type Claim, type Outcome, type TransferLease } from './transfer-lease.js';
+import { verifyInPool } from './verify-transfer.js';
 import { type Work, type WorkTools } from './work.js';
 import { type WorkerMetrics } from './worker-metrics.js';
 
@@ -102,6 +103,8 @@ export class ClaimedTransfer {
         return new RollbackTransfer(this.#work(spec)).run();
       case 'removal':
         return removeFromPool(this.#work(spec));
+      case 'verify':
+        return verifyInPool(this.#work(spec));
     }
   }
 
@@ -126,7 +129,7 @@ export class ClaimedTransfer {
     const { spec } = this.#claim;
     const { unseal, diskTls: tls, clock, logger } = this.#tools;
     const client = () => {
-      if (spec.kind === 'removal') throw new Fault('BUG', 'a removal opens no disk');
+      if (!('diskService' in spec)) throw new Fault('BUG', `a transfer of kind ${spec.kind} opens no disk`);
       const { url, token } = spec.diskService;
       return new DiskServiceClient({ url, token: unseal(token), tls });
     };

@@ -5,6 +5,7 @@ import {
   type DiskProgress,
   type Logger,
   type TransferId,
+  type TransferResult,
 } from '@casvault/contracts';
 import { type MessagingClient } from '@casvault/messaging';
 import { type HeldOpenings } from './held-openings.js';
@@ -38,6 +39,16 @@ export interface Work<S> {
   /** Progress of the engine: goes to the controller and the metrics. */
   readonly onProgress: (progress: DiskProgress[]) => void;
 }
+
+/** The result of a transfer that moves nothing. */
+export const nothingMoved: TransferResult = {
+  disks: [],
+  poolBytes: 0,
+  capturedAt: null,
+  method: 'write',
+  consistency: 'crash',
+  reasons: [],
+};
 
 /** Where the engine finds an export. */
 export const endpointOf = ({ host, port, exportName, tls }: DiskExport, diskTls: DiskTls): NbdEndpoint => ({

@@ -8,6 +8,7 @@ const directions: Record<Kind, { disk: string; pool: string }> = {
   backup: { disk: 'read', pool: 'stored' },
   restore: { disk: 'written', pool: 'fetched' },
   rollback: { disk: 'written', pool: 'fetched' },
+  verify: { disk: 'none', pool: 'fetched' },
   removal: { disk: 'none', pool: 'none' },
 };
 

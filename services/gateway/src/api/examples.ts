@@ -17,6 +17,7 @@ export const ids = {
   chain: '0195580e-7a10-7000-8000-000000000050',
   point: '0195580e-7a10-7000-8000-000000000051',
   deletion: '0195580e-7a10-7000-8000-000000000060',
+  verification: '0195580e-7a10-7000-8000-000000000070',
 } as const;
 
 export const page = (...items: unknown[]): unknown => ({ items, nextCursor: null });
@@ -285,9 +286,37 @@ export const point = {
   reasons: ['FULL_FIRST_POINT', 'CAPTURE_LIVE'],
   fault: null,
   hold: null,
+  verification: { id: ids.verification, depth: 'content', state: 'damaged', at: later },
 };
 
 export const hold = { reason: 'audit 2026-17', by: 'admin', at };
+
+export const verification = {
+  id: ids.verification,
+  pointId: ids.point,
+  depth: 'content',
+  state: 'damaged',
+  requestedBy: 'admin',
+  createdAt: at,
+  finishedAt: later,
+  checkedBytes: 42_949_607_424,
+  disks: [
+    {
+      target: 'vda',
+      sizeBytes: 107_374_182_400,
+      checkedBytes: 42_949_607_424,
+      damagedBytes: 65_536,
+      damaged: [{ offset: 1_048_576, length: 65_536 }],
+    },
+  ],
+  objects: [
+    {
+      key: `packs/${ids.chain}/00/0195580e-7a10-7000-8000-000000000071`,
+      fault: { code: 'POOL_OBJECT_DAMAGED', message: 'a block does not have its id' },
+    },
+  ],
+  fault: null,
+};
 
 export const deletion = {
   id: ids.deletion,

@@ -9,6 +9,7 @@ import type { Route } from './route.js';
 import { runRoutes } from './run.routes.js';
 import { serviceRoutes } from './service.routes.js';
 import { sessionRoutes } from './session.routes.js';
+import { verificationRoutes } from './verification.routes.js';
 import { vmRoutes } from './vm.routes.js';
 
 /** The whole API. What is not here is not served, not documented and not tested. */
@@ -22,6 +23,7 @@ export const routes: readonly Route[] = [
   ...runRoutes,
   ...pointRoutes,
   ...holdRoutes,
+  ...verificationRoutes,
   ...deletionRoutes,
   ...serviceRoutes,
 ];

@@ -136,6 +136,7 @@ export const sampleSource = (): RestorablePoint => {
       reasons: [],
       fault: null,
       hold: null,
+      verification: null,
     },
   };
 };

@@ -1,0 +1,63 @@
+import {
+  type ChainId,
+  type createVerification,
+  type FaultJson,
+  type Point,
+  type Pool,
+  type ReasonCode,
+  type TransferId,
+  type Verification,
+  type VerificationMark,
+  type Verified,
+} from '@casvault/contracts';
+import { type z } from 'zod';
+import { type TransferWatch } from './transfer-watch.js';
+
+export type VerificationRequest = z.output<typeof createVerification.request> & {
+  readonly requestedBy: string;
+};
+
+export interface VerificationState {
+  readonly request: VerificationRequest;
+  readonly transferId: TransferId;
+  readonly phase: Verification['state'];
+  /** Null until the point is protected from deletion. */
+  readonly source: { readonly chainId: ChainId; readonly pool: Pool } | null;
+  readonly transfer: TransferWatch | null;
+  readonly verified: Verified | null;
+  readonly createdAt: string;
+  readonly finishedAt: string | null;
+  readonly deadlineAt: string;
+  readonly fault: FaultJson | null;
+}
+
+const checkedSoFar = ({ transfer }: VerificationState): number =>
+  (transfer?.progress ?? []).reduce((sum, { doneBytes }) => sum + doneBytes, 0);
+
+/** The verification as the API shows it. */
+export const verificationOf = (state: VerificationState): Verification => {
+  const { request, phase, verified } = state;
+  return {
+    id: request.verificationId,
+    pointId: request.pointId,
+    depth: request.depth,
+    state: phase,
+    requestedBy: request.requestedBy,
+    createdAt: state.createdAt,
+    finishedAt: state.finishedAt,
+    checkedBytes: verified?.checkedBytes ?? checkedSoFar(state),
+    disks: verified?.disks ?? [],
+    objects: verified?.objects ?? [],
+    fault: state.fault,
+  };
+};
+
+/** What the point bears of it; null when it says nothing about the point. */
+export const markOf = ({ id, depth, state, finishedAt }: Verification): VerificationMark | null =>
+  (state === 'sound' || state === 'damaged') && finishedAt !== null
+    ? { id, depth, state, at: finishedAt }
+    : null;
+
+/** A restore of a damaged point is not forbidden: what it reads may be whole. It is told. */
+export const damageReasons = ({ verification }: Pick<Point, 'verification'>): ReasonCode[] =>
+  verification?.state === 'damaged' ? ['POINT_DAMAGED'] : [];
