@@ -312,7 +312,7 @@ export const verification = {
   objects: [
     {
       key: `packs/${ids.chain}/00/0195580e-7a10-7000-8000-000000000071`,
-      fault: { code: 'POOL_OBJECT_DAMAGED', message: 'a block does not have its id' },
+      fault: { code: 'POOL_OBJECT_DAMAGED', message: 'a block does not have its id', details: {} },
     },
   ],
   fault: null,
