@@ -56,7 +56,10 @@ class World extends Driver<VerificationState, Event, VerificationEffect> {
   }
   act(): void {
     if (this.transfer?.state === 'queued')
-      this.#tell({ state: 'succeeded', result: { ...moved, disks: [], reasons: [], verified: this.finding } });
+      this.#tell({
+        state: 'succeeded',
+        result: { ...moved, disks: [], reasons: [], verified: this.finding },
+      });
   }
   break(): void {
     if (this.transfer?.state === 'queued') this.#tell({ state: 'failed', fault: away });

@@ -1,5 +1,5 @@
-import { Fault, type FaultJson, type Verified } from '@casvault/contracts';
-import { type VerifyResult } from '@casvault/data-path';
+import type { Fault, FaultJson, Verified } from '@casvault/contracts';
+import type { VerifyResult } from '@casvault/data-path';
 
 /** What is told of each: the whole goes in one message. */
 const maxNamed = 100;
