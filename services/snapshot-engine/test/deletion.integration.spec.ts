@@ -3,9 +3,11 @@ import {
   checkpointName,
   confirmDeletion,
   createDeletion,
+  createVerification,
   Fault,
   getDeletion,
   getPoint,
+  getPointVerification,
   holdChain,
   holdPoint,
   listChains,
@@ -18,6 +20,7 @@ import {
   type DeletionId,
   type Point,
   type PointId,
+  type VerificationId,
 } from '@casvault/contracts';
 import { until } from '@casvault/testkit';
 import { type ProtectVm } from '../src/protection.js';
@@ -101,6 +104,32 @@ describe('deletions over NATS and Postgres', () => {
     await send(again);
     await finished(again);
     expect((await pointsOf(request.vmId)).at(-1)?.parentPointId).toBe(points[1]?.id);
+  });
+
+  it('E8: a point bears the verdict of its verification, and is not deleted meanwhile', async () => {
+    const { points } = await chain(1);
+    const [pointId] = pick(points, 0);
+    if (pointId === undefined) throw new Error('no point');
+    const verificationId = newId<VerificationId>();
+    const asked = await engine.client.request(createVerification, { verificationId, pointId }, { actor });
+    expect(asked).toMatchObject({ state: 'running', requestedBy: 'ann', depth: 'stored' });
+    const transfer = await engine.peers.transferOf(verificationId);
+    await expect(preview({ pointIds: [pointId] })).rejects.toMatchObject({ code: 'POINT_IN_USE' });
+    const fault = { code: 'POOL_OBJECT_MISSING' as const, message: 'it is gone', details: {} };
+    await engine.peers.verified(transfer, {
+      checkedBytes: 7,
+      disks: [],
+      objects: [{ key: 'packs/a', fault }],
+    });
+    const ended = await until(async () => {
+      const now = await engine.client.request(getPointVerification, { pointId });
+      return now.state === 'running' ? null : now;
+    });
+    expect(ended).toMatchObject({ id: verificationId, state: 'damaged', checkedBytes: 7 });
+    expect(ended.objects).toEqual([{ key: 'packs/a', fault }]);
+    const point = await engine.client.request(getPoint, { pointId });
+    expect(point.verification).toMatchObject({ id: verificationId, state: 'damaged' });
+    expect((await ready({ pointIds: [pointId] })).state).toBe('ready');
   });
 
   it('G1: the chain goes with its full', async () => {

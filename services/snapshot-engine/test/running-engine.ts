@@ -17,6 +17,7 @@ import {
   type Fault,
   type ItemChanged,
   type TransferChanged,
+  type Verified,
   type VmFacts,
 } from '@casvault/contracts';
 import { ScriptedService, type Script } from '@casvault/messaging/testing';
@@ -149,6 +150,11 @@ export class Peers {
   /** The transfer goes one step further. */
   async act(transfer: ModelTransfer, pick = 3): Promise<void> {
     transfer.act(pick);
+    await this.#post(transfer);
+  }
+  /** The verification that a transfer carries out ends with this verdict. */
+  async verified(transfer: ModelTransfer, verified: Verified): Promise<void> {
+    transfer.verified(verified);
     await this.#post(transfer);
   }
   /** The only transfer of an item, once it was asked for. */

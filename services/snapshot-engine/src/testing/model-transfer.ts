@@ -1,4 +1,4 @@
-import { Fault, type TransferChanged, type startTransfer } from '@casvault/contracts';
+import { Fault, type TransferChanged, type Verified, type startTransfer } from '@casvault/contracts';
 import { type z } from 'zod';
 
 /** A data-mover with one transfer, as snapshot-engine sees it: what it publishes lies in `mail`, to be delivered in any order. */
@@ -57,6 +57,12 @@ export class ModelTransfer {
         reasons: [],
       },
     });
+  }
+
+  /** A verification's end. */
+  verified(verified: Verified): void {
+    const result = { disks: [], poolBytes: 0, capturedAt: null, method: 'write' as const, reasons: [] };
+    this.publish({ state: 'succeeded', result: { ...result, consistency: 'crash', verified } });
   }
 
   #disk(doneBytes: number) {
