@@ -1,6 +1,5 @@
 import { execFile } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { join } from 'node:path';
@@ -36,6 +35,19 @@ const start = (command: string, ...args: string[]): RunningProcess => {
   return child;
 };
 
+/** Whether somebody takes connections; a socket's file is there a moment before. */
+const listens = (at: net.NetConnectOpts): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = net.connect(at);
+    socket.on('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => {
+      resolve(false);
+    });
+  });
+
 /** qemu-nbd or nbdkit on a Unix socket. */
 const serve = async (
   command: 'qemu-nbd' | 'nbdkit',
@@ -44,7 +56,9 @@ const serve = async (
   const path = at(`${running.length}.sock`);
   const how = command === 'qemu-nbd' ? ['-t', '-e', '8', '-k', path] : ['-f', '-U', path];
   const child = start(command, ...how, ...args);
-  await until(() => existsSync(path) || (!child.running && Promise.reject(new Error(child.output))));
+  await until(
+    async () => (await listens({ path })) || (!child.running && Promise.reject(new Error(child.output))),
+  );
   return { path, exportName: '' };
 };
 
@@ -215,20 +229,9 @@ describe('NbdClient and TLS', () => {
       ...args,
       at('x.raw'),
     );
-    await until(() => reaches(port));
+    await until(() => listens({ host: '127.0.0.1', port }));
     return { host: '127.0.0.1', port, exportName: 'vda' };
   };
-  const reaches = (port: number): Promise<boolean> =>
-    new Promise((resolve) => {
-      const socket = net.connect(port, '127.0.0.1');
-      socket.on('connect', () => {
-        socket.destroy();
-        resolve(true);
-      });
-      socket.on('error', () => {
-        resolve(false);
-      });
-    });
 
   it('reads and writes with a shared key', async () => {
     await writeFile(at('keys.psk'), `mover:${Buffer.alloc(32, 7).toString('hex')}\n`);
