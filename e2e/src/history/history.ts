@@ -36,7 +36,7 @@ interface KeptPoint {
 }
 
 /**
- * One machine's life: steps drawn by a seed, each carried out on real QEMU disks and through the whole product, and what
+ * D2, D6, G1-G3, F8, R7, R14 together. One machine's life: steps drawn by a seed, each carried out on real QEMU disks and through the whole product, and what
  * every point must hold written down beside it. `check` reads all surviving points out of the pool by the separate reader.
  * Memory: 1/512 of the disks a point.
  */
