@@ -37,7 +37,7 @@ unit: build
 	@$(JEST) --selectProjects unit
 
 integration: build setup-test
-	@$(JEST) --selectProjects integration --maxWorkers=2
+	@$(JEST) --selectProjects integration --maxWorkers=3
 
 e2e: build setup-test
 	@$(JEST) --selectProjects e2e --maxWorkers=2
