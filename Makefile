@@ -11,6 +11,8 @@ help:
 	@echo "make up     keep that stack running with its data;  make status;  make down stops it"
 	@echo "make test   everything that CI runs: check, unit, integration, e2e"
 	@echo "make soak   simulate SEEDS=n seeds of crashes and faults (1000), or replay one: SEED=s"
+	@echo "make soak-lab   histories of SEEDS=n machines of STEPS=300 random steps on the whole stack, from SEED=s on"
+	@echo "make soak-kill  SIGKILL at every durable step of backup, deletion and roll-back, until none is left"
 	@echo "make bench  speed against borg, restic, qemu-img and the machine's limit, in one run"
 
 demo: setup-demo build
