@@ -1,5 +1,11 @@
 import { mkdir } from 'node:fs/promises';
-import { backupPoint, createRepository, removePoints, restorePoint } from '@casvault/data-path';
+import {
+  backupPoint,
+  createRepository,
+  removePoints,
+  RestingThreads,
+  restorePoint,
+} from '@casvault/data-path';
 import { openObjectStore } from '@casvault/object-store';
 import { type EngineCall, type EngineReply } from './engine-calls.js';
 
@@ -24,6 +30,7 @@ const writerId = (number: number): string => uuid(6, number);
 const keyOf = (encrypted: boolean) =>
   encrypted ? ({ kind: 'raw', keyId: 'bench', key: Buffer.alloc(32, 7) } as const) : null;
 const { signal } = new AbortController();
+const resting = new RestingThreads({ max: streams });
 
 async function create(pool: string, encrypted: boolean): Promise<void> {
   await mkdir(pool, { recursive: true });
@@ -66,7 +73,7 @@ async function backup(call: EngineCall & { name: 'backup' }): Promise<void> {
     streamsPerDisk: streams,
     readBytes: 1_048_576,
   } as const;
-  await backupPoint(request, { signal });
+  await backupPoint(request, { signal, resting });
 }
 
 const trackedBy = (bitmap: string, point: number) => ({
@@ -96,7 +103,7 @@ async function restore(call: EngineCall & { name: 'restore' }): Promise<void> {
     disksInParallel: 1,
     streamsPerDisk: streams,
   } as const;
-  await restorePoint(request, { signal });
+  await restorePoint(request, { signal, resting });
 }
 
 async function perform(call: EngineCall): Promise<number | null> {

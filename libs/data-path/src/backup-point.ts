@@ -25,6 +25,7 @@ import { PackWriter } from './pack-writer.js';
 import { lookUpPoint, readManifest, type StoredManifest } from './points.js';
 import { reportProgress } from './progress.js';
 import { folderOf, openRepository, type Repository } from './repository.js';
+import { type RestingThreads } from './resting-threads.js';
 import { TeamMember } from './thread-team.js';
 
 export type Compression =
@@ -62,6 +63,8 @@ export interface BackupRequest {
 
 export interface BackupRun {
   readonly signal: AbortSignal;
+  /** Where threads rest before and after; absent: they start and end with the call. */
+  readonly resting?: RestingThreads;
   /** At most twice a second, and at the end. */
   readonly onProgress?: (progress: DiskProgress[]) => void;
   readonly onReason?: (target: string, reason: ReasonCode) => void;
@@ -89,9 +92,9 @@ export interface BackupResult {
 
 /**
  * Makes one point: reads the data of all disks, stores what is new, writes the manifest last and only if there is none.
- * Memory: `disksInParallel x streamsPerDisk` threads (see `backup.worker.ts`, about 45 MiB each) and what `DiskBackup` says for each disk.
+ * Memory: `disksInParallel x streamsPerDisk` threads (see `backup-session.ts`, about 45 MiB each) and what `DiskBackup` says for each disk.
  * Faults: those of the source (NBD_*), of the pool (POOL_*), of `signal` and of `beforeCommit`; POOL_OBJECT_MISSING when the parent is gone.
- * Whatever happens, no thread, connection or promise is left behind.
+ * Whatever happens, no thread, connection or promise is left behind; threads may be left at rest.
  */
 export async function backupPoint(request: BackupRequest, run: BackupRun): Promise<BackupResult> {
   const store = openObjectStore(request.location);
@@ -162,11 +165,9 @@ class PointBackup {
 
   #teams(): TeamMember[][] {
     const { disks, disksInParallel, streamsPerDisk } = this.#request;
+    const run = { signal: this.#controller.signal, resting: this.#run.resting };
     return Array.from({ length: Math.max(1, Math.min(disksInParallel, disks.length)) }, () =>
-      Array.from(
-        { length: Math.max(1, streamsPerDisk) },
-        () => new TeamMember(this.#threadData, this.#controller.signal),
-      ),
+      Array.from({ length: Math.max(1, streamsPerDisk) }, () => new TeamMember(this.#threadData, run)),
     );
   }
 

@@ -2,7 +2,7 @@ import { type NbdEndpoint } from '@casvault/block-source';
 import { type StoreLocation } from '@casvault/object-store';
 import { type HashName } from '@casvault/repository';
 import { type SliceJob, type SliceResult } from './slice.js';
-import { Thread } from './thread-calls.js';
+import { engineThread, Thread, type ThreadStart } from './thread-calls.js';
 
 /** Plain data that a backup thread is started with. */
 export interface BackupThreadData {
@@ -32,6 +32,7 @@ export interface BackupCalls {
 }
 export type BackupThread = Thread<BackupCalls>;
 
-export function startBackupThread(data: BackupThreadData, signal: AbortSignal): BackupThread {
-  return new Thread<BackupCalls>(new URL('./backup.worker.js', import.meta.url), data, signal);
-}
+export const startBackupThread = (
+  data: BackupThreadData,
+  run: Pick<ThreadStart, 'signal' | 'resting'>,
+): BackupThread => new Thread<BackupCalls>({ ...run, file: engineThread, kind: 'backup', data });

@@ -27,6 +27,7 @@ export {
   type Repository,
 } from './repository.js';
 export { restorePoint, type RestoreRequest, type RestoreResult, type RestoreRun } from './restore-point.js';
+export { RestingThreads } from './resting-threads.js';
 export {
   rollbackPoint,
   type RollbackDiskResult,

@@ -10,6 +10,8 @@ import { reportProgress } from './progress.js';
 import { folderOf, openRepository, type Repository } from './repository.js';
 import { DiskRestore, type RestoreTarget, type RestoreWork } from './restore-disk.js';
 import { RestoreMember } from './restore-team.js';
+import { type RestingThreads } from './resting-threads.js';
+import { type ThreadStart } from './thread-calls.js';
 
 /** What to restore and where to: plain data. */
 export interface RestoreRequest {
@@ -30,6 +32,8 @@ export interface RestoreRequest {
 
 export interface RestoreRun {
   readonly signal: AbortSignal;
+  /** Where threads rest before and after; absent: they start and end with the call. */
+  readonly resting?: RestingThreads;
   readonly onProgress?: (progress: DiskProgress[]) => void;
 }
 
@@ -40,7 +44,7 @@ export interface RestoreResult {
 /**
  * Writes disks of a point to their destinations and flushes them. Every block is checked by its id before it is written. Done again it writes
  * the same: an interrupted restore is simply repeated.
- * Memory: `disksInParallel x streamsPerDisk` threads (see `restore.worker.ts`, about 60 MiB each) and what `DiskRestore` says for each disk.
+ * Memory: `disksInParallel x streamsPerDisk` threads (see `restore-session.ts`, about 60 MiB each) and what `DiskRestore` says for each disk.
  * Faults: POOL_OBJECT_MISSING and POOL_OBJECT_DAMAGED name the object; INPUT_INVALID for a disk that the point has not, or a target too small.
  */
 export async function restorePoint(request: RestoreRequest, run: RestoreRun): Promise<RestoreResult> {
@@ -81,7 +85,7 @@ export async function readDisks(
   run.signal.addEventListener('abort', abort);
   if (run.signal.aborted) abort();
   const { signal } = controller;
-  const teams = teamsOf(repository, request, disks.length, signal);
+  const teams = teamsOf(repository, request, disks.length, { signal, resting: run.resting });
   const work: RestoreWork = {
     maps: new MapReader(repository, folderOf(repository, request.chainId), signal),
     signal,
@@ -110,7 +114,7 @@ function teamsOf(
   repository: Repository,
   request: Pick<RestoreRequest, 'location' | 'chainId' | 'disksInParallel' | 'streamsPerDisk'>,
   disks: number,
-  signal: AbortSignal,
+  run: Pick<ThreadStart, 'signal' | 'resting'>,
 ): RestoreMember[][] {
   const { descriptor, masterKey } = repository;
   const data = {
@@ -122,6 +126,6 @@ function teamsOf(
   };
   const lanes = Math.max(1, Math.min(request.disksInParallel, disks));
   return Array.from({ length: lanes }, () =>
-    Array.from({ length: Math.max(1, request.streamsPerDisk) }, () => new RestoreMember(data, signal)),
+    Array.from({ length: Math.max(1, request.streamsPerDisk) }, () => new RestoreMember(data, run)),
   );
 }

@@ -8,17 +8,18 @@ import {
   type RestoreThreadData,
   type ZeroJob,
 } from './restore-thread.js';
+import { type ThreadStart } from './thread-calls.js';
 
 /** One place for a restore thread in a team: the thread starts with its first job, and connects to a target with the first one of it. */
 export class RestoreMember {
   readonly #data: RestoreThreadData;
-  readonly #signal: AbortSignal;
+  readonly #run: Pick<ThreadStart, 'signal' | 'resting'>;
   #thread: RestoreThread | null = null;
   #opened: Promise<unknown> | null = null;
 
-  constructor(data: RestoreThreadData, signal: AbortSignal) {
+  constructor(data: RestoreThreadData, run: Pick<ThreadStart, 'signal' | 'resting'>) {
     this.#data = data;
-    this.#signal = signal;
+    this.#run = run;
   }
 
   async pack(target: OpenTarget, job: PackJob): Promise<PackDone> {
@@ -36,7 +37,7 @@ export class RestoreMember {
   }
 
   async #ready(target: OpenTarget): Promise<RestoreThread> {
-    this.#thread ??= startRestoreThread(this.#data, this.#signal);
+    this.#thread ??= startRestoreThread(this.#data, this.#run);
     this.#opened ??= this.#thread.call('openTarget', target);
     await this.#opened;
     return this.#thread;

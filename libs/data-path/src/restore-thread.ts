@@ -2,7 +2,7 @@ import { type NbdEndpoint } from '@casvault/block-source';
 import { type StoreLocation } from '@casvault/object-store';
 import { type HashName, type PackRef } from '@casvault/repository';
 import { type CompareDone, type CompareJob } from './compare-blocks.js';
-import { Thread } from './thread-calls.js';
+import { engineThread, Thread, type ThreadStart } from './thread-calls.js';
 
 /** Plain data that a restore thread is started with. */
 export interface RestoreThreadData {
@@ -55,6 +55,7 @@ export interface RestoreCalls {
 }
 export type RestoreThread = Thread<RestoreCalls>;
 
-export function startRestoreThread(data: RestoreThreadData, signal: AbortSignal): RestoreThread {
-  return new Thread<RestoreCalls>(new URL('./restore.worker.js', import.meta.url), data, signal);
-}
+export const startRestoreThread = (
+  data: RestoreThreadData,
+  run: Pick<ThreadStart, 'signal' | 'resting'>,
+): RestoreThread => new Thread<RestoreCalls>({ ...run, file: engineThread, kind: 'restore', data });

@@ -5,22 +5,23 @@ import {
   type OpenDisk,
 } from './backup-thread.js';
 import { type SliceJob, type SliceResult } from './slice.js';
+import { type ThreadStart } from './thread-calls.js';
 
 /** One place for a thread in a team: the thread starts with its first slice or before, and connects to a disk with the first one of it. */
 export class TeamMember {
   readonly #data: BackupThreadData;
-  readonly #signal: AbortSignal;
+  readonly #run: Pick<ThreadStart, 'signal' | 'resting'>;
   #thread: BackupThread | null = null;
   #opened: Promise<unknown> | null = null;
 
-  constructor(data: BackupThreadData, signal: AbortSignal) {
+  constructor(data: BackupThreadData, run: Pick<ThreadStart, 'signal' | 'resting'>) {
     this.#data = data;
-    this.#signal = signal;
+    this.#run = run;
   }
 
   /** Lets the thread start now, for slices that are sure to come. */
   start(): BackupThread {
-    return (this.#thread ??= startBackupThread(this.#data, this.#signal));
+    return (this.#thread ??= startBackupThread(this.#data, this.#run));
   }
 
   async slice(disk: OpenDisk, job: SliceJob): Promise<SliceResult> {

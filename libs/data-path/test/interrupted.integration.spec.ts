@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { rm, truncate } from 'node:fs/promises';
+import { rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Fault } from '@casvault/contracts';
@@ -30,11 +30,15 @@ beforeEach(async () => {
 });
 afterEach(() => bench.close());
 
-/** A source of some Mbit/s for each connection: there is a middle to interrupt. */
-const slow = (megabits = 320): Promise<Served> =>
-  bench.nbdkit('-r', '--filter=rate', 'file', raw, `connection-rate=${megabits}M`, 'burstiness=0.1');
+/** A source of some Mbit/s for each connection: there is a middle to interrupt. `errors` set nbdkit's error filter. */
+const limited = (megabits: number, errors: readonly string[] = []): Promise<Served> => {
+  const filters = ['--filter=error', '--filter=rate'];
+  const rate = [`connection-rate=${megabits}M`, 'burstiness=0.1'];
+  return bench.nbdkit('-r', ...filters, 'file', raw, ...rate, ...errors);
+};
+const slow = (): Promise<Served> => limited(320);
 /** Would take many seconds: what ends it in the middle comes in time on a busy machine too. */
-const verySlow = (): Promise<Served> => slow(40);
+const verySlow = (...errors: string[]): Promise<Served> => limited(40, errors);
 
 async function expectRestored(): Promise<void> {
   const target = await bench.serveWritable(await bench.emptyImage('target', 'raw', size), 'raw');
@@ -161,15 +165,12 @@ it('a source that goes away is a fault of the source', async () => {
 });
 
 it('a source that cannot read is a fault of the source', async () => {
-  const source = await bench.nbdkit(
-    '-r',
-    '--filter=error',
-    'file',
-    raw,
-    'error-pread=EIO',
-    'error-pread-rate=2%',
-  );
-  expect((await faultOf(backup(location(), [diskOf(0, source.endpoint)]))).code).toBe('NBD_IO');
+  const unreadable = bench.path('unreadable-from-now-on');
+  const source = await verySlow('error-pread=EIO', 'error-pread-rate=100%', `error-pread-file=${unreadable}`);
+  const running = faultOf(backup(location(), [diskOf(0, source.endpoint)]));
+  await until(() => packsOf(1).length >= 1);
+  await writeFile(unreadable, '');
+  expect((await running).code).toBe('NBD_IO');
   expectNothingLeftRunning();
 });
 

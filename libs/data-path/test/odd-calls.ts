@@ -5,4 +5,6 @@ export interface OddCalls {
   /** Does not even end with an abort. */
   stuck: [null, null];
   die: [null, null];
+  /** The number of the thread. */
+  self: [null, number];
 }

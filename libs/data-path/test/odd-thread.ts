@@ -1,7 +1,8 @@
-import { serveThread } from '../src/thread-calls.js';
+import { threadId } from 'node:worker_threads';
+import { serveThread, type Session } from '../src/thread-calls.js';
 import { type OddCalls } from './odd-calls.js';
 
-serveThread<OddCalls>((signal) => ({
+const openOdd = (signal: AbortSignal): Session<OddCalls> => ({
   handlers: {
     double: (value) => Promise.resolve(value * 2),
     wait: () =>
@@ -12,6 +13,9 @@ serveThread<OddCalls>((signal) => ({
       }),
     stuck: () => new Promise(() => undefined),
     die: () => process.exit(3),
+    self: () => Promise.resolve(threadId),
   },
   close: () => Promise.resolve(),
-}));
+});
+
+serveThread({ odd: (_, signal) => openOdd(signal) });

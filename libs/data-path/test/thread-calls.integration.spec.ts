@@ -1,12 +1,14 @@
 import { Fault } from '@casvault/contracts';
+import { RestingThreads } from '../src/resting-threads.js';
 import { Thread } from '../src/thread-calls.js';
+import { until } from '@casvault/testkit';
 import { faultOf } from './engine.js';
 import { type OddCalls } from './odd-calls.js';
 
 const file = new URL('./odd-thread.js', import.meta.url);
 const started: Thread<OddCalls>[] = [];
-const start = (signal = new AbortController().signal): Thread<OddCalls> => {
-  const thread = new Thread<OddCalls>(file, null, signal);
+const start = (signal = new AbortController().signal, resting?: RestingThreads): Thread<OddCalls> => {
+  const thread = new Thread<OddCalls>({ file, kind: 'odd', data: null, signal, resting });
   started.push(thread);
   return thread;
 };
@@ -40,4 +42,51 @@ it('a thread that dies fails its calls, and those that follow', async () => {
   expect(await faultOf(thread.call('die', null))).toMatchObject({ code: 'BUG' });
   expect(await stuck).toMatchObject({ code: 'BUG' });
   expect(await faultOf(thread.call('double', 1))).toMatchObject({ code: 'BUG' });
+});
+
+describe('threads that rest', () => {
+  const selfOf = async (resting: RestingThreads): Promise<number> => {
+    const thread = start(undefined, resting);
+    const self = await thread.call('self', null);
+    await thread.end();
+    return self;
+  };
+
+  it('are taken up again, at most so many', async () => {
+    const resting = new RestingThreads({ max: 1 });
+    const first = await selfOf(resting);
+    expect(await selfOf(resting)).toBe(first);
+    const both = [start(undefined, resting), start(undefined, resting)];
+    const selves = [await both[0]!.call('self', null), await both[1]!.call('self', null)];
+    expect(selves[0]).toBe(first);
+    expect(selves[1]).not.toBe(first);
+    for (const thread of both) await thread.end();
+    expect(await selfOf(resting)).toBe(first);
+    await resting.close();
+    expect(await selfOf(resting)).not.toBe(first);
+  });
+
+  it('are not those that were aborted or may be stuck', async () => {
+    const resting = new RestingThreads({ max: 2 });
+    const controller = new AbortController();
+    const aborted = start(controller.signal, resting);
+    const first = await aborted.call('self', null);
+    controller.abort();
+    await aborted.end();
+    const stuck = start(undefined, resting);
+    const second = await stuck.call('self', null);
+    const call = faultOf(stuck.call('stuck', null));
+    await stuck.end();
+    expect(await call).toMatchObject({ code: 'BUG' });
+    expect([first, second]).not.toContain(await selfOf(resting));
+    await resting.close();
+  });
+
+  it('end after a while', async () => {
+    const resting = new RestingThreads({ max: 2, restMs: 50 });
+    const first = await selfOf(resting);
+    await until(() => resting.count === 0);
+    expect(await selfOf(resting)).not.toBe(first);
+    await resting.close();
+  });
 });

@@ -200,7 +200,7 @@ export class BackupTransfer {
     { opening, lost }: HeldOpening,
     trackers: ReadonlyMap<string, JudgedTracker>,
   ): Promise<BackupResult> {
-    const { spec, lease } = this.#work;
+    const { spec, lease, tools } = this.#work;
     const request = this.#engineRequest(location, opening, trackers);
     const bytesOf = (target: string) => {
       const disk = this.#progress.find((one) => one.target === target);
@@ -214,6 +214,7 @@ export class BackupTransfer {
     return inDiskSpans(targets, bytesOf, (committing) =>
       backupPoint(request, {
         signal: AbortSignal.any([lease.signal, lost]),
+        resting: tools.resting,
         onProgress: (progress) => this.#progressed(progress),
         beforeCommit: () => committing(() => lease.mayCommit()),
       }),

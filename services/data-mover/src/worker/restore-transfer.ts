@@ -68,8 +68,9 @@ export class RestoreTransfer {
   }
 
   async #move(location: StoreLocation, disks: RestoreRequest['disks'], signal: AbortSignal) {
-    const { spec } = this.#work;
+    const { spec, tools } = this.#work;
     const { chainId, pointId, options } = spec;
+    const { resting } = tools;
     const request: RestoreRequest = {
       location,
       key: null,
@@ -87,7 +88,7 @@ export class RestoreTransfer {
     };
     const targets = disks.map(({ target }) => target);
     return inDiskSpans(targets, bytesOf, () =>
-      restorePoint(request, { signal, onProgress: (progress) => this.#progressed(progress) }),
+      restorePoint(request, { signal, resting, onProgress: (progress) => this.#progressed(progress) }),
     );
   }
 

@@ -93,18 +93,19 @@ export class RollbackTransfer {
     { endpoint: destination, volume, lost }: OpenVolume,
     sinceDisk: SinceDisk | null,
   ): Promise<ResultDisk> {
-    const { spec, lease } = this.#work;
+    const { spec, lease, tools } = this.#work;
     const { chainId, pointId, options } = spec;
     const { since, reasons } = judgeSince(spec.since, volume, sinceDisk);
     this.#tell({ target, ...untold });
     await lease.prove();
     const signal = AbortSignal.any([lease.signal, lost]);
+    const run = { signal, resting: tools.resting };
     const disks = [{ target, destination, since }];
     const request = { location, key: null, chainId, pointId, disks, ...parallelismOf(options, 1) };
     const result = await inDiskSpans(
       [target],
       () => this.#bytesOf(target),
-      () => rollbackPoint(request, { signal, onProgress: ([disk]) => disk && this.#tell(disk) }),
+      () => rollbackPoint(request, { ...run, onProgress: ([disk]) => disk && this.#tell(disk) }),
     );
     const [disk] = result.disks;
     if (!disk) throw new Fault('BUG', `the engine told nothing of disk ${target}`);

@@ -21,7 +21,8 @@ export const verifyInPool = async (work: Work<VerifySpec>): Promise<TransferResu
     pointId,
     depth: depth === 'content' ? { kind: 'content', key: null, streamsPerDisk } : { kind: 'stored' },
   };
-  const verify = () => verifyPoint(request, { signal: lease.signal, onProgress: work.onProgress });
+  const run = { signal: lease.signal, resting: tools.resting, onProgress: work.onProgress };
+  const verify = () => verifyPoint(request, run);
   const found = await throughOutages(work, outage, () =>
     inSpan('verify point', { 'casvault.point': pointId }, () => orDamaged(verify, pointId)),
   );

@@ -7,6 +7,7 @@ import {
   type TransferId,
   type TransferResult,
 } from '@casvault/contracts';
+import { type RestingThreads } from '@casvault/data-path';
 import { type MessagingClient } from '@casvault/messaging';
 import { type HeldOpenings } from './held-openings.js';
 import { type Monotonic } from './outage.js';
@@ -24,6 +25,8 @@ export interface WorkTools {
   readonly monotonic: Monotonic;
   readonly logger: Logger;
   readonly diskTls: DiskTls;
+  /** Threads of the engine between two transfers. */
+  readonly resting: RestingThreads;
   /** Of our software, as manifests name it. */
   readonly version: string;
 }

@@ -1,4 +1,6 @@
 import { isIPv6 } from 'node:net';
+import { availableParallelism } from 'node:os';
+import { RestingThreads } from '@casvault/data-path';
 import { type Host } from '@casvault/service-host';
 import { type DynamicModule } from '@nestjs/common';
 import { addressOf, diskTlsOf, workerIdOf, type WorkerConfig } from '../config.js';
@@ -34,6 +36,7 @@ export const workerModule = async (host: Host<WorkerConfig>): Promise<DynamicMod
     version,
     contentUrl: contentUrlOf(address, contentPort),
   };
+  const resting = new RestingThreads({ max: availableParallelism() });
   const worker = new TransferWorker({
     workerId: id,
     group,
@@ -45,6 +48,7 @@ export const workerModule = async (host: Host<WorkerConfig>): Promise<DynamicMod
       monotonic: () => performance.now(),
       logger,
       diskTls: diskTlsOf(config),
+      resting,
       version,
     },
     metrics: new WorkerMetrics(),
@@ -55,6 +59,9 @@ export const workerModule = async (host: Host<WorkerConfig>): Promise<DynamicMod
   const beating = new Heartbeat(report, { client, clock, logger }).beat(stopping);
   host.onDrain('heartbeat', () => beating);
   host.onDrain('downloads', () => contents.close());
-  host.onDrain('transfers', () => worker.drain());
+  host.onDrain('transfers', async () => {
+    await worker.drain();
+    await resting.close();
+  });
   return { module: WorkerModule };
 };

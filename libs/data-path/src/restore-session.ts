@@ -1,4 +1,3 @@
-import { workerData } from 'node:worker_threads';
 import { NbdClient } from '@casvault/block-source';
 import { Fault } from '@casvault/contracts';
 import { openObjectStore } from '@casvault/object-store';
@@ -13,12 +12,12 @@ import {
   type RestoreThreadData,
   type ZeroJob,
 } from './restore-thread.js';
-import { serveThread } from './thread-calls.js';
+import { type Session } from './thread-calls.js';
 
 const zeroes = Buffer.alloc(1_048_576);
 
-/** A thread of a restore: its own connection to the target. Memory: the isolate and `PackReader`'s 29 MiB. */
-class RestoreThread {
+/** What a thread does for a restore: its own connection to the target. Memory: the isolate and `PackReader`'s 29 MiB. */
+class RestoreSession {
   readonly #signal: AbortSignal;
   readonly #store;
   readonly #suite;
@@ -79,16 +78,16 @@ class RestoreThread {
   }
 }
 
-serveThread<RestoreCalls>((signal) => {
-  const thread = new RestoreThread(workerData as RestoreThreadData, signal);
+export const openRestore = (data: RestoreThreadData, signal: AbortSignal): Session<RestoreCalls> => {
+  const session = new RestoreSession(data, signal);
   return {
     handlers: {
-      openTarget: (request) => thread.openTarget(request),
-      pack: (job) => thread.pack(job),
-      zero: (job) => thread.zero(job),
-      compare: (job) => thread.compare(job),
-      closeTarget: () => thread.closeTarget(),
+      openTarget: (request) => session.openTarget(request),
+      pack: (job) => session.pack(job),
+      zero: (job) => session.zero(job),
+      compare: (job) => session.compare(job),
+      closeTarget: () => session.closeTarget(),
     },
-    close: () => thread.close(),
+    close: () => session.close(),
   };
-});
+};

@@ -1,4 +1,3 @@
-import { workerData } from 'node:worker_threads';
 import { NbdClient } from '@casvault/block-source';
 import { Fault } from '@casvault/contracts';
 import { openObjectStore } from '@casvault/object-store';
@@ -6,13 +5,13 @@ import { openSuite } from '@casvault/repository';
 import { type BackupCalls, type BackupThreadData, type OpenDisk } from './backup-thread.js';
 import { PackWriter } from './pack-writer.js';
 import { SliceReader } from './slice-reader.js';
-import { serveThread } from './thread-calls.js';
+import { type Session } from './thread-calls.js';
 
 /**
- * A thread of a backup: its own connection to the disk, its own packs. Memory: the isolate, `SliceReader`'s 4 MiB, `PackWriter`'s 18 MiB,
+ * What a thread does for a backup: its own connection to the disk, its own packs. Memory: the isolate, `SliceReader`'s 4 MiB, `PackWriter`'s 18 MiB,
  * zstd's context and output (about 4 MiB).
  */
-class BackupThread {
+class BackupSession {
   readonly #signal: AbortSignal;
   readonly #writer: PackWriter;
   readonly #store;
@@ -72,15 +71,15 @@ class BackupThread {
   }
 }
 
-serveThread<BackupCalls>((signal) => {
-  const thread = new BackupThread(workerData as BackupThreadData, signal);
+export const openBackup = (data: BackupThreadData, signal: AbortSignal): Session<BackupCalls> => {
+  const session = new BackupSession(data, signal);
   return {
     handlers: {
-      openDisk: (request) => thread.openDisk(request),
-      slice: (job) => thread.reader().read(job),
-      closeDisk: () => thread.closeDisk(),
-      finish: () => thread.finish(),
+      openDisk: (request) => session.openDisk(request),
+      slice: (job) => session.reader().read(job),
+      closeDisk: () => session.closeDisk(),
+      finish: () => session.finish(),
     },
-    close: () => thread.close(),
+    close: () => session.close(),
   };
-});
+};
