@@ -75,6 +75,12 @@ afterAll(async () => {
   await lab.remove();
 });
 
+/** Of a run that goes on: the reconciliation after the first synchronisation leaves what it has made. */
+const item = (): RunItemId => {
+  const id = newId<RunItemId>();
+  live.add(id);
+  return id;
+};
 const vmId = (name: string): VmId => vmIds.get(name) ?? newId<VmId>();
 const labId = (name: string): number => lab.vms.find((vm) => vm.name === name)?.id ?? 0;
 const stateOf = async (name: string) => (await lab.admin.vm(labId(name))).state;
@@ -94,7 +100,7 @@ const pathsOf = async (name: string) => (await lab.admin.vm(labId(name))).disks.
 
 describe('snapshots of a VM', () => {
   it.each(['internal', 'external'] as const)('%s, of a running VM: made once, removed once', async (kind) => {
-    const itemId = newId<RunItemId>();
+    const itemId = item();
     const before = await pathsOf('running');
     const made = await snapshot(itemId, 'running', kind);
     expect(made.name).toBe(`casvault-${itemId}`);
@@ -116,7 +122,7 @@ describe('snapshots of a VM', () => {
   });
 
   it('external, of a VM that is off, with a raw disk', async () => {
-    const itemId = newId<RunItemId>();
+    const itemId = item();
     const before = await pathsOf('off');
     const made = await snapshot(itemId, 'off', 'external');
     expect(made.disks.map((disk) => disk.path)).toEqual(before);
@@ -126,7 +132,7 @@ describe('snapshots of a VM', () => {
   });
 
   it('is found after a kill between the intent and the answer', async () => {
-    const itemId = newId<RunItemId>();
+    const itemId = item();
     const before = await pathsOf('running');
     await lab.admin.configure({ taskDelayMs: 1_500 });
     const request = { itemId, vmId: vmId('running'), kind: 'external' as const };
@@ -146,7 +152,7 @@ describe('snapshots of a VM', () => {
   });
 
   it('of others are not touched, below and above ours', async () => {
-    const itemId = newId<RunItemId>();
+    const itemId = item();
     const id = labId('running');
     const before = await pathsOf('running');
     await lab.admin.createSnapshot(id, { name: 'below', kind: 'external' });
@@ -161,7 +167,7 @@ describe('snapshots of a VM', () => {
     await lab.admin.deleteSnapshot(id, 'below');
     expect(await pathsOf('running')).toEqual(before);
     // One of ours by its name alone is not ours.
-    const other = newId<RunItemId>();
+    const other = item();
     await lab.admin.createSnapshot(id, { name: `casvault-${other}`, kind: 'internal' });
     expect((await faultOf(snapshot(other, 'running', 'internal'))).code).toBe('ALREADY_EXISTS');
     await unsnapshot(other, 'running');
@@ -173,7 +179,7 @@ describe('snapshots of a VM', () => {
     ['R1: raw disks, internal', 'off', 'internal', /vdb is raw/],
     ['R2: encrypted disks', 'sealed', 'external', /is encrypted/],
   ] as const)('%s: refused, and nothing is made', async (_, name, kind, message) => {
-    const fault = await faultOf(snapshot(newId<RunItemId>(), name, kind));
+    const fault = await faultOf(snapshot(item(), name, kind));
     expect(fault.code).toBe('CAPTURE_REFUSED');
     expect(fault.message).toMatch(message);
     expect(await snapshotsOf(name)).toEqual([]);
@@ -223,11 +229,11 @@ describe('what can be done for a VM', () => {
 
 describe('R6: a safe shutdown', () => {
   it('shuts a running VM down once, and starts it again once', async () => {
-    const itemId = newId<RunItemId>();
+    const itemId = item();
     expect(await shutDown(itemId, 'running')).toEqual({ wasRunning: true });
     expect(await stateOf('running')).toBe('shutOff');
     expect(await shutDown(itemId, 'running')).toEqual({ wasRunning: true });
-    await start(newId<RunItemId>(), 'running');
+    await start(item(), 'running');
     expect(await stateOf('running')).toBe('shutOff');
     await start(itemId, 'running');
     expect(await stateOf('running')).toBe('running');
@@ -237,14 +243,14 @@ describe('R6: a safe shutdown', () => {
   });
 
   it('a VM that is off stays off', async () => {
-    const itemId = newId<RunItemId>();
+    const itemId = item();
     expect(await shutDown(itemId, 'off')).toEqual({ wasRunning: false });
     await start(itemId, 'off');
     expect(await stateOf('off')).toBe('shutOff');
   });
 
   it('a guest that does not follow is left running', async () => {
-    const itemId = newId<RunItemId>();
+    const itemId = item();
     await lab.admin.configure({ guestStopMs: 1_000 });
     await lab.admin.ignoreShutdown(labId('running'), true);
     const fault = await faultOf(shutDown(itemId, 'running', 10));
@@ -258,13 +264,13 @@ describe('R6: a safe shutdown', () => {
 
   it('R11: a paused VM is not shut down', async () => {
     await lab.admin.power(labId('running'), 'suspend');
-    expect((await faultOf(shutDown(newId<RunItemId>(), 'running'))).code).toBe('VM_STATE_REFUSED');
+    expect((await faultOf(shutDown(item(), 'running'))).code).toBe('VM_STATE_REFUSED');
     await lab.admin.power(labId('running'), 'resume');
   });
 
   it('a kill between the intent and the answer changes no answer', async () => {
     await lab.admin.workload(labId('running'));
-    const itemId = newId<RunItemId>();
+    const itemId = item();
     await lab.admin.configure({ taskDelayMs: 1_000 });
     const request = { itemId, vmId: vmId('running'), withinSeconds: 60 };
     const lost = faultOf(inventory.client.request(shutDownVm, request, { deadlineMs: 3_000 }));
