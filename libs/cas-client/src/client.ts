@@ -19,6 +19,7 @@ import {
   storagePoolSchema,
   storageVolumeSchema,
 } from './storage.js';
+import { type CasTemplate, convertItself, type Deployment, deploymentBody, templateOf } from './template.js';
 import { defaultTaskTiming, TaskRunner, type TaskTiming } from './task.js';
 import { type CasVmDetail, type CasVmRow, vmDetailSchema, vmRowSchema } from './vm.js';
 import { listOf, parseAs, type Wire } from './wire.js';
@@ -269,6 +270,60 @@ export class CasClient {
       ...opt(signal),
     });
   }
+
+  // ---- templates
+
+  /** All templates of the platform. Memory: one row of some 300 bytes each. */
+  async templates(signal?: AbortSignal): Promise<CasTemplate[]> {
+    const page = (offset: number) =>
+      this.list('/vmTemplate/vmTemplateList', 'domain', vmRowSchema, { offset, limit: pageSize }, signal);
+    const listed = await readPages(page, (row) => row.externalId);
+    return listed.map(templateOf);
+  }
+
+  async templateByName(name: string, signal?: AbortSignal): Promise<CasTemplate | null> {
+    return (await this.templates(signal)).find((template) => template.name === name) ?? null;
+  }
+
+  /** Makes a template of a VM that is shut off: its disks stay where they are, and it is no VM any more. */
+  async convertToTemplate(
+    vm: { id: string; name: string },
+    description: string,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.write({
+      method: 'POST',
+      path: '/vmTemplate/addVmTemplate',
+      what: `make VM ${vm.name} a template`,
+      query: { id: vm.id, domainName: vm.name, desc: description, opType: convertItself },
+      ...opt(signal),
+    });
+  }
+
+  /** Makes a VM, shut off, from a template. Replies with its id where the CVM tells it. */
+  async deployVm(deployment: Deployment, signal?: AbortSignal): Promise<string | null> {
+    const task = await this.write({
+      method: 'POST',
+      path: '/vm/deploy',
+      what: `deploy VM ${deployment.name}`,
+      body: deploymentBody(deployment),
+      ...opt(signal),
+    });
+    return task === null || task.targetId === '' ? null : task.targetId;
+  }
+
+  /** Deletes a template with its disks; refused while linked clones stand on them. */
+  async deleteTemplate(id: string, signal?: AbortSignal): Promise<void> {
+    await this.write({
+      method: 'DELETE',
+      path: '/vmTemplate/deleteVmTemplate',
+      what: `delete template ${id}`,
+      query: { id },
+      ...opt(signal),
+    });
+  }
+
+  // ---- power
 
   async startVm(id: string, signal?: AbortSignal): Promise<void> {
     await this.power('start', id, signal);

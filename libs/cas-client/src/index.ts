@@ -16,5 +16,6 @@ export { type CasNetworkProfile, type CasVirtualSwitch } from './network.js';
 export { type NewDisk, type NewNic, type NewVm } from './new-vm.js';
 export { type CasSnapshot, type NewSnapshot } from './snapshot.js';
 export { type CasStoragePool, type CasStorageVolume, isBlockStorage } from './storage.js';
+export { type CasTemplate, type Deployment } from './template.js';
 export { type TaskTiming } from './task.js';
 export { type CasDisk, type CasNic, type CasPowerState, type CasVmDetail, type CasVmRow } from './vm.js';

@@ -107,6 +107,7 @@ describe('VMs as the CVM describes them', () => {
     ['4', '', 'paused'],
     ['2', 'migrating', 'migrating'],
     ['0', '', 'template'],
+    ['0', 'shutOff', 'template'],
     ['1', 'unknown', 'unknown'],
     ['running', '', 'running'],
   ])('status %s, vmStatus "%s" is %s', (status, vmStatus, state) => {

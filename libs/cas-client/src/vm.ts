@@ -17,9 +17,14 @@ const byName: Record<string, CasPowerState> = {
   migrating: 'migrating',
 };
 
-/** `status` 0 template, 1 unknown, 2 running, 3 shut off, 4 paused; `vmStatus` in words, which also knows of a migration. */
-export const powerStateOf = (status: string, vmStatus: string): CasPowerState =>
-  byName[vmStatus.toLowerCase()] ?? byNumber[status] ?? byName[status.toLowerCase()] ?? 'unknown';
+/**
+ * `status` 0 template, 1 unknown, 2 running, 3 shut off, 4 paused; `vmStatus` in words, which also knows of a migration, yet not of
+ * templates.
+ */
+export const powerStateOf = (status: string, vmStatus: string): CasPowerState => {
+  if (byNumber[status] === 'template') return 'template';
+  return byName[vmStatus.toLowerCase()] ?? byNumber[status] ?? byName[status.toLowerCase()] ?? 'unknown';
+};
 
 /** A row of `GET /vm/vmList`. */
 export const vmRowSchema = z

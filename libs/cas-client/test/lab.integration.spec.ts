@@ -60,6 +60,7 @@ afterEach(async () => {
     digestQop: true,
     wrongShape: null,
     cpuModel: null,
+    templatesInVmList: false,
   });
 });
 afterAll(async () => lab.remove());
@@ -138,6 +139,50 @@ describe('every release in both formats', () => {
       expect(
         (await client.storageVolumes('1', 'defaultpool')).filter((volume) => volume.name.startsWith('made')),
       ).toEqual([]);
+    },
+  );
+
+  it.each([
+    ['E0710', 'json', false],
+    ['E0780', 'json', true],
+    ['E0760', 'xml', false],
+  ] as const)(
+    'F9: %s in %s: makes a template of a VM and deploys from it (templates among the VMs: %j)',
+    async (release, format, templatesInVmList) => {
+      await lab.admin.configure({ release, templatesInVmList });
+      const client = connect({ format });
+      const id = (await client.addVm(newVm({ name: 'golden' }))) ?? '';
+      await client.convertToTemplate({ id, name: 'golden' }, 'made by 测试 & <co>');
+      const template = await client.templateByName('golden');
+      expect(template).toMatchObject({ externalId: id, hostExternalId: '1', cpuCount: 2, memoryMiB: 128 });
+      expect(await client.vmDescription(id)).toBe('made by 测试 & <co>');
+      expect((await client.vms()).map((vm) => vm.name)).not.toContain('golden');
+      expect((await client.vmByName('golden'))?.powerState).toBe(templatesInVmList ? 'template' : undefined);
+      expect(await codeOf(client.startVm(id))).toBe('PLATFORM_REFUSED');
+      expect(await codeOf(client.deleteVm(id, { keepDisks: false }))).toBe('PLATFORM_REFUSED');
+      expect(await codeOf(client.addVm(newVm({ name: 'golden' })))).toBe('PLATFORM_REFUSED');
+      const place = { templateId: id, hostId: '1', storageName: 'defaultpool' };
+      const linked = (await client.deployVm({ ...place, name: 'linked', linked: true })) ?? '';
+      const copied = (await client.deployVm({ ...place, name: 'copied', linked: false })) ?? '';
+      const layersOf = async (vmId: string) =>
+        (await client.vm(vmId)).detail.disks.map((disk) => [disk.target, disk.sizeBytes, disk.backingFile]);
+      const own = (await client.vm(id)).detail.disks.map((disk) => disk.path);
+      expect(await layersOf(linked)).toEqual([
+        ['vda', 8 * MiB, own[0]],
+        ['vdb', 16 * MiB, own[1]],
+      ]);
+      expect(await layersOf(copied)).toEqual([
+        ['vda', 8 * MiB, null],
+        ['vdb', 16 * MiB, null],
+      ]);
+      expect((await client.vm(copied)).detail.nics).toEqual([
+        expect.objectContaining({ switchName: 'vswitch0', profileExternalId: '2' }),
+      ]);
+      expect(await codeOf(client.deleteTemplate(id))).toBe('PLATFORM_REFUSED');
+      for (const vm of [linked, copied]) await client.deleteVm(vm, { keepDisks: false });
+      await client.deleteTemplate(id);
+      expect(await client.templates()).toEqual([]);
+      expect((await lab.admin.leftovers(1)).looseVolumes).toEqual([]);
     },
   );
 

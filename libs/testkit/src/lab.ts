@@ -45,6 +45,7 @@ export interface LabVm {
   readonly name: string;
   readonly hostId: number;
   readonly state: 'running' | 'shutOff' | 'paused' | 'unknown';
+  readonly isTemplate: boolean;
   readonly disks: readonly {
     readonly target: string;
     readonly path: string;
@@ -101,6 +102,8 @@ export interface LabSettings {
   readonly taskDelayMs: number;
   /** How long a task of the CVM waits for a guest to shut down. */
   readonly guestStopMs: number;
+  /** Whether the list of VMs has templates too. */
+  readonly templatesInVmList: boolean;
   readonly wrongShape: 'web-page' | 'cut-short' | 'other-object' | 'server-error' | null;
   readonly cpuModel: string | null;
 }

@@ -221,6 +221,7 @@ async function describe(platform: Platform, vm: VmRecord): Promise<object> {
     uuid: vm.uuid,
     name: vm.name,
     hostId: vm.hostId,
+    isTemplate: vm.isTemplate,
     state: await platform.machines.powerState(vm),
     disks,
   };

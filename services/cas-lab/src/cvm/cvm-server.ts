@@ -13,6 +13,7 @@ import { type Answer, type CasCall, type Route } from './route.js';
 import { type Settings, shapeOf } from './settings.js';
 import { snapshotRoutes } from './snapshot-routes.js';
 import { storageRoutes } from './storage-routes.js';
+import { templateRoutes } from './template-routes.js';
 import { vmRoutes } from './vm-routes.js';
 
 const base = '/cas/casrs';
@@ -22,6 +23,7 @@ const routes: readonly Route[] = [
   ...networkRoutes,
   ...storageRoutes,
   ...snapshotRoutes,
+  ...templateRoutes,
   ...vmRoutes,
 ];
 

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Machines } from '../platform/machines.js';
 import { type Snapshots } from '../platform/snapshots.js';
 import { type PlatformState, type StateFile, type VmRecord } from '../platform/state.js';
+import { CasError, casErrorCodes } from '../rest/cas-error.js';
 import { type TaskBoard, type TaskOutcome, type TaskPlan } from '../rest/task-board.js';
 import { type Fields } from '../rest/shape.js';
 import { type LabHost } from '../host/lab-host.js';
@@ -23,12 +24,13 @@ export class Platform {
     return this.file.state;
   }
 
-  /** Begins a task on a machine. */
+  /** Begins a task on a machine. A template is refused: it has no runtime and stays as it is. */
   onVm(
     vm: VmRecord,
     plan: Pick<TaskPlan, 'name' | 'eventType'>,
     work: () => Promise<TaskOutcome | void>,
   ): Fields {
+    if (vm.isTemplate) throw new CasError(casErrorCodes.unknown, `${vm.name} 是虚拟机模板，不允许此操作。`);
     return this.begin({ ...plan, targetId: vm.id, targetName: vm.name }, work);
   }
 

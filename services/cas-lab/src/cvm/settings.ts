@@ -20,6 +20,8 @@ export const settingsSchema = z.object({
   /** How long a task waits for a guest to shut down. */
   guestStopMs: z.number().int().min(0).max(600_000).default(60_000),
   wrongShape: z.enum(wrongShapes).nullable().default(null),
+  /** Whether `vmList` has templates too (`status` 0), not only `vmTemplateList`: not known of a CVM. */
+  templatesInVmList: z.boolean().default(false),
   /** What cpuModel says; a Kunpeng makes an arm platform of it. */
   cpuModel: z.string().nullable().default(null),
 });

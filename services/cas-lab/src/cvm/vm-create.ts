@@ -16,7 +16,7 @@ import { addVolume, findPool } from './storage-routes.js';
 import { poolOf } from './vm-view.js';
 
 const refuse = (message: string): CasError => new CasError(casErrorCodes.unknown, message);
-const namePattern = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/;
+export const namePattern = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/;
 
 const oneOf = <T extends string>(known: readonly T[], value: string | undefined, otherwise: T): T =>
   known.find((item) => item === value) ?? otherwise;

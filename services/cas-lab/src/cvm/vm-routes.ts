@@ -46,7 +46,9 @@ function matches(query: CasCall['query']): (vm: VmRecord) => boolean {
 }
 
 async function vmList({ query, platform }: CasCall) {
-  const wanted = matches(query);
+  const matched = matches(query);
+  const wanted = (vm: VmRecord): boolean =>
+    matched(vm) && (!vm.isTemplate || platform.settings.templatesInVmList);
   const order = query['sortDir']?.toLowerCase() === 'desc' ? -1 : 1;
   const found = platform.machines.all.filter(wanted).toSorted((a, b) => order * (a.id - b.id));
   const shown = new Set(page(found, query));

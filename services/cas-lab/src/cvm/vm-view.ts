@@ -9,6 +9,7 @@ import { cluster, hostPool, type Platform } from './platform.js';
 
 const MiB = 1_048_576;
 
+const templateStatus = 0;
 /** 0 template, 1 unknown, 2 running, 3 shut off, 4 paused. */
 export const statusNumbers: Readonly<Record<PowerState, number>> = {
   unknown: 1,
@@ -45,7 +46,8 @@ function rowOf(platform: Platform, vm: VmRecord, state: PowerState, facts: Domai
     name: vm.name,
     title: vm.title,
     uuid: vm.uuid,
-    status: statusNumbers[state],
+    // What a CVM says in words of a template is not known: it is off.
+    status: vm.isTemplate ? templateStatus : statusNumbers[state],
     vmStatus: state,
     hostId: host.id,
     hostName: host.name,

@@ -86,6 +86,55 @@ export async function createImage(
   }
 }
 
+/** Makes a whole copy of an image that nobody writes, without its layers, snapshots and bitmaps; refuses a file that is there. */
+export async function copyImage(
+  from: { readonly path: string; readonly format: ImageFormat },
+  path: string,
+  user: LabUser | undefined,
+): Promise<void> {
+  const { sizeBytes } = await imageInfo(from.path);
+  await createImage(path, from.format, sizeBytes, user);
+  try {
+    await runCommand('qemu-img', [
+      'convert',
+      '-q',
+      '-n',
+      '-f',
+      from.format,
+      '-O',
+      from.format,
+      from.path,
+      path,
+    ]);
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
+}
+
+/** Makes an empty qcow2 layer over an image that nobody may write from now on; refuses a file that is there. */
+export async function linkImage(
+  from: { readonly path: string; readonly format: ImageFormat },
+  path: string,
+  user: LabUser | undefined,
+): Promise<void> {
+  const { sizeBytes } = await imageInfo(from.path);
+  await createImage(path, 'qcow2', sizeBytes, user);
+  const options = ['-o', `cluster_size=${String(clusterBytes)}`];
+  await runCommand('qemu-img', [
+    'create',
+    '-q',
+    '-f',
+    'qcow2',
+    ...options,
+    '-b',
+    from.path,
+    '-F',
+    from.format,
+    path,
+  ]);
+}
+
 /** Makes an empty qcow2 image encrypted with LUKS; refuses a file that is there. Few rounds: it guards nothing. */
 export async function createEncryptedImage(
   path: string,

@@ -188,6 +188,7 @@ export class Machines {
       ports: Object.fromEntries(nics.map(({ mac, switchId, profileId }) => [mac, { switchId, profileId }])),
       snapshots: [],
       independent: [...spec.independent],
+      isTemplate: false,
     };
     await host.libvirt.define(
       domainXml({ ...spec, uuid: record.uuid, nics, guest: this.#guest, ...this.#sockets(record) }),

@@ -30,6 +30,8 @@ export const vmRecordSchema = z.object({
   snapshots: z.array(snapshotRecordSchema),
   /** Targets of disks in independent-persistent mode (R4). */
   independent: z.array(z.string()).default([]),
+  /** It is never started: machines are deployed from it. */
+  isTemplate: z.boolean().default(false),
 });
 export type VmRecord = z.infer<typeof vmRecordSchema>;
 

@@ -14,6 +14,7 @@ export const eventTypes = {
   restore: 35,
   migrate: 36,
   snapshot: 40,
+  template: 50,
 } as const;
 
 export interface TaskPlan {
