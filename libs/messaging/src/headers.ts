@@ -6,6 +6,8 @@ export const headerNames = {
   messageId: 'Nats-Msg-Id',
   deadlineMs: 'Casvault-Deadline-Ms',
   actor: 'Casvault-Actor',
+  /** In a request: how often its handler is to say that it is at work; in what it says then: that this is no reply. */
+  aliveMs: 'Casvault-Alive-Ms',
   error: 'Nats-Service-Error',
   errorCode: 'Nats-Service-Error-Code',
 } as const;

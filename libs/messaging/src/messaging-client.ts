@@ -8,10 +8,11 @@ import { NatsLink } from './nats-link.js';
 import { type NatsOptions } from './nats-options.js';
 import { parsed } from './parse.js';
 import { sending } from './telemetry.js';
+import { watchedRequest } from './watched-request.js';
 
 export interface RequestOptions {
   readonly signal?: AbortSignal;
-  /** 10 s if not given. The handler knows it too. */
+  /** 10 s if not given. The handler knows it too. However long it is, the handler's death is known within 10 s: DEPENDENCY_UNAVAILABLE. */
   readonly deadlineMs?: number;
   /** On whose behalf; for the audit log. */
   readonly actor?: string;
@@ -162,8 +163,11 @@ export class MessagingClient {
           [headerNames.deadlineMs]: String(timeout),
           [headerNames.actor]: actor,
         });
-        const reply = this.link.connection.request(subject, body, { timeout, headers });
-        return await orAborted(reply, signal);
+        return await watchedRequest(
+          this.link.connection,
+          { subject, body, headers, timeoutMs: timeout },
+          signal,
+        );
       } catch (error) {
         if (Fault.is(error)) throw error;
         if (!isNoResponders(error)) throw this.#requestFault(subject, deadlineMs, error);
@@ -178,17 +182,3 @@ export class MessagingClient {
     return unavailable(`${subject} was not answered`, error);
   }
 }
-
-const orAborted = async <T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> => {
-  if (!signal) return work;
-  const stopped = () => new Fault('STOPPED', 'the caller stopped waiting');
-  if (signal.aborted) {
-    work.catch(() => undefined);
-    throw stopped();
-  }
-  return new Promise<T>((resolve, reject) => {
-    const abort = () => reject(stopped());
-    signal.addEventListener('abort', abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
-};

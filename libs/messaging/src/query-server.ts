@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { context as traces, SpanKind } from '@opentelemetry/api';
-import { type Msg, type Subscription } from '@nats-io/transport-node';
+import { headers, type Msg, type Subscription } from '@nats-io/transport-node';
 import { Fault, newId } from '@casvault/contracts';
 import { faultHeaders, headerNames, incomingContext, toBytes } from './headers.js';
 import { Limiter } from './limiter.js';
@@ -15,6 +15,23 @@ export type HandleQuery = (data: Uint8Array, context: MessageContext) => Promise
 const inFlight = 32;
 const mayWait = 512;
 const defaultDeadlineMs = 10_000;
+
+/** From now on until the returned call, if whoever asked wants to hear it. */
+const tellAlive = (message: Msg): (() => void) => {
+  const everyMs = Number(message.headers?.get(headerNames.aliveMs));
+  if (!(everyMs > 0)) return () => undefined;
+  const timer = setInterval(() => {
+    const said = headers();
+    said.set(headerNames.aliveMs, String(everyMs));
+    try {
+      message.respond(undefined, { headers: said });
+    } catch {
+      // Closed: the caller hears nothing, which is what there is to hear.
+      clearInterval(timer);
+    }
+  }, everyMs);
+  return () => clearInterval(timer);
+};
 
 /** Answers queries; the replicas of a service share them (one queue group). */
 export class QueryServer {
@@ -53,11 +70,16 @@ export class QueryServer {
       return this.#refuse(message, new Fault('DEPENDENCY_UNAVAILABLE', `${subject}: too many requests wait`));
     const deadline =
       performance.now() + (Number(message.headers?.get(headerNames.deadlineMs)) || defaultDeadlineMs);
-    await this.#limiter.run(async () => {
-      const left = deadline - performance.now();
-      // Nobody waits for it any more.
-      if (left > 0) await this.#answer(subject, message, handle, left);
-    });
+    const over = tellAlive(message);
+    try {
+      await this.#limiter.run(async () => {
+        const left = deadline - performance.now();
+        // Nobody waits for it any more.
+        if (left > 0) await this.#answer(subject, message, handle, left);
+      });
+    } finally {
+      over();
+    }
   }
 
   async #answer(subject: string, message: Msg, handle: HandleQuery, leftMs: number): Promise<void> {

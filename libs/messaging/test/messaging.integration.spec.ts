@@ -180,6 +180,18 @@ describe('messaging', () => {
       ).rejects.toMatchObject({ code: 'STOPPED' });
     });
 
+    it('of minutes tell of the death of their handler within seconds, and of nothing while it lives', async () => {
+      const one = await replica('one');
+      const began = performance.now();
+      const asking = client.request(ask, { what: 'slow' }, { deadlineMs: 300_000 });
+      const dying = sleep(3_000).then(() => one.die());
+      await expect(asking).rejects.toMatchObject({ code: 'DEPENDENCY_UNAVAILABLE' });
+      await dying;
+      // Ten seconds after the last word, which was not the request.
+      expect(performance.now() - began).toBeGreaterThan(11_000);
+      expect(performance.now() - began).toBeLessThan(30_000);
+    });
+
     it('are shared between replicas, and unavailable without any', async () => {
       await expect(client.request(ask, { what: 'x' })).rejects.toMatchObject({
         code: 'DEPENDENCY_UNAVAILABLE',
