@@ -1,5 +1,12 @@
 import { type CasClient, type CasVmRow } from '@casvault/cas-client';
-import { type Clock, Fault, type Logger, type RunItemId, type VmId } from '@casvault/contracts';
+import {
+  type Clock,
+  Fault,
+  type FaultCode,
+  type Logger,
+  type RunItemId,
+  type VmId,
+} from '@casvault/contracts';
 import { decideShutdown, decideStart, type Shutdown } from './shutdown.js';
 import { type ShutdownStore } from './shutdown-store.js';
 import { Turns } from './turns.js';
@@ -14,6 +21,14 @@ export interface VmPowerOptions {
 
 /** Between two looks at a VM that is shutting down. */
 const pollMs = 1_000;
+/** What a platform says about a request that it does not carry out. */
+const platformSays: ReadonlySet<FaultCode> = new Set([
+  'PLATFORM_REFUSED',
+  'PLATFORM_TASK_FAILED',
+  'PLATFORM_BUSY',
+]);
+/** A guest that is still booting does not hear its power button: it is pressed again after so long. */
+const askAgainMs = 30_000;
 
 /**
  * R6: safe shutdowns for items, and the starting again. The guest is asked, the power is never cut. What is about to be
@@ -117,7 +132,7 @@ export class VmPower {
     });
   }
 
-  /** Null when it is off, else why not. A CVM's task may end when the guest is asked, or when it is down: the state decides. */
+  /** Null when it is off, else why not. The guest is asked again and again until the time is over. */
   private async untilDown(
     client: CasClient,
     row: CasVmRow,
@@ -127,18 +142,44 @@ export class VmPower {
     const deadline = AbortSignal.timeout(withinSeconds * 1000);
     const bounded = AbortSignal.any([signal, deadline]);
     let reason = `it still runs after ${String(withinSeconds)} s`;
-    try {
-      await client.stopVm(row.externalId, bounded);
-      while (!bounded.aborted && !(await isDown(client, row, bounded)))
-        await this.options.clock.sleep(pollMs, bounded);
-    } catch (error) {
-      const isRefused =
-        Fault.is(error) && (error.code === 'PLATFORM_REFUSED' || error.code === 'PLATFORM_TASK_FAILED');
-      if (isRefused) reason = error.message;
-      else if (!deadline.aborted) throw error;
+    for (let asked = 1; !bounded.aborted; asked += 1) {
+      if (asked > 1) this.options.logger.info({ vm: row.name, asked }, 'VM asked to shut down once more');
+      const said = await this.askOnce(client, row, bounded);
+      if (said === 'down') return null;
+      if (said !== 'up') reason = said.message;
+      // Later requests may be refused because the platform is still busy with the one before.
+      if (asked > 1 || said === 'up' || said.code === 'PLATFORM_TASK_FAILED') continue;
+      if (said.code === 'PLATFORM_BUSY') throw said;
+      break;
     }
     if (signal.aborted) throw Fault.ofAbort(signal);
     return (await isDown(client, row, signal)) ? null : reason;
+  }
+
+  /**
+   * Presses the power button once and watches the VM for a while. A CVM's task may end when the guest is asked, or when it is down:
+   * the state decides. Gives back what the platform said when it refuses the task, or the task fails.
+   */
+  private async askOnce(
+    client: CasClient,
+    row: CasVmRow,
+    bounded: AbortSignal,
+  ): Promise<'down' | 'up' | Fault> {
+    const turn = AbortSignal.any([bounded, AbortSignal.timeout(askAgainMs)]);
+    try {
+      if (await isDown(client, row, turn)) return 'down';
+      await client.stopVm(row.externalId, turn);
+      while (!turn.aborted) {
+        if (await isDown(client, row, turn)) return 'down';
+        await this.options.clock.sleep(pollMs, turn);
+      }
+    } catch (error) {
+      if (turn.aborted) return 'up';
+      if (!Fault.is(error) || !platformSays.has(error.code)) throw error;
+      await this.options.clock.sleep(pollMs, turn);
+      return error;
+    }
+    return 'up';
   }
 }
 

@@ -262,6 +262,20 @@ describe('R6: a safe shutdown', () => {
     expect(await stateOf('running')).toBe('running');
   });
 
+  it('R6: a guest that does not hear its power button at first is asked again', async () => {
+    const itemId = newId<RunItemId>();
+    await lab.admin.workload(labId('running'));
+    await lab.admin.configure({ guestStopMs: 1_000 });
+    await lab.admin.ignoreShutdown(labId('running'), true);
+    const down = shutDown(itemId, 'running');
+    await until(() => inventory.process.output.includes('VM asked to shut down once more'), 30_000);
+    await lab.admin.configure({ guestStopMs: 60_000 });
+    await lab.admin.ignoreShutdown(labId('running'), false);
+    expect(await down).toEqual({ wasRunning: true });
+    expect(await stateOf('running')).toBe('shutOff');
+    await start(itemId, 'running');
+  });
+
   it('R11: a paused VM is not shut down', async () => {
     await lab.admin.power(labId('running'), 'suspend');
     expect((await faultOf(shutDown(item(), 'running'))).code).toBe('VM_STATE_REFUSED');
