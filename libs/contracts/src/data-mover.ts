@@ -260,6 +260,12 @@ export const stopTransfer = defineCommand('data-mover', 'stop-transfer', 1, {
   payload: z.object({ transferId: transferIdSchema }),
 });
 
+/** Whether a transfer has ended, so that nobody closes any more what it opened; false also for one that is not known here. */
+export const isTransferOver = defineQuery('data-mover', 'is-transfer-over', 1, {
+  request: z.object({ transferId: transferIdSchema }),
+  reply: z.object({ isOver: z.boolean() }),
+});
+
 /** Published at every change of state, when the capture holds, and at most once a second for progress. */
 export const transferChanged = defineEvent('data-mover', 'transfer-changed', 1, {
   payload: z.object({

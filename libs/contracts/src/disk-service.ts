@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { bytesSchema, instantSchema } from './define.js';
-import { openingIdSchema } from './ids.js';
+import { openingIdSchema, transferIdSchema } from './ids.js';
 import { reasonCodeSchema } from './reason.js';
 
 /**
@@ -40,9 +40,16 @@ export const captureDiskRequestSchema = z.object({
   untracked: z.boolean().optional(),
 });
 
+/** Told, with the opening's id, to whoever finds the opening in the way (`holderInTheWay`). */
+const holderSchema = transferIdSchema.optional();
+
+/** What the details of a DISK_SERVICE_REFUSED hold when an opening of this service has what is asked for. */
+export const holderInTheWay = z.object({ openingId: openingIdSchema, transferId: transferIdSchema });
+
 export const openRequestSchema = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('capture'),
+    transferId: holderSchema,
     vm: z.object({ uuid: z.guid(), name: z.string().min(1) }),
     disks: z.array(captureDiskRequestSchema).min(1).max(64),
     /** Name of the checkpoint to make at the captured instant; absent, and for snapshots: none is made. */
@@ -65,6 +72,7 @@ export const openRequestSchema = z.discriminatedUnion('kind', [
   }),
   z.object({
     kind: z.literal('volume'),
+    transferId: holderSchema,
     path: z.string().startsWith('/'),
     format: z.enum(['qcow2', 'raw']),
     /** Must equal the volume's virtual size, unless `resize` is asked. */

@@ -1,4 +1,5 @@
 import {
+  isTransferOver,
   nextWriter,
   newId,
   removePoints,
@@ -29,8 +30,12 @@ describe('the data-mover’s controller over NATS and Postgres', () => {
     expect(await worker.renew(transferId, 1, 0, capturedAt)).toMatchObject({ verdict: 'go on' });
     await until(() => controller.of(transferId).some((change) => change.capturedAt === capturedAt));
     expect(await controller.worker().claim(transferId)).toEqual({ outcome: 'declined', state: 'running' });
+    const isOver = (id: TransferId) => controller.client.request(isTransferOver, { transferId: id });
+    expect(await isOver(transferId)).toEqual({ isOver: false });
     await worker.finish(transferId, 1);
     await worker.finish(transferId, 1);
+    expect(await isOver(transferId)).toEqual({ isOver: true });
+    expect(await isOver(newId<TransferId>())).toEqual({ isOver: false });
     expect(await controller.reaches(transferId, 'succeeded')).toMatchObject({ epoch: 1, kind: 'restore' });
     expect(await worker.claim(transferId)).toEqual({ outcome: 'declined', state: 'succeeded' });
   });

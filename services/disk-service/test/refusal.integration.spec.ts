@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { DiskServiceClient } from '@casvault/block-source';
-import { newId, type CaptureRequest, type OpeningId } from '@casvault/contracts';
+import { newId, type CaptureRequest, type OpeningId, type TransferId } from '@casvault/contracts';
 import { backupXml } from '@casvault/libvirt';
 import { HypervisorHost, type TestVm } from './hypervisor-host.js';
 
@@ -127,8 +127,11 @@ describe('refusals', () => {
     await host.libvirt.jobAbort(vm.uuid);
     await host.stopService('SIGTERM');
     await host.startService();
-    const mine = await host.client.open(newId<OpeningId>(), capture(vm));
+    const transferId = newId<TransferId>();
+    const mine = await host.client.open(newId<OpeningId>(), { ...capture(vm), transferId });
     await refused(capture(vm), 'DISK_SERVICE_REFUSED', new RegExp(`held by opening ${mine.openingId}`));
+    const again = host.client.open(newId<OpeningId>(), capture(vm));
+    await expect(again).rejects.toMatchObject({ details: { openingId: mine.openingId, transferId } });
     await host.client.close(mine.openingId);
   });
 

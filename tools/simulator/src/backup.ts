@@ -25,7 +25,6 @@ export class ModelBackup {
   #writerId: string;
   #writerUsed = false;
   #earlierWriters: string[];
-  readonly #givenUp: Set<string>;
   #mayBeCommitted: boolean;
   #progress: readonly DiskProgress[] = [];
 
@@ -37,8 +36,6 @@ export class ModelBackup {
     this.#capturedAt = claim.capturedAt;
     this.#writerId = claim.writerId;
     this.#earlierWriters = this.#ofThisCapture(claim.earlierWriters);
-    const openings = claim.earlierWriters.map(({ openingId }) => openingId);
-    this.#givenUp = new Set(openings.filter((id) => id !== claim.openingId));
     this.#mayBeCommitted = claim.epoch > 1;
   }
 
@@ -84,27 +81,13 @@ export class ModelBackup {
       ...(checkpoint === null ? {} : { checkpoint, supersedes }),
       ...(spec.snapshot === null ? {} : { snapshot: spec.snapshot }),
     };
-    const held = await this.#withOurOwnOutOfTheWay(() =>
-      openings.open(this.#openingId, request, lease.signal),
-    );
+    const held = await openings.open(this.#openingId, request, lease.signal);
     const { openedAt } = held.opening;
     if (this.#capturedAt === null || Date.parse(openedAt) === Date.parse(this.#capturedAt)) return held;
     throw new Fault(
       'CAPTURE_LOST',
       `opening ${this.#openingId} is of ${openedAt}, not of ${this.#capturedAt}`,
     );
-  }
-
-  async #withOurOwnOutOfTheWay(open: () => Promise<HeldOpening>): Promise<HeldOpening> {
-    const { openings, lease } = this.#work;
-    try {
-      return await open();
-    } catch (error) {
-      const { holder } = Fault.from(error).details;
-      if (typeof holder !== 'string' || !this.#givenUp.has(holder)) throw error;
-      await openings.close(holder as OpeningId, lease.signal);
-      return open();
-    }
   }
 
   #move({ opening, lost }: HeldOpening): Promise<EngineResult> {
@@ -176,7 +159,6 @@ export class ModelBackup {
     );
     lease.captureLost();
     this.#reasons.add('CAPTURE_LOST_RESTARTED');
-    this.#givenUp.add(lostOpeningId);
     this.#openingId = next.openingId;
     this.#capturedAt = null;
     this.#writerId = next.writerId;

@@ -1,4 +1,4 @@
-import { Fault, type Opening, type OpeningId, type OpenRequest } from '@casvault/contracts';
+import { Fault, type Opening, type OpeningId, type OpenRequest, type TransferId } from '@casvault/contracts';
 import { type DiskService } from '@casvault/data-mover/machine';
 import { blockBytes, type ModelDisk, type ModelHost, type ModelPlatform, type ModelVm } from './platform.js';
 import { type Content } from './pool.js';
@@ -16,6 +16,7 @@ export interface OpenDisk {
 }
 interface Held {
   readonly opening: Opening;
+  readonly transferId: TransferId | undefined;
   readonly host: ModelHost;
   readonly vm: ModelVm;
   readonly kind: 'capture' | 'volume';
@@ -243,14 +244,18 @@ export class DiskServices {
       disks: exports,
     };
     const supersedes = request.kind === 'capture' ? (request.supersedes ?? []) : [];
-    return { opening, host, vm, kind: request.kind, disks, supersedes, leaseUntil, isLost: false };
+    const { kind, transferId } = request;
+    return { opening, transferId, host, vm, kind, disks, supersedes, leaseUntil, isLost: false };
   }
 
   #refuseHeld(isInTheWay: (held: Held) => boolean, what: string): void {
     for (const [holder, held] of this.held)
       if (isInTheWay(held))
         throw new Fault('DISK_SERVICE_REFUSED', `${what} is held by opening ${holder}`, {
-          details: { holder },
+          details: {
+            openingId: holder,
+            ...(held.transferId === undefined ? {} : { transferId: held.transferId }),
+          },
         });
   }
 

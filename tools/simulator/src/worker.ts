@@ -1,5 +1,6 @@
 import {
   claimTransfer,
+  isTransferOver,
   Fault,
   newId,
   type BackupHostId,
@@ -103,6 +104,8 @@ class CarriedTransfer {
     const url = 'diskService' in spec ? spec.diskService.url : '';
     this.#openings = new HeldOpenings({
       client: () => engine.disks.clientFor(process, url),
+      transferId,
+      isOver: async (other) => (await client.request(isTransferOver, { transferId: other })).isOver,
       isOurs: () => lease.isProven,
       clock: process.clock,
       logger: loggerOf(process),

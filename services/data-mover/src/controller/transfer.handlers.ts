@@ -3,6 +3,7 @@ import {
   Fault,
   finishTransfer,
   getPoolAccess,
+  isTransferOver,
   newId,
   nextWriter,
   removePoints,
@@ -80,6 +81,11 @@ export class WorkerHandlers {
   async renew({ transferId, ...renewal }: Request<typeof renewTransfer>) {
     const { stopAsked } = await this.transfers.deliver(transferId, { type: 'renew', ...renewal });
     return { verdict: stopAsked ? ('stop' as const) : ('go on' as const), leaseSeconds };
+  }
+
+  @OnQuery(isTransferOver)
+  async isOver({ transferId }: Request<typeof isTransferOver>) {
+    return { isOver: await this.transfers.isOver(transferId) };
   }
 
   @OnQuery(nextWriter)

@@ -17,7 +17,7 @@ import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
 import { type TransferStore } from './transfer-store.js';
 import { transferMachine, type TransferEffect, type TransferEvent } from './transfer.machine.js';
-import { transferLimits, type TransferRequest, type TransferState } from './transfer.js';
+import { isTerminal, transferLimits, type TransferRequest, type TransferState } from './transfer.js';
 
 export interface TransfersOptions {
   readonly client: Pick<Messenger, 'publish'>;
@@ -101,6 +101,12 @@ export class Transfers {
   /** Throws NOT_FOUND for a transfer that is not there, LEASE_LOST for an outdated epoch. */
   async deliver(transferId: TransferId, event: Delivered): Promise<TransferState> {
     return this.#runtime.deliver(transferId, event);
+  }
+
+  /** False for one that is not there. */
+  async isOver(transferId: TransferId): Promise<boolean> {
+    const state = await this.#runtime.read(transferId);
+    return state !== null && isTerminal(state.state);
   }
 
   /** Every attempt at writing these points, by all their transfers. */

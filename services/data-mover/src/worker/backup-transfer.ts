@@ -77,8 +77,6 @@ export class BackupTransfer {
   #writerUsed = false;
   /** Of the present capture. */
   #earlierWriters: WriterId[];
-  /** Captures of ours that were given up; what still stands of them is in the way of the next. */
-  readonly #givenUp: Set<string>;
   #mayBeCommitted: boolean;
   #progress: readonly DiskProgress[] = [];
 
@@ -90,8 +88,6 @@ export class BackupTransfer {
     this.#capturedAt = claim.capturedAt;
     this.#writerId = claim.writerId;
     this.#earlierWriters = this.#ofThisCapture(claim.earlierWriters);
-    const openings = claim.earlierWriters.map(({ openingId }) => openingId);
-    this.#givenUp = new Set(openings.filter((id) => id !== claim.openingId));
     this.#mayBeCommitted = claim.epoch > 1;
   }
 
@@ -171,8 +167,7 @@ export class BackupTransfer {
   async #capture(): Promise<HeldOpening> {
     const { spec, openings, lease } = this.#work;
     const request = captureOf(spec);
-    const open = () => openings.open(this.#openingId, request, lease.signal);
-    const held = await this.#withOurOwnOutOfTheWay(open);
+    const held = await openings.open(this.#openingId, request, lease.signal);
     const { openedAt, reasons } = held.opening;
     for (const reason of reasons) this.#reasons.add(reason);
     if (this.#capturedAt === null || Date.parse(openedAt) === Date.parse(this.#capturedAt)) return held;
@@ -180,19 +175,6 @@ export class BackupTransfer {
       'CAPTURE_LOST',
       `opening ${this.#openingId} is of ${openedAt}, the capture was of ${this.#capturedAt}`,
     );
-  }
-
-  /** One capture of a VM at a time: one that we gave up may stand until its lease ends. */
-  async #withOurOwnOutOfTheWay(open: () => Promise<HeldOpening>): Promise<HeldOpening> {
-    const { openings, lease } = this.#work;
-    try {
-      return await open();
-    } catch (error) {
-      const { holder } = Fault.from(error).details;
-      if (typeof holder !== 'string' || !this.#givenUp.has(holder)) throw error;
-      await openings.close(holder as OpeningId, lease.signal);
-      return open();
-    }
   }
 
   async #move(
@@ -337,7 +319,6 @@ export class BackupTransfer {
     );
     lease.captureLost();
     this.#reasons.add('CAPTURE_LOST_RESTARTED');
-    this.#givenUp.add(lostOpeningId);
     this.#openingId = next.openingId;
     this.#capturedAt = null;
     this.#writerId = next.writerId;

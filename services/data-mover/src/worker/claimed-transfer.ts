@@ -1,6 +1,7 @@
 import { DiskServiceClient } from '@casvault/block-source';
 import {
   Fault,
+  isTransferOver,
   type DiskProgress,
   type TransferId,
   type TransferResult,
@@ -127,13 +128,21 @@ export class ClaimedTransfer {
 
   #makeOpenings(): HeldOpenings {
     const { spec } = this.#claim;
-    const { unseal, diskTls: tls, clock, logger } = this.#tools;
+    const { client: broker, unseal, diskTls: tls, clock, logger } = this.#tools;
     const client = () => {
       if (!('diskService' in spec)) throw new Fault('BUG', `a transfer of kind ${spec.kind} opens no disk`);
       const { url, token } = spec.diskService;
       return new DiskServiceClient({ url, token: unseal(token), tls });
     };
-    return new HeldOpenings({ client, isOurs: () => this.#lease.isProven, clock, logger });
+    return new HeldOpenings({
+      client,
+      transferId: this.#transferId,
+      isOurs: () => this.#lease.isProven,
+      isOver: async (transferId, signal) =>
+        (await broker.request(isTransferOver, { transferId }, { signal })).isOver,
+      clock,
+      logger,
+    });
   }
 
   /** Asked before anything is closed: a successor may be at work with the same openings. */

@@ -1,4 +1,11 @@
-import { Fault, newId, type FaultCode, type Opening, type OpeningId } from '@casvault/contracts';
+import {
+  Fault,
+  newId,
+  type FaultCode,
+  type Opening,
+  type OpeningId,
+  type TransferId,
+} from '@casvault/contracts';
 import { ManualClock, TestLogger } from '@casvault/testkit';
 import { HeldOpenings, type DiskService } from './held-openings.js';
 
@@ -17,24 +24,42 @@ describe('HeldOpenings', () => {
   let isOurs: boolean;
   let held: HeldOpenings;
   const id = newId<OpeningId>();
+  const [own, over, going] = [newId<TransferId>(), newId<TransferId>(), newId<TransferId>()];
+  /** In the way of whatever is opened, until it is closed. */
+  let holder: { openingId: OpeningId; transferId?: TransferId } | null;
   beforeEach(() => {
     clock = new ManualClock();
     calls = [];
     faults = {};
     isOurs = true;
+    holder = null;
     const call = async (name: keyof DiskService): Promise<Opening> => {
       calls.push(name);
       const code = faults[name];
       if (code) throw new Fault(code, 'played');
+      if (name === 'open' && holder)
+        throw new Fault('DISK_SERVICE_REFUSED', 'held', { details: { ...holder } });
       return { openingId: id } as Opening;
     };
     const client: DiskService = {
       open: () => call('open'),
       get: () => call('get'),
       renew: () => call('renew'),
-      close: async () => void (await call('close')),
+      close: async (closed, options) => {
+        await call('close');
+        if (closed !== holder?.openingId) return;
+        expect(options?.keepCheckpoint).toBe(false);
+        holder = null;
+      },
     };
-    held = new HeldOpenings({ client: () => client, isOurs: () => isOurs, clock, logger: new TestLogger() });
+    held = new HeldOpenings({
+      client: () => client,
+      transferId: own,
+      isOurs: () => isOurs,
+      isOver: async (other) => other === over,
+      clock,
+      logger: new TestLogger(),
+    });
   });
   afterEach(() => held.letGoAll());
 
@@ -72,6 +97,24 @@ describe('HeldOpenings', () => {
     expect(calls).toEqual(['open', 'close']);
     await held.closeAll(signal);
     expect(calls).toHaveLength(2);
+  });
+
+  it.each([
+    ['of a transfer that is over', over],
+    ['that this transfer gave up', own],
+  ])('closes an opening %s and opens', async (_whose, transferId) => {
+    holder = { openingId: newId<OpeningId>(), transferId };
+    expect((await held.open(id, request, signal)).opening.openingId).toBe(id);
+    expect(calls).toEqual(['open', 'close', 'open']);
+  });
+
+  it.each([
+    ['of a transfer that goes on', going],
+    ['of nobody that is known', undefined],
+  ])('leaves an opening %s alone', async (_whose, transferId) => {
+    holder = { openingId: newId<OpeningId>(), ...(transferId && { transferId }) };
+    await expect(held.open(id, request, signal)).rejects.toMatchObject({ code: 'DISK_SERVICE_REFUSED' });
+    expect(calls).toEqual(['open']);
   });
 
   it('tries a few times to close, and leaves the rest to the lease', async () => {

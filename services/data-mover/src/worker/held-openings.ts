@@ -1,11 +1,13 @@
 import { type DiskServiceClient } from '@casvault/block-source';
 import {
   Fault,
+  holderInTheWay,
   type Clock,
   type Logger,
   type Opening,
   type OpeningId,
   type OpenRequest,
+  type TransferId,
 } from '@casvault/contracts';
 
 /** What is asked of the disk service. */
@@ -16,6 +18,8 @@ export const openingTimes = {
   renewEveryMs: 20_000,
   closeTries: 5,
   firstCloseDelayMs: 1_000,
+  /** Openings of the dead that one opening takes out of its way. */
+  outOfTheWay: 3,
 } as const;
 
 /** One opening of this transfer. `lost` aborts with CAPTURE_LOST when the disk service says that it is gone. */
@@ -31,7 +35,7 @@ interface Renewal {
 
 type Request = OpenRequest extends infer R
   ? R extends OpenRequest
-    ? Omit<R, 'leaseSeconds'>
+    ? Omit<R, 'leaseSeconds' | 'transferId'>
     : never
   : never;
 
@@ -41,7 +45,9 @@ type Request = OpenRequest extends infer R
  */
 export class HeldOpenings {
   readonly #client: () => DiskService;
+  readonly #transferId: TransferId;
   readonly #isOurs: () => boolean;
+  readonly #isOver: (other: TransferId, signal: AbortSignal) => Promise<boolean>;
   readonly #clock: Clock;
   readonly #logger: Logger;
   /** Null: asked for, but not known to be open. */
@@ -52,22 +58,29 @@ export class HeldOpenings {
   constructor(parts: {
     /** Made anew for each call: the token is in clear only then. */
     readonly client: () => DiskService;
+    readonly transferId: TransferId;
     readonly isOurs: () => boolean;
+    /** Whether another transfer is known to have ended, so that nobody will close what it opened. */
+    readonly isOver: (other: TransferId, signal: AbortSignal) => Promise<boolean>;
     readonly clock: Clock;
     readonly logger: Logger;
   }) {
     this.#client = parts.client;
+    this.#transferId = parts.transferId;
     this.#isOurs = parts.isOurs;
+    this.#isOver = parts.isOver;
     this.#clock = parts.clock;
     this.#logger = parts.logger;
   }
 
-  /** Opens, or takes up what an earlier attempt opened under this id. */
+  /**
+   * Opens, or takes up what an earlier attempt opened under this id. What stands in the way is closed first if nobody else will:
+   * an opening that this transfer gave up, or one of a transfer that is over. Anybody else's is refused as it is.
+   */
   async open(id: OpeningId, request: Request, signal: AbortSignal): Promise<HeldOpening> {
     await this.#letGo(id);
     this.#held.set(id, null);
-    const { leaseSeconds } = openingTimes;
-    const opening = await this.#client().open(id, { ...request, leaseSeconds }, { signal });
+    const opening = await this.#openOverTheDead(id, request, signal);
     const stop = new AbortController();
     const lost = new AbortController();
     this.#held.set(id, { stop, ended: this.#renew(id, stop.signal, lost) });
@@ -121,6 +134,29 @@ export class HeldOpenings {
   /** Renews nothing any more and leaves all to whoever comes next, or to the leases. */
   async letGoAll(): Promise<void> {
     for (const id of [...this.#held.keys()]) await this.#letGo(id);
+  }
+
+  async #openOverTheDead(id: OpeningId, request: Request, signal: AbortSignal): Promise<Opening> {
+    const { leaseSeconds, outOfTheWay } = openingTimes;
+    const asked = { ...request, transferId: this.#transferId, leaseSeconds };
+    for (let left: number = outOfTheWay; ; left -= 1) {
+      try {
+        return await this.#client().open(id, asked, { signal });
+      } catch (error) {
+        const dead = left === 0 ? null : await this.#deadInTheWay(Fault.from(error), signal);
+        if (dead === null) throw error;
+        this.#logger.warn({ openingId: id, dead }, 'an opening of the dead is in the way: it is closed');
+        await this.#client().close(dead, { keepCheckpoint: false, signal });
+      }
+    }
+  }
+
+  async #deadInTheWay({ code, details }: Fault, signal: AbortSignal): Promise<OpeningId | null> {
+    const holder = code === 'DISK_SERVICE_REFUSED' ? holderInTheWay.safeParse(details).data : undefined;
+    if (holder === undefined) return null;
+    const { openingId, transferId } = holder;
+    const isDead = transferId === this.#transferId || (await this.#isOver(transferId, signal));
+    return isDead ? openingId : null;
   }
 
   async #letGo(id: OpeningId): Promise<void> {

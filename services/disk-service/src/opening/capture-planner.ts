@@ -3,8 +3,8 @@ import {
   Fault,
   type CaptureMethod,
   type CaptureRequest,
+  type FaultDetails,
   type Logger,
-  type OpeningId,
 } from '@casvault/contracts';
 import type { BlockNode, Domain, Libvirt } from '@casvault/libvirt';
 import type { Checkpoints } from '../host/checkpoints.js';
@@ -22,7 +22,7 @@ import {
   type PlannedDisk,
 } from './capture.plan.js';
 import type { PlannedOpening } from './planner.js';
-import type { DiskRecord, OpeningRecord } from './record.js';
+import { holderOf, type DiskRecord, type OpeningRecord } from './record.js';
 
 export interface CapturePlannerParts {
   readonly libvirt: Libvirt;
@@ -63,7 +63,7 @@ export class CapturePlanner {
     const holder = others.find(
       (other) => other.request.kind === 'capture' && other.request.vm.uuid === request.vm.uuid,
     );
-    if (holder) throw heldBy(request, `opening ${holder.openingId}`);
+    if (holder) throw heldBy(request, `opening ${holder.openingId}`, holderOf(holder));
     const domain = await this.#domain(request, signal);
     const state = captureMethod(domain);
     const method: CaptureMethod = request.snapshot ? `${request.snapshot.kind}-snapshot` : state;
@@ -203,9 +203,9 @@ const noLiveExport = ({ vm }: CaptureRequest): Fault =>
     details: { vmUuid: vm.uuid },
   });
 
-const heldBy = (request: CaptureRequest, holder: OpeningId | string): Fault =>
+const heldBy = (request: CaptureRequest, holder: string, details: FaultDetails = {}): Fault =>
   new Fault('DISK_SERVICE_REFUSED', `VM ${request.vm.name} is held by ${holder}: one backup at a time`, {
-    details: { vmUuid: request.vm.uuid, holder },
+    details: { vmUuid: request.vm.uuid, ...details },
   });
 
 const realOr = async (path: string): Promise<string> => await realpath(path).catch(() => path);

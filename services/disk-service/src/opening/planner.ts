@@ -1,5 +1,11 @@
 import { realpath } from 'node:fs/promises';
-import { Fault, type Logger, type OpenRequest, type VolumeRequest } from '@casvault/contracts';
+import {
+  Fault,
+  type FaultDetails,
+  type Logger,
+  type OpenRequest,
+  type VolumeRequest,
+} from '@casvault/contracts';
 import type { Domain, Libvirt } from '@casvault/libvirt';
 import type { Checkpoints } from '../host/checkpoints.js';
 import { imageIdentity } from '../host/generation.js';
@@ -8,7 +14,7 @@ import { keptBitmaps } from '../host/layers.js';
 import { writableVolume } from '../host/volume-path.js';
 import { judgeBitmap, type BitmapVerdict, type KnownCheckpoint } from './bitmap.plan.js';
 import type { CapturePlanner } from './capture-planner.js';
-import type { OpeningRecord } from './record.js';
+import { holderOf, type OpeningRecord } from './record.js';
 
 /** What an opening will be, before anything is made on the host. */
 export type PlannedOpening = Pick<OpeningRecord, 'method' | 'checkpoint' | 'disks'>;
@@ -121,13 +127,12 @@ export class Planner {
     others: readonly OpeningRecord[],
     signal: AbortSignal,
   ): Promise<Attachment | null> {
-    const used = (by: string): Fault =>
+    const used = (by: string, details: FaultDetails = {}): Fault =>
       new Fault('DISK_SERVICE_REFUSED', `volume ${path} is in use by ${by}`, {
-        details: { path, usedBy: by },
+        details: { path, ...details },
       });
-    for (const other of others) {
-      if (other.disks.some((disk) => disk.path === path)) throw used(`opening ${other.openingId}`);
-    }
+    const holder = others.find(({ disks }) => disks.some((disk) => disk.path === path));
+    if (holder) throw used(`opening ${holder.openingId}`, holderOf(holder));
     let attachment: Attachment | null = null;
     for (const { uuid, name, state } of await this.#libvirt.domains({ signal })) {
       if (state === 'shut-off' && !withStopped) continue;

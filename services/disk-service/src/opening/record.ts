@@ -3,6 +3,7 @@ import {
   openingIdSchema,
   openRequestSchema,
   reasonCodeSchema,
+  type FaultDetails,
   type Opening,
   type OpenRequest,
 } from '@casvault/contracts';
@@ -69,6 +70,10 @@ export type OpeningRecord = z.infer<typeof openingRecordSchema>;
 /** Says whether something may still be on the host for it. */
 export const isHeld = (record: OpeningRecord): boolean =>
   record.state === 'opening' || record.state === 'open' || record.state === 'closing';
+
+/** What a refused caller is told of it: enough to find out whether it is still wanted. */
+export const holderOf = ({ openingId, request: { transferId } }: OpeningRecord): FaultDetails =>
+  transferId === undefined ? { openingId } : { openingId, transferId };
 
 export function vmOf(request: OpenRequest): { uuid: string; name: string } | null {
   return request.kind === 'capture' ? request.vm : null;
