@@ -27,7 +27,8 @@ export const bitmaps = {
 
 const blockBytes = 65_536;
 const pageBytes = 4_096;
-const changedShare = 0.03;
+/** Of the disk's data. */
+export const changedShare = 0.03;
 /** Shares of the changed bytes, and how long the writes are: files and copies, larger records, single pages. */
 const writeSizes = [
   { share: 0.6, least: 1_048_576, most: 8_388_608 },
@@ -74,24 +75,21 @@ export async function changeDisk(image: DiskImage, dir: string, seed: number): P
   await copyFile(image.qcow2, qcow2, constants.COPYFILE_FICLONE);
   await runQuietly('qemu-img', 'bitmap', '--add', '-g', String(blockBytes), qcow2, bitmaps.before);
   const writes = writesOf(image.sizeBytes, image.dataBytes * changedShare, seed);
-  await writeAll(
-    writes,
-    databasePages(seed + 1),
-    raw,
-    await NbdServer.writable(qcow2, join(dir, 'change.sock')),
-  );
+  await writeChanges(writes, databasePages(seed + 1), join(dir, 'change.sock'), { qcow2, raw });
   await runQuietly('qemu-img', 'bitmap', '--add', '-g', String(blockBytes), qcow2, bitmaps.after);
   const changedBytes = writes.reduce((sum, { length }) => sum + length, 0);
   return { sizeBytes: image.sizeBytes, raw, qcow2, dirtyBytes: dirtyBytesOf(writes), changedBytes };
 }
 
-async function writeAll(
+/** Writes by NBD into a qcow2, whose bitmaps take notice, and to a raw file of the same disk if there is one. */
+export async function writeChanges(
   writes: readonly Write[],
   content: ContentSource,
-  raw: string,
-  server: NbdServer,
+  socket: string,
+  disk: { readonly qcow2: string; readonly raw: string | null },
 ): Promise<void> {
-  const file = await open(raw, 'r+');
+  const server = await NbdServer.writable(disk.qcow2, socket);
+  const file = disk.raw === null ? null : await open(disk.raw, 'r+');
   const client = await NbdClient.connect({ path: server.socket, exportName: '' });
   try {
     let supply = Buffer.alloc(0);
@@ -100,13 +98,13 @@ async function writeAll(
       const bytes = supply.subarray(0, length);
       supply = supply.subarray(length);
       await client.write(offset, bytes);
-      await file.write(bytes, 0, length, offset);
+      await file?.write(bytes, 0, length, offset);
     }
     await client.flush();
-    await file.sync();
+    await file?.sync();
   } finally {
     await client.close();
-    await file.close();
+    await file?.close();
     await server.stop();
   }
 }

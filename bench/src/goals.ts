@@ -14,6 +14,7 @@ export const names = {
   qemuImg: 'qemu-img convert -c',
   nbdcopy: 'nbdcopy nbd->nbd',
   qemuJob: "QEMU's backup job",
+  virtNbdBackup: 'virtnbdbackup -z',
 } as const;
 
 /** The figures to reach for the first milestone, and later. */
@@ -48,6 +49,7 @@ export function goalsOf(
     return { work: `${step}: ${ours} / ${theirs}`, value, unit: 'ratio', first, later, atLeast: false };
   };
   const { engine, encrypted, service, borg, borgEncrypted, restic, qemuImg, nbdcopy, qemuJob } = names;
+  const { virtNbdBackup } = names;
   const full = records.median(engine, 'full', wall);
   return [
     ratio('full', engine, borg, 0.75, 0.55),
@@ -63,9 +65,11 @@ export function goalsOf(
       atLeast: true,
     },
     ratio('rescan', engine, borg, 1, 0.7),
+    ratio('incremental', engine, virtNbdBackup, 0.6, 0.3),
     ratio('incremental', engine, borg, 0.2, 0.1),
     ratio('incremental', engine, qemuJob, 1.1, 0.6),
     ...trackedGoals(records, more.dirtyBytes),
+    ratio('unchanged', engine, virtNbdBackup, 0.3, 0.1),
     ratio('restore', engine, qemuImg, 0.75, 0.5),
     ratio('restore', engine, borg, 0.6, 0.4),
     ratio('restore', encrypted, restic, 0.5, 0.33),

@@ -18,12 +18,13 @@ import { QemuJob } from './qemu-job.js';
 import { report, type Outcome } from './report.js';
 import { runRounds } from './rounds.js';
 import { ServiceContestant } from './service.js';
+import { VirtNbdBackup } from './virtnbdbackup.js';
 
 const repositoryRoot = fileURLToPath(new URL('../../../', import.meta.url));
 const resultsFile = join(repositoryRoot, 'bench/RESULTS.md');
 const gib = 2 ** 30;
-/** The raw disk, its qcow2, both changed, seven repositories of two fifths each, a restored disk that holds every byte, a reserve. */
-const spaceFor = (sizeBytes: number): number => sizeBytes * 9;
+/** The raw disk, its qcow2, both changed, one in a lab with its backup, seven repositories of two fifths each, a restored disk that holds every byte, a reserve. */
+const spaceFor = (sizeBytes: number): number => sizeBytes * 10.5;
 /** GiB of memory to touch before a step: about what the tool with the largest output dirties. */
 const touched = (step: Step, sizeBytes: number): number =>
   ({ full: 0.5, rescan: 0.1, incremental: 0.1, unchanged: 0, restore: 1 })[step] * (sizeBytes / gib);
@@ -48,6 +49,7 @@ async function versions(): Promise<string[]> {
     await firstWords('qemu-img', '--version'),
     await firstWords('borg', '--version'),
     await firstWords('restic', 'version'),
+    `virtnbdbackup ${await firstWords('virtnbdbackup', '--version')}`,
     await firstWords('nbdcopy', '--version'),
     await firstWords('b3sum', '--version'),
   ];
@@ -75,13 +77,15 @@ async function measure(
   const { image, changed } = disks;
   const engine = EngineProcess.start();
   const borg = new Borg(disks, dir, false);
+  const services = options.service ? await startServices(engine, image, dir) : null;
   const contestants: Contestant[] = [
     new EngineContestant(engine, disks, dir, false),
-    ...(options.service ? [await startServices(engine, image, dir)] : []),
+    ...(services === null ? [] : [services]),
     borg,
     new WarmBorg(borg),
     new QemuImg(image, dir),
     new QemuJob(changed, dir),
+    ...(services === null ? [] : [await VirtNbdBackup.start(services, image, dir)]),
     new NbdCopy(image, dir),
     new EngineContestant(engine, disks, dir, true),
     new Borg(disks, dir, true),
@@ -122,7 +126,11 @@ async function measure(
   };
 }
 
-async function startServices(engine: EngineProcess, image: DiskImage, dir: string): Promise<Contestant> {
+async function startServices(
+  engine: EngineProcess,
+  image: DiskImage,
+  dir: string,
+): Promise<ServiceContestant> {
   say('starting all services and an emulated CAS');
   // The lab's hosts run as a user of their own.
   await chmod(dir, 0o755);

@@ -40,6 +40,10 @@ export class ServiceContestant implements Contestant {
     return contestant;
   }
 
+  get lab(): Lab {
+    return this.#world.lab;
+  }
+
   /** Its processes are halted while others are measured: idle, they take a twentieth of two cores. */
   readonly rest = (): void => this.#world.signal('SIGSTOP');
   readonly wake = async (): Promise<void> => {

@@ -27,6 +27,7 @@ bench="$demo
 nbdcopy libnbd-bin
 qemu-storage-daemon qemu-system-common
 borg borgbackup
+virtnbdbackup virtnbdbackup
 restic restic
 zstd zstd
 b3sum b3sum
