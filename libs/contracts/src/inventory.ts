@@ -152,6 +152,17 @@ export const networkProfileSchema = z.object({
   name: z.string(),
   description: z.string(),
 });
+/** F9: an image (虚拟机模板) of the platform, as last synchronised: no VM, never started nor protected; VMs are deployed from it. */
+export const imageSchema = z.object({
+  /** The CVM's own id. */
+  externalId: z.string(),
+  name: z.string(),
+  title: z.string(),
+  /** Null: on a host that is not known. */
+  hostId: hostIdSchema.nullable(),
+  cpuCount: z.number().int(),
+  memoryMiB: z.number().int(),
+});
 
 export const registerPlatform = defineQuery('inventory', 'register-platform', 1, {
   request: z.object({
@@ -207,6 +218,10 @@ export const listSwitches = defineQuery('inventory', 'list-switches', 1, {
 export const listProfiles = defineQuery('inventory', 'list-profiles', 1, {
   request: pageRequestSchema.extend({ platformId: platformIdSchema }),
   reply: pageOf(networkProfileSchema),
+});
+export const listImages = defineQuery('inventory', 'list-images', 1, {
+  request: pageRequestSchema.extend({ platformId: platformIdSchema }),
+  reply: pageOf(imageSchema),
 });
 
 // ---- what snapshot-engine asks for: present facts and platform objects
@@ -384,7 +399,10 @@ export const createRestoreVm = defineQuery('inventory', 'create-restore-vm', 1, 
     reasons: z.array(reasonCodeSchema).default([]),
   }),
 });
-/** Removes the VM that `createRestoreVm` made for this restore, with the volumes made for it; nothing else, and nothing if it is gone. */
+/**
+ * Removes the VM that `createRestoreVm` made for this restore, or the image that it became, with the volumes made for it; nothing else,
+ * and nothing if it is gone or handed over.
+ */
 export const removeRestoreVm = defineQuery('inventory', 'remove-restore-vm', 1, {
   request: z.object({ restoreId: runItemIdSchema, platformId: platformIdSchema }),
   reply: emptySchema,
@@ -393,6 +411,21 @@ export const removeRestoreVm = defineQuery('inventory', 'remove-restore-vm', 1, 
 export const finishRestoreVm = defineQuery('inventory', 'finish-restore-vm', 1, {
   request: z.object({ restoreId: runItemIdSchema, platformId: platformIdSchema, powerOn: z.boolean() }),
   reply: z.object({ vmId: vmIdSchema }),
+});
+
+/** Words of the operator for an image. */
+export const imageDescriptionSchema = z.string().trim().max(200);
+/**
+ * F9: turns the written VM of a restore into an image of the platform, in one step, and hands it over. Safe to repeat: replies with the
+ * CVM's id of the image that there is. `description` is put before the mark that tells which item made it.
+ */
+export const finishRestoreImage = defineQuery('inventory', 'finish-restore-image', 1, {
+  request: z.object({
+    restoreId: runItemIdSchema,
+    platformId: platformIdSchema,
+    description: imageDescriptionSchema,
+  }),
+  reply: z.object({ imageId: imageSchema.shape.externalId }),
 });
 
 /** What the operator calls a volume that is made from a point; the rest of its name tells which run item made it. */

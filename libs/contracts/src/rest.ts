@@ -95,6 +95,11 @@ export const newVolumeBodySchema = creationTargetSchema.options[0]
   .omit({ kind: true, target: true })
   .extend({ group: startCreation.request.shape.group, options: startCreation.request.shape.options });
 export type NewVolumeBody = z.input<typeof newVolumeBodySchema>;
+/** F9. */
+export const newImageBodySchema = creationTargetSchema.options[1]
+  .omit({ kind: true })
+  .extend({ group: startCreation.request.shape.group, options: startCreation.request.shape.options });
+export type NewImageBody = z.input<typeof newImageBodySchema>;
 
 export const newDeletionBodySchema = z
   .object({

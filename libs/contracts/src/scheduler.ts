@@ -132,6 +132,9 @@ export const runItemSchema = z.object({
   restoredVmId: vmIdSchema.nullable(),
   /** F9: the name on the platform of the volume that the item makes. */
   volumeName: z.string().nullable().default(null),
+  /** F9: the name on the platform of the image that the item makes, and the CVM's id of it once it is made. */
+  imageName: z.string().nullable().default(null),
+  imageId: z.string().nullable().default(null),
   progress: z.array(diskProgressSchema),
   reasons: z.array(reasonCodeSchema),
   fault: faultSchema.nullable(),

@@ -27,7 +27,13 @@ import {
   runItemIdSchema,
   vmIdSchema,
 } from './ids.js';
-import { nicSchema, restoreVolumeSchema, volumeNameSchema } from './inventory.js';
+import {
+  imageDescriptionSchema,
+  imageSchema,
+  nicSchema,
+  restoreVolumeSchema,
+  volumeNameSchema,
+} from './inventory.js';
 import { reasonCodeSchema } from './reason.js';
 import { verificationMarkSchema } from './verification.js';
 
@@ -238,8 +244,19 @@ export const creationTargetSchema = z.discriminatedUnion('kind', [
     name: volumeNameSchema,
     attachTo: vmIdSchema.nullable().default(null),
   }),
+  /** The point's system disk as an image (template) of the platform, from which VMs can be deployed. */
+  restoreTargetSchema
+    .pick({ platformId: true, hostId: true, storageName: true, cpuCount: true, memoryMiB: true, nics: true })
+    .extend({
+      kind: z.literal('image'),
+      name: restoreTargetSchema.shape.vmName,
+      description: imageDescriptionSchema.default(''),
+    }),
 ]);
 export type CreationTarget = z.infer<typeof creationTargetSchema>;
+/** F9: the disk that an image is made of; null: the point holds none to boot from. */
+export const systemDiskOf = ({ disks }: Pick<Point, 'disks'>): Point['disks'][number] | null =>
+  disks.find(({ role }) => role === 'system') ?? null;
 /** Idempotent by `itemId` as above. Its news are those of a restore. */
 export const createFromPoint = defineCommand('snapshot-engine', 'create-from-point', 1, {
   payload: restoreVm.payload.extend({ target: creationTargetSchema }),
@@ -324,6 +341,8 @@ export const itemChanged = defineEvent('snapshot-engine', 'item-changed', 1, {
     pointId: pointIdSchema.nullable(),
     /** The VM that came of a restore, or was rolled back. */
     restoredVmId: vmIdSchema.nullable(),
+    /** F9: the CVM's id of the image that was made. */
+    imageId: imageSchema.shape.externalId.nullable().default(null),
     capturedAt: instantSchema.nullable(),
     progress: z.array(diskProgressSchema),
     reasons: z.array(reasonCodeSchema),

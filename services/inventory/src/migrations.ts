@@ -212,4 +212,23 @@ export const migrations: readonly Migration[] = [
       );
       CREATE INDEX restore_volume_suspect ON restore_volume (platform_id, created_at);`,
   },
+  {
+    name: '0009-create-image',
+    sql: `
+      -- set before the CVM is asked to make the VM a template
+      ALTER TABLE restore_vm ADD COLUMN becomes_template boolean NOT NULL DEFAULT false;
+
+      CREATE TABLE image (
+        platform_id uuid NOT NULL REFERENCES platform (id),
+        external_id text NOT NULL,
+        -- null: its host is not known
+        host_id uuid REFERENCES host (id),
+        name text NOT NULL,
+        title text NOT NULL,
+        cpu_count integer NOT NULL,
+        memory_mib integer NOT NULL,
+        PRIMARY KEY (platform_id, external_id)
+      );
+      CREATE INDEX image_page ON image (platform_id, name, external_id);`,
+  },
 ];

@@ -1,5 +1,6 @@
 import {
   type HostId,
+  type imageSchema,
   type networkProfileSchema,
   type PageRequest,
   type PlatformId,
@@ -13,6 +14,7 @@ import { type z } from 'zod';
 export type Storage = z.infer<typeof storageSchema>;
 export type VirtualSwitch = z.infer<typeof virtualSwitchSchema>;
 export type NetworkProfile = z.infer<typeof networkProfileSchema>;
+export type Image = z.infer<typeof imageSchema>;
 
 export interface Page<T> {
   items: T[];
@@ -20,7 +22,7 @@ export interface Page<T> {
 }
 type Request = PageRequest & { platformId: PlatformId };
 
-/** Storage pools, virtual switches and policy templates as last synchronised. */
+/** Storage pools, virtual switches, policy templates and images as last synchronised. */
 export class NetworkStore {
   constructor(private readonly database: DataSource) {}
 
@@ -61,6 +63,12 @@ export class NetworkStore {
       'external_id',
       (row) => row.externalId,
     );
+  }
+
+  images(request: Request): Promise<Page<Image>> {
+    const columns = `external_id AS "externalId", name, title, host_id AS "hostId", cpu_count AS "cpuCount",
+                     memory_mib AS "memoryMiB"`;
+    return this.page<Image>(request, columns, 'image', 'external_id', (row) => row.externalId);
   }
 
   /** `key` is SQL that makes a row unique among those of its name; `keyOf` the same of the row that came of it. */

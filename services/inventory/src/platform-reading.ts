@@ -3,6 +3,7 @@ import {
   type CasHost,
   type CasNetworkProfile,
   type CasStoragePool,
+  type CasTemplate,
   type CasVirtualSwitch,
   type CasVmDetail,
   type CasVmRow,
@@ -30,6 +31,8 @@ export interface PlatformReading {
   readonly hosts: readonly HostReading[];
   readonly vms: readonly VmReading[];
   readonly profiles: readonly CasNetworkProfile[];
+  /** Null: the CVM could not tell now; what is known stays. */
+  readonly templates: readonly CasTemplate[] | null;
 }
 
 /** What is known of a VM's details: the mark of its row when they were read. */
@@ -66,6 +69,7 @@ export const readPlatform = async (client: CasClient, options: ReadingOptions): 
   const facts = await client.probe(options.signal);
   const hosts = await readHosts(client, options);
   const profiles = await client.networkProfiles(options.signal);
+  const templates = await orNull(options.logger, 'templates', () => client.templates(options.signal));
   const vms = await readVms(client, options);
   const { release, architecture } = facts;
   return {
@@ -73,6 +77,7 @@ export const readPlatform = async (client: CasClient, options: ReadingOptions): 
     architecture,
     hosts: hosts.map((host) => ({ ...host, vmCount: countOn(host, vms) })),
     profiles,
+    templates,
     vms,
   };
 };

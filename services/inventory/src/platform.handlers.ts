@@ -5,6 +5,7 @@ import {
   getVm,
   getVmFacts,
   listHosts,
+  listImages,
   listPlatforms,
   listProfiles,
   listStorages,
@@ -102,6 +103,11 @@ export class PlatformHandlers {
   @OnQuery(listSwitches)
   async listSwitches(request: Request<typeof listSwitches>) {
     return this.networks.switches(request);
+  }
+
+  @OnQuery(listImages)
+  async listImages(request: Request<typeof listImages>) {
+    return this.networks.images(request);
   }
 
   @OnQuery(listProfiles)

@@ -45,6 +45,7 @@ export class ReadingStore {
       const hostIds = await saveHosts(tx, change, reading.hosts);
       for (const host of reading.hosts) await saveHostParts(tx, change, host, hostIds);
       await replaceProfiles(tx, platformId, reading.profiles);
+      await replaceImages(tx, platformId, reading.templates, hostIds);
       await saveVms(tx, change, reading.vms, hostIds, reading.profiles);
       await tombstone(tx, change);
       return true;
@@ -148,6 +149,27 @@ const replaceProfiles = async (
      SELECT $1, r."externalId", r.name, r.description
      FROM jsonb_to_recordset($2::jsonb) AS r ("externalId" text, name text, description text) ON CONFLICT DO NOTHING`,
     [platformId, JSON.stringify(profiles)],
+  );
+};
+
+const replaceImages = async (
+  tx: EntityManager,
+  platformId: PlatformId,
+  templates: PlatformReading['templates'],
+  hostIds: ReadonlyMap<string, HostId>,
+): Promise<void> => {
+  if (templates === null) return;
+  const rows = templates.map(({ hostExternalId, ...template }) => ({
+    ...template,
+    hostId: hostIds.get(hostExternalId) ?? null,
+  }));
+  await tx.query('DELETE FROM image WHERE platform_id = $1', [platformId]);
+  await tx.query(
+    `INSERT INTO image (platform_id, external_id, host_id, name, title, cpu_count, memory_mib)
+     SELECT $1, r."externalId", r."hostId", r.name, r.title, r."cpuCount", r."memoryMiB"
+     FROM jsonb_to_recordset($2::jsonb) AS r ("externalId" text, "hostId" uuid, name text, title text, "cpuCount" int,
+       "memoryMiB" int) ON CONFLICT DO NOTHING`,
+    [platformId, JSON.stringify(rows)],
   );
 };
 

@@ -16,6 +16,8 @@ export interface RestoreVm {
   readonly vmUuid: string | null;
   /** Its volumes were there before it (S3): they outlive it. */
   readonly keepsVolumes: boolean;
+  /** The CVM was asked to make it a template (F9): it may be one. */
+  readonly becomesTemplate: boolean;
   readonly createdAt: Date;
 }
 

@@ -1,4 +1,4 @@
-import { createRestoreVm, finishRestoreVm, removeRestoreVm } from '@casvault/contracts';
+import { createRestoreVm, finishRestoreImage, finishRestoreVm, removeRestoreVm } from '@casvault/contracts';
 import { type MessageContext, OnQuery } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
@@ -19,6 +19,12 @@ export class RestoreVmHandlers {
   async finish(request: Request<typeof finishRestoreVm>, context: MessageContext) {
     const { restoreId, platformId, powerOn } = request;
     return { vmId: await this.restores.finish(restoreId, platformId, powerOn, context.signal) };
+  }
+
+  @OnQuery(finishRestoreImage)
+  async finishImage(request: Request<typeof finishRestoreImage>, context: MessageContext) {
+    const { restoreId, platformId, description } = request;
+    return { imageId: await this.restores.finishImage(restoreId, platformId, description, context.signal) };
   }
 
   @OnQuery(removeRestoreVm)

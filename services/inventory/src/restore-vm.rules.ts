@@ -30,6 +30,13 @@ const emptyQcow2Bytes = 16 * MiB;
 /** Stands in the description of a VM that a restore has made and not yet handed over. */
 export const restoreMarker = (restoreId: RunItemId): string => `casvault-restore:${restoreId}`;
 
+/**
+ * F9: what an image is described by. The marker stays in it: a template is the last step of its making, so that nothing is to be changed
+ * of it once it is one. It proves whose it is until it is handed over, and tells where it came from afterwards.
+ */
+export const imageDescription = (description: string, restoreId: RunItemId): string =>
+  `${description} [${restoreMarker(restoreId)}]`.trimStart();
+
 /** The CVM makes volumes of whole MiB: a disk of another size gets the next larger one, its rest zero. */
 export const volumeMiB = (sizeBytes: number): number => Math.max(1, Math.ceil(sizeBytes / MiB));
 

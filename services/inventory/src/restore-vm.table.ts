@@ -8,6 +8,7 @@ export interface RestoreVmRow {
   state: string;
   vmUuid: string | null;
   keepsVolumes: boolean;
+  becomesTemplate: boolean;
   createdAt: Date;
 }
 
@@ -21,6 +22,7 @@ export const restoreVmTable = new EntitySchema<RestoreVmRow>({
     state: { type: 'text' },
     vmUuid: { type: 'uuid', name: 'vm_uuid', nullable: true },
     keepsVolumes: { type: 'boolean', name: 'keeps_volumes' },
+    becomesTemplate: { type: 'boolean', name: 'becomes_template' },
     createdAt: { type: 'timestamptz', name: 'created_at' },
   },
 });

@@ -16,6 +16,7 @@ import { type HostStore } from './host-store.js';
 import { type PlatformStore } from './platform-store.js';
 import { type PlatformSync } from './platform-sync.js';
 import {
+  imageDescription,
   matchDisks,
   noticesOf,
   planRestoreVm,
@@ -59,6 +60,16 @@ export class RestoreVms {
     return this.turns.take(restoreId, () => this.finishNow(restoreId, platformId, powerOn, signal));
   }
 
+  /** F9: makes it a template, as the last step, and hands that over. Safe to repeat. The CVM's id of it. */
+  finishImage(
+    restoreId: RunItemId,
+    platformId: PlatformId,
+    description: string,
+    signal: AbortSignal,
+  ): Promise<string> {
+    return this.turns.take(restoreId, () => this.finishImageNow(restoreId, platformId, description, signal));
+  }
+
   /** Removes what `create` made, with its volumes but for those that were there before (S3); does nothing when it is gone or handed over. */
   remove(restoreId: RunItemId, platformId: PlatformId, signal: AbortSignal): Promise<'removed' | 'gone'> {
     return this.turns.take(restoreId, () => this.removeNow(restoreId, platformId, signal));
@@ -84,6 +95,7 @@ export class RestoreVms {
         state: 'making',
         vmUuid: null,
         keepsVolumes: request.volumes.length > 0,
+        becomesTemplate: earlier?.becomesTemplate ?? false,
         createdAt,
       });
       return this.make(client, request, plan, signal);
@@ -128,10 +140,10 @@ export class RestoreVms {
     signal: AbortSignal,
   ): Promise<CasVmRow | null> {
     const row = await client.vmByName(request.vmName, signal);
-    if (row === null || (await isMarked(client, row, request.restoreId, signal))) return row;
-    throw new Fault('ALREADY_EXISTS', `vmName: the platform has a VM "${request.vmName}" already (S8)`, {
-      details: { field: 'vmName' },
-    });
+    if (row === null) return null;
+    const isOurs = row.powerState !== 'template' && (await isMarked(client, row, request.restoreId, signal));
+    if (isOurs) return row;
+    throw nameTaken(request);
   }
 
   private async plan(client: CasClient, request: RestoreVmRequest, host: Host, signal: AbortSignal) {
@@ -154,6 +166,7 @@ export class RestoreVms {
     plan: Awaited<ReturnType<RestoreVms['plan']>>,
     signal: AbortSignal,
   ): Promise<CasVmRow> {
+    let isTaken = false;
     try {
       await client.addVm(
         {
@@ -172,9 +185,12 @@ export class RestoreVms {
       );
     } catch (error) {
       // 1002, the VM exists: another try was faster. Whose it is shows below.
-      if (!Fault.is(error) || error.details['platformCode'] !== '1002') throw error;
+      isTaken = Fault.is(error) && error.details['platformCode'] === '1002';
+      if (!isTaken) throw error;
     }
     const row = await this.present(client, request, signal);
+    // By what the list of VMs does not have: a template.
+    if (row === null && isTaken) throw nameTaken(request);
     if (row === null)
       throw new Fault('PLATFORM_PROTOCOL', `the CVM made VM ${request.vmName}, yet does not list it`);
     return row;
@@ -222,6 +238,35 @@ export class RestoreVms {
     return (await sync.readVm(platformId, row.uuid, signal)).vmId;
   }
 
+  private async finishImageNow(
+    restoreId: RunItemId,
+    platformId: PlatformId,
+    description: string,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const { platforms, restores, access } = this.options;
+    const platform = await platforms.get(platformId);
+    const restore = { ...(await this.known(restoreId, platformId)), becomesTemplate: true };
+    const imageId = await access.with(platform, async (client) => {
+      const earlier = await markedTemplate(client, restore, signal);
+      if (earlier !== null) return earlier;
+      const row = await this.find(client, restore, signal);
+      if (row === null)
+        throw new Fault(
+          'VM_NOT_FOUND',
+          `the VM ${restore.vmName} of restore ${restoreId} is not on the platform`,
+        );
+      await restores.save(restore);
+      const vm = { id: row.externalId, name: row.name };
+      await client.convertToTemplate(vm, imageDescription(description, restoreId), signal);
+      const made = await markedTemplate(client, restore, signal);
+      if (made !== null) return made;
+      throw new Fault('PLATFORM_PROTOCOL', `the CVM made VM ${row.name} a template, yet does not list it`);
+    });
+    await restores.save({ ...restore, state: 'finished' });
+    return imageId;
+  }
+
   private async removeNow(
     restoreId: RunItemId,
     platformId: PlatformId,
@@ -232,6 +277,12 @@ export class RestoreVms {
     if (restore?.platformId !== platformId || restore.state === 'finished') return 'gone';
     const platform = await platforms.get(platformId);
     const outcome = await access.with(platform, async (client) => {
+      const templateId = restore.becomesTemplate ? await markedTemplate(client, restore, signal) : null;
+      if (templateId !== null) {
+        await client.deleteTemplate(templateId, signal);
+        logger.info({ restoreId, template: restore.vmName }, 'template of a restore removed');
+        return 'removed';
+      }
       const row = await this.find(client, restore, signal);
       if (row === null) return 'gone';
       if (row.powerState !== 'stopped') await client.powerOffVm(row.externalId, signal);
@@ -255,9 +306,26 @@ export class RestoreVms {
     const byUuid = restore.vmUuid === null ? null : await client.vmByUuid(restore.vmUuid, signal);
     const row = byUuid ?? (await client.vmByName(restore.vmName, signal));
     if (row === null || restore.state === 'finished') return byUuid;
+    if (row.powerState === 'template') return null;
     return (await isMarked(client, row, restore.restoreId, signal)) ? row : null;
   }
 }
+
+/** The CVM's id of the template that bears the restore's name and marker. */
+const markedTemplate = async (
+  client: CasClient,
+  { restoreId, vmName }: RestoreVm,
+  signal: AbortSignal,
+): Promise<string | null> => {
+  const template = await client.templateByName(vmName, signal);
+  if (template === null || !(await isMarked(client, template, restoreId, signal))) return null;
+  return template.externalId;
+};
+
+const nameTaken = ({ vmName }: RestoreVmRequest): Fault =>
+  new Fault('ALREADY_EXISTS', `vmName: the platform has a VM or template "${vmName}" already (S8)`, {
+    details: { field: 'vmName' },
+  });
 
 /** A request that comes late, after its restore has ended, makes no VM that nobody would ever remove. */
 const refuseEnded = (restoreId: RunItemId, restore: RestoreVm | null): void => {
@@ -269,7 +337,7 @@ const refuseEnded = (restoreId: RunItemId, restore: RestoreVm | null): void => {
 
 const isMarked = async (
   client: CasClient,
-  row: CasVmRow,
+  row: Pick<CasVmRow, 'externalId'>,
   restoreId: RunItemId,
   signal: AbortSignal,
 ): Promise<boolean> =>

@@ -75,6 +75,7 @@ const readingOf = (vms: VmReading[]): PlatformReading => ({
   hosts,
   vms,
   profiles: [{ externalId: '1', name: 'Default', description: '' }],
+  templates: null,
 });
 
 describe('a platform of 10,000 VMs', () => {

@@ -22,6 +22,7 @@ import {
 } from '@casvault/contracts';
 import { type MessagingClient } from '@casvault/messaging';
 import { mapBounded } from './bounded.js';
+import { refuseSource } from './creation.rules.js';
 import { type NewItem } from './run-item.js';
 
 type Backup = Extract<JobDefinition, { kind: 'backup' }>;
@@ -168,21 +169,20 @@ export class DefinitionCheck {
   async #creation({ items }: Creation, signal: AbortSignal): Promise<NewItem[]> {
     await this.#platforms(items, signal);
     return mapBounded(items, atOnce, async ({ pointId, target }): Promise<NewItem> => {
-      const { vmId, vmName } = await this.#holding(pointId, target.target, signal);
-      if (target.attachTo !== null)
-        await this.#vm(target.attachTo, signal, 'definition.items.target.attachTo');
+      const { vmId, vmName } = await this.#sourceOf(pointId, target, signal);
       const host = target.hostId;
       return { id: newId<RunItemId>(), kind: 'restore', vmId, vmName, host, pointId, target };
     });
   }
 
-  /** The point, once it is sure that it holds the disk. */
-  async #holding(pointId: PointId, target: string, signal: AbortSignal): Promise<Point> {
+  /** The point, once it is sure that it holds what is made of it. */
+  async #sourceOf(pointId: PointId, target: CreationTarget, signal: AbortSignal): Promise<Point> {
     const point = await this.#available(pointId, signal);
-    if (point.disks.some((disk) => disk.target === target)) return point;
-    throw new Fault('NOT_FOUND', `target: point ${pointId} does not hold disk ${target}`, {
-      details: { field: 'target', pointId },
-    });
+    const refusal = refuseSource(point, target);
+    if (refusal) throw refusal;
+    if (target.kind === 'disk' && target.attachTo !== null)
+      await this.#vm(target.attachTo, signal, 'definition.items.target.attachTo');
+    return point;
   }
 
   /** F8. On the host where the VM is now; its disks are judged when it runs. */
@@ -213,7 +213,8 @@ export class DefinitionCheck {
   /** The name of the job that creates something from a point. */
   async creationName(pointId: PointId, target: CreationTarget, signal: AbortSignal): Promise<string> {
     const { vmName, capturedAt, createdAt } = await this.client.request(getPoint, { pointId }, { signal });
-    return `disk ${target.target} of ${vmName} at ${capturedAt ?? createdAt}`.slice(0, 128);
+    const what = target.kind === 'disk' ? `disk ${target.target}` : `image ${target.name}`;
+    return `${what} of ${vmName} at ${capturedAt ?? createdAt}`.slice(0, 128);
   }
 
   async #available(pointId: PointId, signal: AbortSignal): Promise<Point> {

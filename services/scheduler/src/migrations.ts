@@ -71,4 +71,10 @@ export const migrations: readonly Migration[] = [
       UPDATE run SET definition = '{"pointKind": "full", "powerOff": false, "cbt": {"enable": true, "fallback": "full"}}' || definition
         WHERE definition ->> 'kind' = 'backup';`,
   },
+  {
+    name: '0003-tell-image-id',
+    sql: `
+      -- the CVM's id of the image that the item made
+      ALTER TABLE run_item ADD COLUMN image_id text;`,
+  },
 ];

@@ -51,7 +51,7 @@ export class RunItemStore {
       await source.query(
         `UPDATE run_item SET state = $3, phase = $4, point_id = coalesce($5, point_id), restored_vm_id = $6,
            progress = $7, reasons = $8, fault = $9, done_bytes = $10, stored_bytes = $11, told_at = $12, heard_at = $13,
-           started_at = coalesce(started_at, $13), finished_at = $14
+           started_at = coalesce(started_at, $13), finished_at = $14, image_id = $15
          WHERE id = $1 AND run_id = $2 AND state IN ('queued', 'running') AND (told_at IS NULL OR told_at < $12)`,
         [
           change.itemId,
@@ -68,6 +68,7 @@ export class RunItemStore {
           change.at,
           now,
           end && now,
+          change.imageId,
         ],
       );
       await source.query('UPDATE run_item SET heard_at = $2 WHERE id = $1', [change.itemId, now]);

@@ -13,6 +13,7 @@ export interface RunItemRow {
   pointId: string | null;
   target: ItemTarget | null;
   restoredVmId: string | null;
+  imageId: string | null;
   state: RunItem['state'];
   phase: RunItem['phase'];
   progress: RunItem['progress'];
@@ -39,6 +40,7 @@ export const runItemTable = new EntitySchema<RunItemRow>({
     pointId: { type: 'uuid', name: 'point_id', nullable: true },
     target: { type: 'jsonb', nullable: true },
     restoredVmId: { type: 'uuid', name: 'restored_vm_id', nullable: true },
+    imageId: { type: 'text', name: 'image_id', nullable: true },
     state: { type: 'text' },
     phase: { type: 'text', nullable: true },
     progress: { type: 'jsonb' },

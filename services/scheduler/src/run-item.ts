@@ -31,7 +31,11 @@ export interface NewItem {
 
 /** F9: the name on the platform of the volume that an item makes. */
 export const volumeNameOf = (id: RunItemId, target: ItemTarget | null): string | null =>
-  target !== null && 'kind' in target ? restoreVolumeName(target.name, id) : null;
+  target !== null && 'kind' in target && target.kind === 'disk' ? restoreVolumeName(target.name, id) : null;
+
+/** F9: the name on the platform of the image that an item makes. */
+export const imageNameOf = (target: ItemTarget | null): string | null =>
+  target !== null && 'kind' in target && target.kind === 'image' ? target.name : null;
 
 export const endOf = (state: RunItem['state'] | ItemChanged['phase']): ItemEnd | null =>
   state === 'succeeded' || state === 'skipped' || state === 'failed' || state === 'stopped' ? state : null;

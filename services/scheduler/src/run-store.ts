@@ -16,7 +16,7 @@ import { type z } from 'zod';
 import { jobTable } from './job.table.js';
 import { type RunState, type WaitingItem } from './run.js';
 import { runItemTable, type RunItemRow } from './run-item.table.js';
-import { volumeNameOf, type NewItem } from './run-item.js';
+import { imageNameOf, volumeNameOf, type NewItem } from './run-item.js';
 import { runTable, type RunRow } from './run.table.js';
 
 /** More items than these are not told in one message: a message of NATS has 1 MiB at most. */
@@ -35,6 +35,8 @@ export const itemOf = (row: RunItemRow): RunItem => ({
   pointId: row.pointId as RunItem['pointId'],
   restoredVmId: row.restoredVmId as RunItem['restoredVmId'],
   volumeName: volumeNameOf(row.id as RunItem['id'], row.target),
+  imageName: imageNameOf(row.target),
+  imageId: row.imageId,
   progress: row.progress,
   reasons: row.reasons,
   fault: row.fault,

@@ -150,6 +150,7 @@ export class Peers {
       phase,
       pointId: asked.pointId,
       restoredVmId: null,
+      imageId: null,
       capturedAt: null,
       progress: [],
       reasons: [],

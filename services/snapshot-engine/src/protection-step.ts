@@ -42,6 +42,7 @@ const change = (state: ProtectionState): ItemChanged => ({
   phase: state.phase,
   pointId: state.plan?.spec.pointId ?? null,
   restoredVmId: null,
+  imageId: null,
   capturedAt: state.capturedAt,
   progress: [...(state.transfer?.progress ?? [])],
   reasons: [...state.reasons],

@@ -2,6 +2,7 @@ import {
   attachRestoreVolume,
   createRestoreVm,
   createRestoreVolume,
+  finishRestoreImage,
   finishRestoreVm,
   getPoolAccess,
   itemChanged,
@@ -9,11 +10,13 @@ import {
   removeRestoreVolume,
   startTransfer,
   stopTransfer,
+  type PlatformId,
+  type RunItemId,
 } from '@casvault/contracts';
 import { retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
 import { attemptLimits } from './deadlines.js';
 import { type ItemWorld } from './protection.effects.js';
-import { isCreation, type Restore } from './restore.js';
+import { madeBy, type Restore } from './restore.js';
 import { type RestoreEffect, type RestoreEvent } from './restore.machine.js';
 
 /** The CVM makes, starts or deletes a VM meanwhile; asked again, inventory goes on from what there is. */
@@ -42,16 +45,29 @@ const onPlatform = async (
     return { type: 'vmCreated', vm: await client.request(createRestoreVolume, effect.request, options) };
   const { itemId: restoreId, target } = effect.request;
   const named = { restoreId, platformId: target.platformId };
-  const isVolume = isCreation(effect.request);
-  if (effect.type === 'finishVm') {
-    const { powerOn } = effect;
-    const { vmId } = isVolume
-      ? await client.request(attachRestoreVolume, named, options)
-      : await client.request(finishRestoreVm, { ...named, powerOn }, options);
-    return { type: 'vmFinished', vmId };
-  }
+  if (effect.type === 'finishVm') return finish(client, effect, named, options);
+  const isVolume = madeBy(effect.request) === 'volume';
   await client.request(isVolume ? removeRestoreVolume : removeRestoreVm, named, options);
   return { type: 'vmRemoved' };
+};
+
+const finish = async (
+  client: ItemWorld['client'],
+  { request: { target }, powerOn }: Extract<RestoreEffect, { type: 'finishVm' }>,
+  named: { restoreId: RunItemId; platformId: PlatformId },
+  options: { signal: AbortSignal; deadlineMs: number },
+): Promise<RestoreEvent> => {
+  if (!('kind' in target)) {
+    const { vmId } = await client.request(finishRestoreVm, { ...named, powerOn }, options);
+    return { type: 'vmFinished', vmId, imageId: null };
+  }
+  if (target.kind === 'disk') {
+    const { vmId } = await client.request(attachRestoreVolume, named, options);
+    return { type: 'vmFinished', vmId, imageId: null };
+  }
+  const { description } = target;
+  const { imageId } = await client.request(finishRestoreImage, { ...named, description }, options);
+  return { type: 'vmFinished', vmId: null, imageId };
 };
 
 export const performRestore =

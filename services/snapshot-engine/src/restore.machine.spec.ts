@@ -2,10 +2,17 @@ import { newId, type TransferId, type VmId } from '@casvault/contracts';
 import fc from 'fast-check';
 import { deadlines } from './deadlines.js';
 import { isTerminal } from './item.js';
-import { type Created, type Restore, type RestoreState } from './restore.js';
+import { madeBy, type Created, type Restore, type RestoreState } from './restore.js';
 import { restoreMachine, type RestoreEffect, type RestoreEvent } from './restore.machine.js';
 import { ModelWorld, refusal } from './testing/model-world.js';
-import { sampleFacts, samplePool, sampleRestoreVm, sampleSource, sampleVolume } from './testing/samples.js';
+import {
+  sampleFacts,
+  sampleImage,
+  samplePool,
+  sampleRestoreVm,
+  sampleSource,
+  sampleVolume,
+} from './testing/samples.js';
 
 type Event = Exclude<RestoreEvent, { type: 'woken' | 'effectFailed' }>;
 const source = sampleSource();
@@ -37,7 +44,8 @@ class World extends ModelWorld<RestoreState, Event, RestoreEffect> {
       case 'finishVm':
         if (this.vm === 'none') throw new Error('finished a VM that is not there');
         this.vm = 'finished';
-        return { type: 'vmFinished', vmId: this.vmId };
+        if (madeBy(effect.request) === 'image') return { type: 'vmFinished', vmId: null, imageId: '77' };
+        return { type: 'vmFinished', vmId: this.vmId, imageId: null };
       case 'removeVm':
         if (this.vm === 'half') this.vm = 'none';
         return { type: 'vmRemoved' };
@@ -156,6 +164,39 @@ describe('restore', () => {
     expect(world.present.fault?.details['leftVolume']).toMatch(/^data-/);
   });
 
+  it('F9: an image is made as a VM with the system disk alone, and handed over as an image', () => {
+    const world = new World(false, sampleImage(source.point.id));
+    world.settleAll();
+    expect(world.present).toMatchObject({ phase: 'succeeded', restoredVmId: null, imageId: '77' });
+    expect(world.of('itemChanged').at(-1)?.change).toMatchObject({ restoredVmId: null, imageId: '77' });
+    expect(world.of('createVm').map(({ request }) => [request.vmName, request.disks.length])).toEqual([
+      ['golden', 1],
+    ]);
+  });
+
+  it('F9: a point without a system disk makes no image, and touches nothing', () => {
+    const world = new World(false, sampleImage(source.point.id));
+    const disks = source.point.disks.map((disk) => ({ ...disk, role: 'data' as const }));
+    const point = { ...source.point, disks };
+    world.send({ type: 'pointLoaded', source: { ...source, point }, pool: samplePool });
+    expect(world.present).toMatchObject({ phase: 'failed', fault: { code: 'INPUT_INVALID' } });
+    expect(world.of('createVm')).toEqual([]);
+  });
+
+  it('F9: removes an image that could not be handed over, and says so when it is left', () => {
+    const world = new World(false, sampleImage(source.point.id));
+    while (world.present.phase !== 'finishing') {
+      world.flush();
+      world.transfer.act(3);
+      world.deliverAll();
+    }
+    world.giveUp(world.pendingOf('finishVm'), refusal);
+    expect(world.of('removeVm')).toHaveLength(1);
+    world.giveUp(world.pendingOf('removeVm'), refusal);
+    expect(world.present).toMatchObject({ phase: 'failed', fault: { details: { leftImage: 'golden' } } });
+    expect(world.present.fault?.message).toMatch(/half-made image 'golden' could not be removed/);
+  });
+
   it('says which VM is left when the platform will not remove it', () => {
     const world = new World();
     world.flush();
@@ -185,7 +226,12 @@ describe('restore', () => {
   });
 });
 
-const final = ({ phase, fault, restoredVmId }: RestoreState) => ({ phase, fault, restoredVmId });
+const final = ({ phase, fault, restoredVmId, imageId }: RestoreState) => ({
+  phase,
+  fault,
+  restoredVmId,
+  imageId,
+});
 
 describe('restore, with messages lost, doubled and out of order and effects repeated', () => {
   it.each([
@@ -193,6 +239,10 @@ describe('restore, with messages lost, doubled and out of order and effects repe
     [
       'F9: ends always, with a volume exactly when it succeeded',
       () => new World(false, sampleVolume(source.point.id)),
+    ],
+    [
+      'F9: ends always, with an image exactly when it succeeded',
+      () => new World(false, sampleImage(source.point.id)),
     ],
   ])('%s', (_, begin) => {
     const script = fc.array(fc.tuple(fc.nat(14), fc.nat(9)), { maxLength: 120 });

@@ -13,7 +13,7 @@ import { type z } from 'zod';
 import { after, deadlines, earliest, isPast } from './deadlines.js';
 import { isTerminal, laterThan, type Ending } from './item.js';
 import {
-  isCreation,
+  madeBy,
   type Created,
   type CreateRestoreVm,
   type CreateRestoreVolume,
@@ -21,7 +21,13 @@ import {
   type Restore,
   type RestoreState,
 } from './restore.js';
-import { halfMade, planRestoreVm, planRestoreVolume, refuseUnrestorable } from './restore.rules.js';
+import {
+  halfMade,
+  planRestoreImage,
+  planRestoreVm,
+  planRestoreVolume,
+  refuseUnrestorable,
+} from './restore.rules.js';
 import {
   askedAgain,
   hasEnded,
@@ -39,7 +45,7 @@ import { damageReasons } from './verification.js';
  * The restore of one VM from one point to a new VM: point -> VM with empty volumes -> transfer -> handed over; or
  * failed / stopped, with the half-made VM removed. It is removed only after nothing writes to it and nothing makes it
  * any more, so that no VM comes up behind the removal. A disk that is created from a point (F9) goes the same way, with one
- * volume in the VM's place.
+ * volume in the VM's place; an image too, as a VM that becomes one when it is handed over.
  */
 export type RestoreEvent =
   | { readonly type: 'restore'; readonly request: Restore; readonly transferId: TransferId }
@@ -47,7 +53,7 @@ export type RestoreEvent =
   | { readonly type: 'pointLoaded'; readonly source: RestorablePoint; readonly pool: Pool }
   | { readonly type: 'vmCreated'; readonly vm: Created }
   | { readonly type: 'transferNews'; readonly change: TransferChanged }
-  | { readonly type: 'vmFinished'; readonly vmId: VmId | null }
+  | { readonly type: 'vmFinished'; readonly vmId: VmId | null; readonly imageId: string | null }
   | { readonly type: 'vmRemoved' }
   | RuntimeEvent<RestoreEffect>;
 
@@ -71,6 +77,7 @@ const change = (state: RestoreState): ItemChanged => ({
   phase: state.phase,
   pointId: state.request.pointId,
   restoredVmId: state.restoredVmId,
+  imageId: state.imageId ?? null,
   capturedAt: state.source?.point.capturedAt ?? null,
   progress: [...(state.transfer?.progress ?? [])],
   reasons: [...state.reasons],
@@ -111,8 +118,9 @@ const begin = (request: Restore, transferId: TransferId, now: Date): RestoreStep
       vm: 'none',
       created: null,
       transfer: null,
-      powerOn: !isCreation(request) && request.target.powerOn,
+      powerOn: 'powerOn' in request.target && request.target.powerOn,
       restoredVmId: null,
+      imageId: null,
       reasons: [],
       fault: null,
       ending: null,
@@ -158,16 +166,11 @@ const timedOut = (what: string, ms: number): Fault =>
 
 /** The end when the VM could not be removed: the operator is told what is left. */
 const leftBehind = (state: RestoreState, why: string, now: Date): RestoreStep => {
-  const { what, name } = halfMade(state.request);
+  const { what, name, field } = halfMade(state.request);
   const { code, message, details } = state.ending?.fault ?? new Fault('STOPPED', 'stopped').toJSON();
   const told = `${message}; the ${what} '${name}' could not be removed from the platform (${why})`;
-  const fault = { code, message: told, details: { ...details, ...leftDetails(state.request) } };
+  const fault = { code, message: told, details: { ...details, [field]: name } };
   return ended(state, { phase: 'failed', fault }, now);
-};
-
-const leftDetails = (request: Restore): Record<string, string> => {
-  const { name } = halfMade(request);
-  return isCreation(request) ? { leftVolume: name } : { leftVm: name };
 };
 
 const stopCommands = (state: RestoreState): RestoreEffect[] => {
@@ -193,9 +196,13 @@ const onPoint = (state: RestoreState, { source, pool }: Event<'pointLoaded'>, no
   return stepOf(next, [making]);
 };
 
-const makingOf = (restore: Restore, source: RestorablePoint): RestoreEffect | Fault => {
-  if (!isCreation(restore)) return { type: 'createVm', request: planRestoreVm(restore, source) };
-  const request = planRestoreVolume(restore, source);
+const makingOf = ({ itemId, target }: Restore, source: RestorablePoint): RestoreEffect | Fault => {
+  if (!('kind' in target)) return { type: 'createVm', request: planRestoreVm({ itemId, target }, source) };
+  if (target.kind === 'image') {
+    const request = planRestoreImage({ itemId, target }, source);
+    return request instanceof Fault ? request : { type: 'createVm', request };
+  }
+  const request = planRestoreVolume({ itemId, target }, source);
   return request instanceof Fault ? request : { type: 'createVolume', request };
 };
 
@@ -279,9 +286,9 @@ const onTransfer = (state: RestoreState, { change: news }: Event<'transferNews'>
   }
 };
 
-const onFinished = (state: RestoreState, { vmId }: Event<'vmFinished'>, now: Date): RestoreStep =>
+const onFinished = (state: RestoreState, { vmId, imageId }: Event<'vmFinished'>, now: Date): RestoreStep =>
   state.phase === 'finishing'
-    ? published({ ...state, phase: 'succeeded', restoredVmId: vmId }, now)
+    ? published({ ...state, phase: 'succeeded', restoredVmId: vmId, imageId }, now)
     : stepOf(state);
 
 const onRemoved = (state: RestoreState, now: Date): RestoreStep => {
@@ -322,20 +329,14 @@ const woken = (state: RestoreState, now: Date): RestoreStep => {
   if (state.phase === 'finishing')
     return fail(
       state,
-      timedOut(
-        `the platform did not take the ${isCreation(request) ? 'volume' : 'VM'} over`,
-        deadlines.finishVmMs,
-      ),
+      timedOut(`the platform did not take the ${madeBy(request)} over`, deadlines.finishVmMs),
       now,
     );
   return state.vm === 'none'
     ? fail(state, timedOut('the point was not found', deadlines.factsMs), now)
     : fail(
         { ...state, vm: 'created' },
-        timedOut(
-          `the platform did not make the ${isCreation(request) ? 'volume' : 'VM'}`,
-          deadlines.createVmMs,
-        ),
+        timedOut(`the platform did not make the ${madeBy(request)}`, deadlines.createVmMs),
         now,
       );
 };

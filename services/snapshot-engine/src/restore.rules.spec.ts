@@ -1,6 +1,6 @@
-import { restoreTargetSchema } from '@casvault/contracts';
-import { planRestoreVm, refuseUnrestorable } from './restore.rules.js';
-import { sampleRestoreVm, sampleSource } from './testing/samples.js';
+import { Fault, restoreTargetSchema } from '@casvault/contracts';
+import { halfMade, planRestoreImage, planRestoreVm, refuseUnrestorable } from './restore.rules.js';
+import { sampleImage, sampleRestoreVm, sampleSource, sampleVolume } from './testing/samples.js';
 
 const source = sampleSource();
 const request = sampleRestoreVm(source.point.id);
@@ -62,4 +62,60 @@ describe('restore rules', () => {
       expect(refuseUnrestorable(source.point)).toBeNull();
     },
   );
+});
+
+describe('F9: an image', () => {
+  const image = sampleImage(source.point.id);
+  const [system] = source.point.disks;
+  if (system === undefined) throw new Error('the sample has no disk');
+  const data = { ...system, target: 'vdb', role: 'data' as const };
+  const holding = (...disks: (typeof system)[]) => ({ ...source, point: { ...source.point, disks } });
+  const planned = (from: typeof source, target: Partial<typeof image.target> = {}) =>
+    planRestoreImage({ itemId: image.itemId, target: { ...image.target, ...target } }, from);
+
+  it('has the system disk alone, and the hardware of the point', () => {
+    expect(planned(holding(data, system))).toEqual({
+      restoreId: image.itemId,
+      platformId: image.target.platformId,
+      hostId: image.target.hostId,
+      storageName: 'local',
+      vmName: 'golden',
+      cpuCount: 2,
+      memoryMiB: 512,
+      disks: [{ target: 'vda', sizeBytes: 1 << 30, format: 'qcow2', bus: 'virtio' }],
+      volumes: [],
+      nics: [{ switchName: 'vswitch0', profileName: null, model: 'virtio' }],
+      configuration: source.configuration,
+    });
+  });
+
+  it('takes CPU, memory and networks as asked', () => {
+    expect(planned(source, { cpuCount: 8, memoryMiB: 4096, nics: [] })).toMatchObject({
+      cpuCount: 8,
+      memoryMiB: 4096,
+      nics: [],
+    });
+  });
+
+  it.each([
+    ['a data disk alone', holding(data)],
+    ['no disk', holding()],
+  ])('is refused by the field and the rule when the point holds %s', (_, from) => {
+    const refused = planned(from);
+    expect(Fault.is(refused) && [refused.code, refused.details['field']]).toEqual([
+      'INPUT_INVALID',
+      'pointId',
+    ]);
+    expect(Fault.is(refused) && refused.message).toContain(source.point.id);
+  });
+
+  it.each([
+    [request, 'leftVm', 'db-restored'],
+    [image, 'leftImage', 'golden'],
+    [sampleVolume(source.point.id), 'leftVolume', /^data-[0-9a-f]{16}$/],
+  ])('what is half made is told by its field and name: %#', (asked, field, name) => {
+    const told = halfMade(asked);
+    expect(told.field).toBe(field);
+    expect(told.name).toMatch(name);
+  });
 });

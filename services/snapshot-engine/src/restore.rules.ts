@@ -1,9 +1,9 @@
-import { Fault, restoreDiskSchema, restoreVolumeName, type Point } from '@casvault/contracts';
+import { Fault, restoreDiskSchema, restoreVolumeName, systemDiskOf, type Point } from '@casvault/contracts';
 import {
-  isCreation,
-  type CreateFromPoint,
+  type CreateImage,
   type CreateRestoreVm,
   type CreateRestoreVolume,
+  type CreateVolume,
   type RestorablePoint,
   type Restore,
   type RestoreVm,
@@ -14,40 +14,72 @@ const busOf = (bus: string): CreateRestoreVm['disks'][number]['bus'] => {
   return known.success ? known.data : 'unknown';
 };
 
-const disksOf = ({ disks }: Point): CreateRestoreVm['disks'] =>
+const disksOf = ({ disks }: Pick<Point, 'disks'>): CreateRestoreVm['disks'] =>
   disks.map(({ target, sizeBytes, format, bus }) => ({ target, sizeBytes, format, bus: busOf(bus) }));
 
 /** As asked; else as the point has them, those that hang on a switch. */
-const nicsOf = ({ target }: RestoreVm, { hardware }: RestorablePoint): CreateRestoreVm['nics'] => {
-  const nics = target.nics ?? hardware.nics;
+const nicsOf = (
+  { nics: asked }: Pick<RestoreVm['target'], 'nics'>,
+  { hardware }: RestorablePoint,
+): CreateRestoreVm['nics'] => {
+  const nics = asked ?? hardware.nics;
   return nics.flatMap(({ switchName, profileName, model }) =>
     switchName === null ? [] : [{ switchName, profileName, model }],
   );
 };
 
-/** F4: a new VM with the point's disks; CPU, memory and networks as asked, else as the point has them. */
-export const planRestoreVm = (request: RestoreVm, source: RestorablePoint): CreateRestoreVm => {
-  const { point, hardware, configuration } = source;
-  const { target } = request;
+/** What a VM and an image have alike: CPU, memory and networks as asked, else as the point has them. */
+const hardwareOf = (target: RestoreVm['target'] | CreateImage['target'], source: RestorablePoint) => {
+  const { hardware, configuration } = source;
   return {
-    restoreId: request.itemId,
     platformId: target.platformId,
     hostId: target.hostId,
     storageName: target.storageName,
-    vmName: target.vmName,
     cpuCount: target.cpuCount ?? hardware.cpuCount,
     memoryMiB: target.memoryMiB ?? hardware.memoryMiB,
-    disks: disksOf(point),
-    volumes: target.volumes ?? [],
-    sourceVmId: point.vmId,
-    nics: nicsOf(request, source),
+    nics: nicsOf(target, source),
     configuration,
+  };
+};
+
+/** F4: a new VM with the point's disks. */
+export const planRestoreVm = (
+  { itemId: restoreId, target }: Pick<RestoreVm, 'itemId' | 'target'>,
+  source: RestorablePoint,
+): CreateRestoreVm => ({
+  ...hardwareOf(target, source),
+  restoreId,
+  vmName: target.vmName,
+  disks: disksOf(source.point),
+  volumes: target.volumes ?? [],
+  sourceVmId: source.point.vmId,
+});
+
+/** F9: the VM that becomes an image, with the point's system disk alone; a fault when the point holds none. Never started, it clashes with nothing. */
+export const planRestoreImage = (
+  { itemId: restoreId, target }: CreateImage,
+  source: RestorablePoint,
+): CreateRestoreVm | Fault => {
+  const { point } = source;
+  const disk = systemDiskOf(point);
+  if (disk === null)
+    return new Fault(
+      'INPUT_INVALID',
+      `pointId: an image is made of a system disk, point ${point.id} of VM '${point.vmName}' holds none`,
+      { details: { field: 'pointId', pointId: point.id } },
+    );
+  return {
+    ...hardwareOf(target, source),
+    restoreId,
+    vmName: target.name,
+    disks: disksOf({ disks: [disk] }),
+    volumes: [],
   };
 };
 
 /** F9: a volume with one of the point's disks; a fault when the point does not hold that disk. */
 export const planRestoreVolume = (
-  { itemId: restoreId, target: wanted }: CreateFromPoint,
+  { itemId: restoreId, target: wanted }: CreateVolume,
   { point }: RestorablePoint,
 ): CreateRestoreVolume | Fault => {
   const { target, platformId, hostId, storageName, name, attachTo } = wanted;
@@ -58,11 +90,16 @@ export const planRestoreVolume = (
   });
 };
 
-/** What the platform has of it until it is handed over, in words for the operator, and by its name there. */
-export const halfMade = (restore: Restore): { what: string; name: string } =>
-  isCreation(restore)
-    ? { what: 'half-made volume', name: restoreVolumeName(restore.target.name, restore.itemId) }
-    : { what: 'half-restored VM', name: restore.target.vmName };
+/** What the platform has of it until it is handed over, in words for the operator, by its name there, and the field that tells that. */
+export const halfMade = ({
+  target,
+  itemId,
+}: Restore): { what: string; name: string; field: 'leftVm' | 'leftVolume' | 'leftImage' } => {
+  if (!('kind' in target)) return { what: 'half-restored VM', name: target.vmName, field: 'leftVm' };
+  return target.kind === 'disk'
+    ? { what: 'half-made volume', name: restoreVolumeName(target.name, itemId), field: 'leftVolume' }
+    : { what: 'half-made image', name: target.name, field: 'leftImage' };
+};
 
 /** Only what is durable in the pool can be restored. */
 export const refuseUnrestorable = ({ id, state, vmName }: Point): Fault | null =>

@@ -63,6 +63,7 @@ const change = (state: RollbackState): ItemChanged => ({
   phase: state.phase,
   pointId: state.request.pointId,
   restoredVmId: state.phase === 'succeeded' ? state.vmId : null,
+  imageId: null,
   capturedAt: state.facts?.point.capturedAt ?? null,
   progress: [...(state.transfer?.progress ?? [])],
   reasons: [...state.reasons],

@@ -5,6 +5,7 @@ import {
   listBackupHosts,
   listChains,
   listHosts,
+  listImages,
   listPlatforms,
   listPoints,
   listPools,
@@ -27,6 +28,7 @@ import {
   type JobId,
   type NewApiTokenBody,
   type NewJobBody,
+  type NewImageBody,
   type NewVolumeBody,
   type RollbackBody,
   type NewPlatformBody,
@@ -142,6 +144,9 @@ export class ApiClient {
   listSwitches(platformId: PlatformId): Promise<ReplyOf<typeof listSwitches>['items']> {
     return this.all(listSwitches.reply, `/platforms/${platformId}/switches`);
   }
+  listImages(platformId: PlatformId): Promise<ReplyOf<typeof listImages>['items']> {
+    return this.all(listImages.reply, `/platforms/${platformId}/images`);
+  }
   listProfiles(platformId: PlatformId): Promise<ReplyOf<typeof listProfiles>['items']> {
     return this.all(listProfiles.reply, `/platforms/${platformId}/profiles`);
   }
@@ -200,6 +205,10 @@ export class ApiClient {
   /** F9: a new volume with a disk of a point. */
   createVolume(pointId: PointId, target: string, body: NewVolumeBody): Promise<Run> {
     return this.ask(runSchema, `/points/${pointId}/disks/${target}/volumes`, { method: 'POST', body });
+  }
+  /** F9: a new image (template) with the system disk of a point. */
+  createImage(pointId: PointId, body: NewImageBody): Promise<Run> {
+    return this.ask(runSchema, `/points/${pointId}/images`, { method: 'POST', body });
   }
   /** F9: the answer as it comes, to be read or cancelled. */
   download(

@@ -136,6 +136,15 @@ export const virtualSwitch = {
 
 export const networkProfile = { externalId: '1', name: 'default', description: '' };
 
+export const image = {
+  externalId: '131',
+  name: 'db-01-golden',
+  title: 'db-01-golden',
+  hostId: ids.host,
+  cpuCount: 4,
+  memoryMiB: 8192,
+};
+
 export const backupHost = {
   id: ids.backupHost,
   name: 'mover-1',
@@ -222,6 +231,8 @@ export const runDetail = {
       pointId: ids.point,
       restoredVmId: null,
       volumeName: null,
+      imageName: null,
+      imageId: null,
       progress: [
         {
           target: 'vda',

@@ -7,6 +7,7 @@ import {
   getPoint,
   listChains,
   listPoints,
+  newImageBodySchema,
   newVolumeBodySchema,
   openContent,
   pointIdSchema,
@@ -147,6 +148,48 @@ export const pointRoutes: readonly Route[] = [
         id: resourceId<JobId>(),
         pointId,
         target: { kind: 'disk', target, ...wanted },
+        group,
+        options,
+      }),
+  }),
+  route({
+    id: 'createImage',
+    method: 'POST',
+    path: '/points/{pointId}/images',
+    tag,
+    summary: 'Create an image from the system disk of a point',
+    description:
+      'A template (虚拟机模板) of the platform with the bytes of the point’s system disk, from which it can deploy VMs; disks of data are ' +
+      'left out. CPU, memory and networks are those of the point unless they are asked otherwise. It is made as a VM of that name that is ' +
+      'never started, and becomes a template in the last step: `imageName` and `imageId`, the CVM’s own, of the item. When the run fails ' +
+      'or is stopped, it is removed. No VM or template may have its name (S8); qcow2 disks cannot go to pools of block devices (S2).',
+    access: operating,
+    params: z.object({ pointId: pointIdSchema }),
+    body: newImageBodySchema,
+    status: 201,
+    reply: runSchema,
+    idempotent: true,
+    location: '/runs/{id}',
+    faults: ['NOT_FOUND', 'CONFLICT', 'IDEMPOTENCY_KEY_REUSED'],
+    example: {
+      body: {
+        platformId: examples.ids.platform,
+        hostId: examples.ids.host,
+        storageName: 'defaultpool',
+        name: `${examples.vm.name}-golden`,
+        description: 'patched and sealed',
+      },
+      reply: {
+        ...examples.run,
+        kind: 'restore',
+        jobName: `image ${examples.vm.name}-golden of ${examples.vm.name} at ${examples.point.capturedAt}`,
+      },
+    },
+    serve: ({ ask, params: { pointId }, body: { group, options, ...wanted }, resourceId }) =>
+      ask(startCreation, {
+        id: resourceId<JobId>(),
+        pointId,
+        target: { kind: 'image', ...wanted },
         group,
         options,
       }),

@@ -169,6 +169,18 @@ export const sampleVolume = (pointId: PointId, target = 'vda'): CreateFromPoint 
   },
 });
 
+export const sampleImage = (pointId: PointId): CreateFromPoint & { target: { kind: 'image' } } => ({
+  ...sampleRestoreVm(pointId),
+  target: {
+    kind: 'image',
+    platformId: newId<PlatformId>(),
+    hostId: newId<HostId>(),
+    storageName: 'local',
+    name: 'golden',
+    description: 'as of yesterday',
+  },
+});
+
 export const sampleRollbackVm = (
   pointId: PointId,
   target: Partial<RollbackVm['target']> = {},
