@@ -100,18 +100,30 @@ export class Checkpoints {
 
   /** `removeSuperseded`, unless another opening made one under this name. */
   async removeOwn(openingId: OpeningId, vmUuid: string, name: string): Promise<void> {
-    if (!(await this.#isOfAnother(openingId, vmUuid, name))) await this.removeSuperseded(vmUuid, name);
+    if (!(await this.#isOfAnother(openingId, vmUuid, name))) await this.removeSuperseded(vmUuid, [name]);
   }
 
   /**
-   * `remove` for a clean-up: what this host may not change (the VM was moved, its image is in use elsewhere) is told of and left.
+   * `remove` for a clean-up, of those that are there; they are looked for once for all. What this host may not change (the VM was moved,
+   * its image is in use elsewhere) is told of and left.
    */
-  async removeSuperseded(vmUuid: string, name: string): Promise<void> {
+  async removeSuperseded(vmUuid: string, names: readonly string[]): Promise<void> {
+    if (names.length === 0) return;
+    await this.#orLeft(vmUuid, names, async () => {
+      const domain = await this.#libvirt.domain(vmUuid);
+      const there = new Set(await this.#libvirt.checkpointNames(vmUuid));
+      for (const { name } of await this.#places(domain)) there.add(name);
+      for (const name of names.filter((one) => there.has(one)))
+        await this.#orLeft(vmUuid, [name], () => this.remove(vmUuid, name));
+    });
+  }
+
+  async #orLeft(vmUuid: string, checkpoints: readonly string[], remove: () => Promise<void>): Promise<void> {
     try {
-      await this.remove(vmUuid, name);
+      await remove();
     } catch (error) {
       if (!isCode(error, 'VM_NOT_FOUND') && !isCode(error, 'DISK_SERVICE_REFUSED')) throw error;
-      this.#logger.warn({ vmUuid, checkpoint: name, said: String(error) }, 'a checkpoint is left');
+      this.#logger.warn({ vmUuid, checkpoints, said: String(error) }, 'checkpoints may be left');
     }
   }
 

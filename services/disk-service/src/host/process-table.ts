@@ -40,7 +40,7 @@ export async function endProcesses(
   is: (argv: readonly string[]) => boolean,
   patienceMs: number,
 ): Promise<number> {
-  const stepMs = 50;
+  const stepMs = 10;
   const first = await findProcesses(is);
   for (const { pid } of first) signalProcess(pid, 'SIGTERM');
   for (let waitedMs = 0; waitedMs < patienceMs; waitedMs += stepMs) {

@@ -120,9 +120,10 @@ export class OpeningEffects {
       return;
     }
     const superseded = record.request.kind === 'capture' ? (record.request.supersedes ?? []) : [];
-    for (const name of superseded) {
-      if (name !== record.checkpoint) await checkpoints.removeSuperseded(vmUuid, name);
-    }
+    await checkpoints.removeSuperseded(
+      vmUuid,
+      superseded.filter((name) => name !== record.checkpoint),
+    );
   }
 
   /**
