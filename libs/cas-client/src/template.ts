@@ -4,13 +4,13 @@ import { type CasVmRow } from './vm.js';
 /** A template (虚拟机模板) of the platform: a VM that is never started, from which others are deployed. */
 export type CasTemplate = Pick<
   CasVmRow,
-  'externalId' | 'name' | 'title' | 'hostExternalId' | 'cpuCount' | 'memoryMiB'
+  'externalId' | 'uuid' | 'name' | 'title' | 'hostExternalId' | 'cpuCount' | 'memoryMiB'
 >;
 
 /** A row of `GET /vmTemplate/vmTemplateList`: that of a VM. */
 export const templateOf = (row: CasVmRow): CasTemplate => {
-  const { externalId, name, title, hostExternalId, cpuCount, memoryMiB } = row;
-  return { externalId, name, title, hostExternalId, cpuCount, memoryMiB };
+  const { externalId, uuid, name, title, hostExternalId, cpuCount, memoryMiB } = row;
+  return { externalId, uuid, name, title, hostExternalId, cpuCount, memoryMiB };
 };
 
 /** `opType` of `addVmTemplate`: 1 makes a template beside the VM, 2 of the VM itself. UNPROVEN: one public client alone shows it. */

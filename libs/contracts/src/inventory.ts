@@ -376,6 +376,8 @@ export const createRestoreVm = defineQuery('inventory', 'create-restore-vm', 1, 
     disks: z.array(restoreDiskSchema).min(1).max(64),
     /** S3: one for each disk, or none: then volumes are made. */
     volumes: z.array(restoreVolumeSchema).max(64).default([]),
+    /** F9: it is to become an image: what would hinder that is refused before anything is written. */
+    becomesImage: z.boolean().default(false),
     /** Whose point it is: if it still exists, the reply says that the two may clash (S6). */
     sourceVmId: vmIdSchema.optional(),
     nics: z.array(

@@ -147,6 +147,9 @@ export class RestoreVms {
   }
 
   private async plan(client: CasClient, request: RestoreVmRequest, host: Host, signal: AbortSignal) {
+    const { vmName } = request;
+    if (request.becomesImage && (await client.templateByName(vmName, signal)) !== null)
+      throw nameTaken(request);
     const site = {
       host: await client.host(host.externalId, signal),
       storages: await client.storagePools(host.externalId, signal),
@@ -256,12 +259,8 @@ export class RestoreVms {
           'VM_NOT_FOUND',
           `the VM ${restore.vmName} of restore ${restoreId} is not on the platform`,
         );
-      await restores.save(restore);
-      const vm = { id: row.externalId, name: row.name };
-      await client.convertToTemplate(vm, imageDescription(description, restoreId), signal);
-      const made = await markedTemplate(client, restore, signal);
-      if (made !== null) return made;
-      throw new Fault('PLATFORM_PROTOCOL', `the CVM made VM ${row.name} a template, yet does not list it`);
+      await restores.save({ ...restore, vmUuid: row.uuid });
+      return convert(client, row, { ...restore, vmUuid: row.uuid }, description, signal);
     });
     await restores.save({ ...restore, state: 'finished' });
     return imageId;
@@ -311,15 +310,37 @@ export class RestoreVms {
   }
 }
 
-/** The CVM's id of the template that bears the restore's name and marker. */
+/** The CVM's id of the template that came of the restore's VM: by its name or UUID, and its marker. */
 const markedTemplate = async (
   client: CasClient,
-  { restoreId, vmName }: RestoreVm,
+  { restoreId, vmName, vmUuid }: RestoreVm,
   signal: AbortSignal,
 ): Promise<string | null> => {
-  const template = await client.templateByName(vmName, signal);
-  if (template === null || !(await isMarked(client, template, restoreId, signal))) return null;
-  return template.externalId;
+  for (const template of await client.templates(signal)) {
+    if (template.name !== vmName && template.uuid !== vmUuid) continue;
+    if (await isMarked(client, template, restoreId, signal)) return template.externalId;
+  }
+  return null;
+};
+
+/** What is there in the end counts: a conversion that an earlier try has begun makes the CVM refuse another. */
+const convert = async (
+  client: CasClient,
+  { externalId, name }: CasVmRow,
+  restore: RestoreVm,
+  description: string,
+  signal: AbortSignal,
+): Promise<string> => {
+  let failure: unknown = new Fault('PLATFORM_PROTOCOL', `the CVM does not list VM ${name} as a template`);
+  try {
+    const words = imageDescription(description, restore.restoreId);
+    await client.convertToTemplate({ id: externalId, name }, words, signal);
+  } catch (error) {
+    failure = error;
+  }
+  const made = await markedTemplate(client, restore, signal);
+  if (made !== null) return made;
+  throw failure;
 };
 
 const nameTaken = ({ vmName }: RestoreVmRequest): Fault =>

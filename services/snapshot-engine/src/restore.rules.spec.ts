@@ -84,6 +84,7 @@ describe('F9: an image', () => {
       memoryMiB: 512,
       disks: [{ target: 'vda', sizeBytes: 1 << 30, format: 'qcow2', bus: 'virtio' }],
       volumes: [],
+      becomesImage: true,
       nics: [{ switchName: 'vswitch0', profileName: null, model: 'virtio' }],
       configuration: source.configuration,
     });

@@ -52,6 +52,7 @@ export const planRestoreVm = (
   vmName: target.vmName,
   disks: disksOf(source.point),
   volumes: target.volumes ?? [],
+  becomesImage: false,
   sourceVmId: source.point.vmId,
 });
 
@@ -74,6 +75,7 @@ export const planRestoreImage = (
     vmName: target.name,
     disks: disksOf({ disks: [disk] }),
     volumes: [],
+    becomesImage: true,
   };
 };
 
