@@ -150,8 +150,8 @@ class World {
 
   /** Runs an immediate job to its successful end. */
   async runJob(name: string, definition: object): Promise<RunDetail> {
-    const plan = { type: 'immediate' } as const;
-    const job = await this.api.createJob({ name, definition: definition as never, plan });
+    const plans = [{ type: 'immediate' as const }];
+    const job = await this.api.createJob({ name, definition: definition as never, plans });
     const [first] = await this.api.listRuns({ jobId: job.id });
     if (first === undefined) throw new Error(`job ${name} has no run`);
     const run = await this.api.watchRun(first.id, () => undefined);

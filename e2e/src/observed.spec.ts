@@ -78,7 +78,7 @@ describe('observed', () => {
     name: string,
     definition: object,
   ): Promise<{ traceId: string; runId: RunDetail['id'] }> => {
-    const reply = await send('/jobs', { name, definition, plan: { type: 'immediate' } });
+    const reply = await send('/jobs', { name, definition, plans: [{ type: 'immediate' }] });
     expect(reply.status).toBe(201);
     const { id } = JSON.parse(reply.text) as { id: string };
     const [run] = await world.trial.api.listRuns({ jobId: id });

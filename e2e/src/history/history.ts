@@ -70,7 +70,7 @@ export class History {
     const job = await world.trial.api.createJob({
       name: machine.name,
       definition: { kind: 'backup', vmIds: [vm.id], poolId: pool.id, pointKind: 'incremental' } as never,
-      plan: { type: 'manual' },
+      plans: [{ type: 'manual' }],
     });
     return new History(options, { random, machine, vm, jobId: job.id });
   }

@@ -67,7 +67,7 @@ export class Flow {
     const job = await world.trial.api.createJob({
       name,
       definition: { kind: 'backup', vmIds: [vm.id], poolId: pool.id, pointKind: 'incremental' } as never,
-      plan: { type: 'manual' },
+      plans: [{ type: 'manual' }],
     });
     return new Flow(options, { machine, vm, jobId: job.id });
   }

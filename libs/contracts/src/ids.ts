@@ -1,4 +1,4 @@
-import { v7 as uuidv7 } from 'uuid';
+import { v5 as uuidv5, v7 as uuidv7 } from 'uuid';
 import { z } from 'zod';
 
 /** Every id of the product is a UUID (RFC 9562, version 7 when minted here), branded so that ids can't be swapped. */
@@ -49,5 +49,8 @@ export type UserId = z.infer<typeof userIdSchema>;
 export const apiTokenIdSchema = brandedId('ApiTokenId');
 export type ApiTokenId = z.infer<typeof apiTokenIdSchema>;
 
-/** Mints a time-ordered UUID v7; `newId<PointId>()`. The only place where ids are made. */
+/** Mints a time-ordered UUID v7; `newId<PointId>()`. This file is the only place where ids are made. */
 export const newId = <T extends string>(): T => uuidv7() as T;
+
+/** The same id for the same name in what `namespace` names: whoever makes it twice makes one thing. */
+export const idFrom = <T extends string>(namespace: string, name: string): T => uuidv5(name, namespace) as T;

@@ -9,6 +9,7 @@ export * from './inventory.js';
 export * from './data-mover.js';
 export * from './snapshot-engine.js';
 export * from './verification.js';
+export * from './plan.js';
 export * from './scheduler.js';
 export * from './licensing-auth.js';
 export * from './rest.js';

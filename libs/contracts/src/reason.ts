@@ -158,6 +158,14 @@ export const reasons = {
     en: 'the newest verification of the point found it damaged: what is damaged cannot be restored',
     'zh-CN': '最近一次校验发现该时间点已损坏：损坏的部分无法恢复',
   },
+  PREVIOUS_RUN_GOES_ON: {
+    en: 'skipped: the last run of the job went on when this one was due',
+    'zh-CN': '已跳过：计划时间到达时，该作业的上一次运行仍在进行',
+  },
+  SYSTEM_WAS_DOWN: {
+    en: 'missed: nobody could begin the run when it was due, nor within the grace after it',
+    'zh-CN': '已错过：计划时间到达时及宽限期内系统均无法启动该运行',
+  },
   WAITING_FOR_WORKER: { en: 'waiting for a free mover', 'zh-CN': '等待空闲的备份主机' },
 } as const satisfies Record<string, { en: string; 'zh-CN': string }>;
 export type ReasonCode = keyof typeof reasons;

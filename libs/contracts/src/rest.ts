@@ -14,10 +14,13 @@ import {
 import { poolLocationSchema } from './pool.js';
 import {
   backupDefinitionSchema,
+  cloneJob,
   createJob,
+  enableJob,
   restoreDefinitionSchema,
   startCreation,
   startRollback,
+  updateJob,
 } from './scheduler.js';
 import { createVerification } from './verification.js';
 
@@ -86,6 +89,10 @@ export const newJobBodySchema = createJob.request
   .omit({ id: true })
   .extend({ definition: z.discriminatedUnion('kind', [backupDefinitionSchema, restoreDefinitionSchema]) });
 export type NewJobBody = z.input<typeof newJobBodySchema>;
+export const jobBodySchema = newJobBodySchema.extend({ version: updateJob.request.shape.version });
+export type JobBody = z.input<typeof jobBodySchema>;
+export const jobEnablementBodySchema = enableJob.request.omit({ jobId: true });
+export const jobCloneBodySchema = cloneJob.request.omit({ jobId: true, id: true });
 
 export const rollbackBodySchema = startRollback.request.omit({ id: true, pointId: true });
 export type RollbackBody = z.input<typeof rollbackBodySchema>;

@@ -20,6 +20,7 @@ import {
   runItemIdSchema,
   vmIdSchema,
 } from './ids.js';
+import { planSchema, plansSchema, timeZoneSchema } from './plan.js';
 import { reasonCodeSchema } from './reason.js';
 import {
   cbtOptionsSchema,
@@ -36,12 +37,6 @@ const parallelSchema = z.object({
   vms: z.number().int().min(1).max(32).default(2),
   vmsPerHost: z.number().int().min(1).max(10).default(2),
 });
-
-/** `immediate`: a run begins when the job is created. `manual`: only when somebody starts one. */
-export const planSchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('immediate') }),
-  z.object({ type: z.literal('manual') }),
-]);
 
 export const backupDefinitionSchema = z.object({
   kind: z.literal('backup'),
@@ -105,6 +100,10 @@ export const runStateSchema = z.enum([
   'partly failed',
   'failed',
   'stopped',
+  /** D7: not begun, for the last run went on when it was due. */
+  'skipped',
+  /** D7: not begun, for nobody was there to begin it when it was due, nor within the grace after it. */
+  'missed',
 ]);
 export type RunState = z.infer<typeof runStateSchema>;
 
@@ -112,8 +111,15 @@ export const jobSchema = z.object({
   id: jobIdSchema,
   name: z.string(),
   definition: jobDefinitionSchema,
-  plan: planSchema,
+  plans: plansSchema,
+  /** Its plans run; a disabled job runs only when somebody starts it. */
   enabled: z.boolean(),
+  /** Rises with every edit. */
+  version: z.number().int().min(1),
+  /** In which its plans are read: that of its backup hosts. */
+  timeZone: timeZoneSchema,
+  /** When one of its plans is due next; null: never by itself. */
+  nextRunAt: instantSchema.nullable(),
   lastRunId: runIdSchema.nullable(),
   lastRunState: runStateSchema.nullable(),
   createdAt: instantSchema,
@@ -149,6 +155,12 @@ export const runSchema = z.object({
   jobName: z.string(),
   kind: itemKindSchema,
   state: runStateSchema,
+  /** D7: when a plan was due that made it; null: somebody started it. */
+  dueAt: instantSchema.nullable().default(null),
+  /** Why it was not begun. */
+  reasons: z.array(reasonCodeSchema).default([]),
+  /** What kept it from having items: something that its job names is gone. */
+  fault: faultSchema.nullable().default(null),
   createdAt: instantSchema,
   startedAt: instantSchema.nullable(),
   finishedAt: instantSchema.nullable(),
@@ -161,15 +173,64 @@ export type Run = z.infer<typeof runSchema>;
 export const runDetailSchema = runSchema.extend({ items: z.array(runItemSchema) });
 export type RunDetail = z.infer<typeof runDetailSchema>;
 
+const jobNameSchema = z.string().trim().min(1).max(128);
 /** Idempotent by `id`. With an immediate plan the first run is made in the same transaction. */
 export const createJob = defineQuery('scheduler', 'create-job', 1, {
   request: z.object({
     id: jobIdSchema,
-    name: z.string().trim().min(1).max(128),
+    name: jobNameSchema,
     definition: jobDefinitionSchema,
-    plan: planSchema,
+    plans: plansSchema,
   }),
   reply: jobSchema,
+});
+/**
+ * `version` is the one that was edited: CONFLICT when it is no longer the job's. Runs keep the definition that they began
+ * with, and an immediate plan runs only when a job is created. Idempotent.
+ */
+export const updateJob = defineQuery('scheduler', 'update-job', 1, {
+  request: createJob.request.omit({ id: true }).extend({
+    jobId: jobIdSchema,
+    version: jobSchema.shape.version,
+  }),
+  reply: jobSchema,
+});
+/** Idempotent. What was due while the job was disabled is not made up for. */
+export const enableJob = defineQuery('scheduler', 'enable-job', 1, {
+  request: z.object({ jobId: jobIdSchema, enabled: z.boolean() }),
+  reply: jobSchema,
+});
+/** A disabled copy, so that nothing runs before it was looked at. Idempotent by `id`, the copy's. */
+export const cloneJob = defineQuery('scheduler', 'clone-job', 1, {
+  request: z.object({ jobId: jobIdSchema, id: jobIdSchema, name: jobNameSchema }),
+  reply: jobSchema,
+});
+/** CONFLICT while a run of it goes on. Its runs stay in the history, and its points in their pool. */
+export const deleteJob = defineQuery('scheduler', 'delete-job', 1, {
+  request: z.object({ jobId: jobIdSchema }),
+  reply: emptySchema,
+});
+export const planPreviewSchema = z.object({
+  timeZone: timeZoneSchema,
+  /** Fewer than asked for when the plan ends. */
+  dues: z.array(
+    z.object({
+      at: instantSchema,
+      /** What the clock at the backup host shows then. */
+      local: z.iso.datetime({ local: true }),
+    }),
+  ),
+});
+export type PlanPreview = z.infer<typeof planPreviewSchema>;
+/** The next instants at which a plan is due, in a zone or else in that of a group's backup hosts. */
+export const previewPlan = defineQuery('scheduler', 'preview-plan', 1, {
+  request: z.object({
+    plan: planSchema,
+    timeZone: timeZoneSchema.optional(),
+    group: backupDefinitionSchema.shape.group,
+    count: z.number().int().min(1).max(100).default(10),
+  }),
+  reply: planPreviewSchema,
 });
 export const listJobs = defineQuery('scheduler', 'list-jobs', 1, {
   request: pageRequestSchema,

@@ -190,7 +190,7 @@ describe('the HTTP surface', () => {
     it('refuses unknown fields however deep, and in the query', async () => {
       const payload = {
         name: 'x',
-        plan: { type: 'manual' },
+        plans: [{ type: 'manual' }],
         definition: {
           kind: 'backup',
           vmIds: [examples.ids.vm],
@@ -329,7 +329,7 @@ describe('the HTTP surface', () => {
   describe('idempotency keys', () => {
     const job = {
       name: 'x',
-      plan: { type: 'manual' },
+      plans: [{ type: 'manual' }],
       definition: { kind: 'backup', vmIds: [examples.ids.vm], poolId: examples.ids.pool },
     };
     const idOf = async (headers: Record<string, string>): Promise<string | undefined> => {

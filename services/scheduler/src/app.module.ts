@@ -2,10 +2,15 @@ import { Fault } from '@casvault/contracts';
 import { type Host } from '@casvault/service-host';
 import { type DynamicModule } from '@nestjs/common';
 import { type SchedulerConfig } from './config.js';
+import { BackupZones } from './backup-zones.js';
 import { DefinitionCheck } from './definition-check.js';
+import { JobEdits } from './job-edits.js';
 import { JobHandlers } from './job.handlers.js';
 import { JobStore } from './job-store.js';
 import { Jobs } from './jobs.js';
+import { PostgresPlanStore } from './plan-store.js';
+import { PlanUpkeep } from './plan-upkeep.js';
+import { Planner } from './planner.js';
 import { RunBroadcast } from './run-broadcast.js';
 import { RunHandlers } from './run.handlers.js';
 import { RunItemStore } from './run-item-store.js';
@@ -33,15 +38,34 @@ export const schedulerModule = (host: Host<SchedulerConfig>): DynamicModule => {
     logger,
   });
   const check = new DefinitionCheck(client);
-  const jobs = new Jobs({ database, jobs: jobStore, runStore, runs, check, clock });
+  const plans = new PostgresPlanStore(database, jobStore, runStore);
+  const zones = new BackupZones(client);
+  const jobs = new Jobs({ database, jobs: jobStore, plans, zones, runStore, runs, check, clock });
+  const edits = new JobEdits({ database, jobs: jobStore, plans, runs: runStore, zones, check, clock });
+  const planner = new Planner({
+    store: plans,
+    resolve: ({ job }, { run }) => check.itemsOfRun(job.definition, run?.choice ?? {}, stopping),
+    begin: (runId) => runs.begin(runId),
+    graceMs: config.CASVAULT_SCHEDULER_GRACE_MINUTES * 60_000,
+    clock,
+    logger,
+  });
+  const upkeep = new PlanUpkeep({ client, plans, runs: runStore, zones, clock, logger });
   observeRuns(runStore, logger);
   runs.start();
+  planner.start();
+  upkeep.start();
+  host.onDrain('plans', async () => {
+    await planner.drain();
+    await upkeep.drain();
+  });
   host.onDrain('runs', () => runs.drain());
   return {
     module: SchedulerModule,
     controllers: [JobHandlers, RunHandlers],
     providers: [
       { provide: Jobs, useValue: jobs },
+      { provide: JobEdits, useValue: edits },
       { provide: JobStore, useValue: jobStore },
       { provide: RunStore, useValue: runStore },
       { provide: Runs, useValue: runs },

@@ -20,6 +20,15 @@ export const schedulerShape = {
   CASVAULT_SCHEDULER_GROUP_RUNS: groupRunsSchema.describe(
     'R15: runs at the same time for a group of backup hosts, others queue; group=limit, comma-separated; a group not named has no limit',
   ),
+  CASVAULT_SCHEDULER_GRACE_MINUTES: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(10_080)
+    .default(60)
+    .describe(
+      'D7: a run that was missed while the system was down is made up for when it was due no longer ago',
+    ),
 } as const;
 
 const schema = z.object({ ...serviceShape, ...databaseShape, ...schedulerShape });

@@ -1,15 +1,21 @@
 import {
+  cloneJob,
   createJob,
+  deleteJob,
+  enableJob,
   extendChain,
   getJob,
   listJobs,
+  previewPlan,
   startCreation,
   startRollback,
   startRun,
+  updateJob,
 } from '@casvault/contracts';
 import { OnQuery, type MessageContext } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
+import { JobEdits } from './job-edits.js';
 import { JobStore } from './job-store.js';
 import { Jobs } from './jobs.js';
 
@@ -19,12 +25,39 @@ type Request<T extends { request: z.ZodType }> = z.output<T['request']>;
 export class JobHandlers {
   constructor(
     @Inject(Jobs) private readonly jobs: Jobs,
+    @Inject(JobEdits) private readonly edits: JobEdits,
     @Inject(JobStore) private readonly store: JobStore,
   ) {}
 
   @OnQuery(createJob)
   async create(request: Request<typeof createJob>, { signal }: MessageContext) {
     return this.jobs.create(request, signal);
+  }
+
+  @OnQuery(updateJob)
+  async update(request: Request<typeof updateJob>, { signal }: MessageContext) {
+    return this.edits.update(request, signal);
+  }
+
+  @OnQuery(enableJob)
+  async enable({ jobId, enabled }: Request<typeof enableJob>) {
+    return this.edits.enable(jobId, enabled);
+  }
+
+  @OnQuery(cloneJob)
+  async clone(request: Request<typeof cloneJob>) {
+    return this.edits.clone(request);
+  }
+
+  @OnQuery(deleteJob)
+  async remove({ jobId }: Request<typeof deleteJob>) {
+    await this.edits.remove(jobId);
+    return {};
+  }
+
+  @OnQuery(previewPlan)
+  async preview(request: Request<typeof previewPlan>, { signal }: MessageContext) {
+    return this.edits.preview(request, signal);
   }
 
   @OnQuery(startRun)

@@ -5,11 +5,14 @@ export interface JobRow {
   id: string;
   name: string;
   definition: Job['definition'];
-  plan: Job['plan'];
+  plans: Job['plans'];
   enabled: boolean;
+  version: number;
+  timeZone: string;
   lastRunId: string | null;
   lastRunState: Job['lastRunState'];
   createdAt: Date;
+  deletedAt: Date | null;
 }
 
 export const jobTable = new EntitySchema<JobRow>({
@@ -18,10 +21,13 @@ export const jobTable = new EntitySchema<JobRow>({
     id: { type: 'uuid', primary: true },
     name: { type: 'text' },
     definition: { type: 'jsonb' },
-    plan: { type: 'jsonb' },
+    plans: { type: 'jsonb' },
     enabled: { type: 'boolean' },
+    version: { type: 'integer' },
+    timeZone: { type: 'text', name: 'time_zone' },
     lastRunId: { type: 'uuid', name: 'last_run_id', nullable: true },
     lastRunState: { type: 'text', name: 'last_run_state', nullable: true },
     createdAt: { type: 'timestamptz', name: 'created_at' },
+    deletedAt: { type: 'timestamptz', name: 'deleted_at', nullable: true },
   },
 });

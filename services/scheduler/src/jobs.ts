@@ -1,23 +1,30 @@
 import {
   Fault,
   jobDefinitionSchema,
+  kindOfPlan,
   newId,
   type ChainId,
   type Clock,
   type createJob,
   type Job,
   type JobId,
+  type Plan,
   type Run,
   type RunChoice,
   type RunId,
   type startCreation,
   type startRollback,
 } from '@casvault/contracts';
+import { isDeepStrictEqual } from 'node:util';
 import { inTransaction, isUniqueViolation } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
+import { type BackupZones } from './backup-zones.js';
 import { type DefinitionCheck } from './definition-check.js';
+import { firstDues } from './firing.rules.js';
 import { type JobStore } from './job-store.js';
+import { asksForPlans, checkedPlans } from './plan-check.js';
+import { type PostgresPlanStore } from './plan-store.js';
 import { type NewRun, type RunStore } from './run-store.js';
 import { type Runs } from './runs.js';
 
@@ -30,26 +37,30 @@ export interface JobsOptions {
   readonly jobs: JobStore;
   readonly runStore: RunStore;
   readonly runs: Runs;
+  readonly plans: PostgresPlanStore;
+  readonly zones: BackupZones;
   readonly check: DefinitionCheck;
   readonly clock: Clock;
 }
 
-const isSame = (job: Job, { name, definition, plan }: NewJob): boolean =>
-  JSON.stringify([job.name, sorted(job.definition), sorted(job.plan)]) ===
-  JSON.stringify([name, sorted(definition), sorted(plan)]);
+/** The definition as JSON keeps it: without fields that are not given. */
+const plain = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
 
-/** Postgres keeps the keys of a jsonb in an order of its own. */
-const sorted = (value: unknown): unknown => {
-  if (Array.isArray(value)) return value.map(sorted);
-  if (value === null || typeof value !== 'object') return value;
-  return Object.fromEntries(
-    Object.entries(value)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([key, inner]) => [key, sorted(inner)]),
-  );
+/** Whether a request asks for the job as it is kept. */
+export const asksFor = (
+  { name, definition, plans }: Pick<NewJob, 'name' | 'definition' | 'plans'>,
+  job: Job,
+): boolean =>
+  job.name === name &&
+  isDeepStrictEqual(plain(job.definition), plain(definition)) &&
+  asksForPlans(plans, job.plans);
+
+const choiceOf = (plan: Plan | undefined): RunChoice => {
+  const pointKind = plan && kindOfPlan(plan);
+  return pointKind ? { pointKind } : {};
 };
 
-/** What users do with jobs. */
+/** Jobs as they are made, and their runs; edits of them are in JobEdits. */
 export class Jobs {
   readonly #o: JobsOptions;
 
@@ -61,13 +72,20 @@ export class Jobs {
   async create(request: NewJob, signal: AbortSignal): Promise<Job> {
     const existing = await this.#existing(request);
     if (existing) return existing;
-    const { database, jobs, runStore, check, clock } = this.#o;
+    const { database, jobs, plans: planStore, runStore, zones, check, clock } = this.#o;
+    const timeZone = await zones.of(request.definition.group, signal);
+    const plans = checkedPlans(request.definition, request.plans, { timeZone, now: clock.now() });
     const items = await check.items(request.definition, signal);
     const now = clock.now();
-    const runId = request.plan.type === 'immediate' ? newId<RunId>() : null;
+    const immediate = plans.find(({ type }) => type === 'immediate');
+    const runId = immediate ? newId<RunId>() : null;
     const job: Job = {
       ...request,
+      plans,
+      timeZone,
       enabled: true,
+      version: 1,
+      nextRunAt: null,
       lastRunId: null,
       lastRunState: null,
       createdAt: now.toISOString(),
@@ -75,7 +93,9 @@ export class Jobs {
     try {
       await inTransaction(database, async (tx) => {
         await jobs.insert(tx, job);
-        if (runId) await runStore.insert(tx, { runId, job, choice: {}, items }, now);
+        await planStore.setDues(tx, job.id, firstDues(plans, timeZone, now));
+        const choice = choiceOf(immediate);
+        if (runId) await runStore.insert(tx, { runId, job, choice, items, dueAt: null }, now);
       });
     } catch (error) {
       // The same request, a moment earlier.
@@ -98,7 +118,7 @@ export class Jobs {
       group,
       options,
     });
-    return this.#atOnce({ id, name, definition, plan: { type: 'immediate' } }, signal);
+    return this.#atOnce({ id, name, definition, plans: [{ type: 'immediate' }] }, signal);
   }
 
   /** F9. Idempotent by `id`. */
@@ -112,7 +132,7 @@ export class Jobs {
       group,
       options,
     });
-    return this.#atOnce({ id, name, definition, plan: { type: 'immediate' } }, signal);
+    return this.#atOnce({ id, name, definition, plans: [{ type: 'immediate' }] }, signal);
   }
 
   async #atOnce(job: NewJob, signal: AbortSignal): Promise<Run> {
@@ -127,7 +147,7 @@ export class Jobs {
     const job = await jobs.get(jobId);
     if (!(await this.#hasRun(job, runId))) {
       const items = await check.itemsOfRun(job.definition, choice, signal);
-      await this.#insertRun({ runId, job, choice, items });
+      await this.#insertRun({ runId, job, choice, items, dueAt: null });
     }
     await runs.begin(runId);
     return runStore.detail(runId);
@@ -149,9 +169,12 @@ export class Jobs {
 
   async #insertRun(run: NewRun): Promise<void> {
     const { job, runId } = run;
-    const { database, runStore, clock } = this.#o;
+    const { database, jobs, runStore, clock } = this.#o;
     try {
-      await inTransaction(database, (tx) => runStore.insert(tx, run, clock.now()));
+      await inTransaction(database, async (tx) => {
+        await jobs.hold(tx, job.id);
+        await runStore.insert(tx, run, clock.now());
+      });
     } catch (error) {
       if (!isUniqueViolation(error)) throw error;
       // The same request, or another run of the job, a moment earlier.
@@ -162,7 +185,7 @@ export class Jobs {
 
   async #existing(request: NewJob): Promise<Job | null> {
     const job = await this.#o.jobs.find(request.id);
-    if (job && !isSame(job, request))
+    if (job && !asksFor(request, job))
       throw new Fault('ALREADY_EXISTS', `job ${request.id} exists with other content`);
     return job;
   }

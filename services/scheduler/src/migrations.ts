@@ -77,4 +77,33 @@ export const migrations: readonly Migration[] = [
       -- the CVM's id of the image that the item made
       ALTER TABLE run_item ADD COLUMN image_id text;`,
   },
+  {
+    name: '0004-plan-runs',
+    sql: `
+      ALTER TABLE job ADD COLUMN plans jsonb;
+      UPDATE job SET plans = jsonb_build_array(plan);
+      ALTER TABLE job ALTER COLUMN plans SET NOT NULL;
+      ALTER TABLE job DROP COLUMN plan;
+      ALTER TABLE job ADD COLUMN version integer NOT NULL DEFAULT 1;
+      ALTER TABLE job ADD COLUMN time_zone text NOT NULL DEFAULT 'UTC';
+      -- its runs stay in the history
+      ALTER TABLE job ADD COLUMN deleted_at timestamptz;
+
+      ALTER TABLE run ADD COLUMN due_at timestamptz;
+      ALTER TABLE run ADD COLUMN reasons jsonb NOT NULL DEFAULT '[]';
+      ALTER TABLE run ADD COLUMN fault jsonb;
+      -- false: its end is still to be published
+      ALTER TABLE run ADD COLUMN told boolean NOT NULL DEFAULT true;
+      CREATE INDEX run_untold ON run (created_at) WHERE NOT told;
+
+      -- when each plan of a job is due next
+      CREATE TABLE job_plan (
+        job_id uuid NOT NULL REFERENCES job (id),
+        seq smallint NOT NULL,
+        due_at timestamptz,
+        PRIMARY KEY (job_id, seq)
+      );
+      CREATE INDEX job_plan_due ON job_plan (due_at) WHERE due_at IS NOT NULL;
+      INSERT INTO job_plan (job_id, seq) SELECT id, 0 FROM job;`,
+  },
 ];

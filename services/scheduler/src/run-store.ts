@@ -1,6 +1,7 @@
 import {
   Fault,
   runKindOf,
+  type FaultJson,
   type Job,
   type JobId,
   type listRuns,
@@ -49,6 +50,15 @@ export interface NewRun {
   readonly job: Job;
   readonly choice: RunChoice;
   readonly items: readonly NewItem[];
+  /** When a plan was due that made it; null: somebody started it. */
+  readonly dueAt: Date | null;
+}
+
+/** A run that is over before it began: a plan was due, and it could not be. */
+export interface UnbegunRun extends Pick<NewRun, 'runId' | 'job' | 'choice' | 'dueAt'> {
+  readonly state: 'skipped' | 'missed' | 'failed';
+  readonly reasons: Run['reasons'];
+  readonly fault: FaultJson | null;
 }
 
 interface Sums {
@@ -63,6 +73,9 @@ const domainOf = (row: RunRow, sums: Sums | undefined): Run => ({
   jobName: row.jobName,
   kind: runKindOf(row.definition),
   state: row.state,
+  dueAt: iso(row.dueAt),
+  reasons: row.reasons,
+  fault: row.fault,
   createdAt: row.createdAt.toISOString(),
   startedAt: iso(row.startedAt),
   finishedAt: iso(row.finishedAt),
@@ -75,15 +88,21 @@ const domainOf = (row: RunRow, sums: Sums | undefined): Run => ({
 export class RunStore {
   constructor(private readonly database: DataSource) {}
 
-  /** CONFLICT when another run of the job goes on. */
-  async insert(tx: Transaction, { runId, job, choice, items }: NewRun, now: Date): Promise<void> {
-    const going = await tx.query<{ id: string }[]>(
+  /** The run of the job that goes on. */
+  async going(tx: Transaction, jobId: JobId): Promise<RunId | null> {
+    const [going] = await tx.query<{ id: RunId }[]>(
       "SELECT id FROM run WHERE job_id = $1 AND state IN ('queued', 'running', 'stopping')",
-      [job.id],
+      [jobId],
     );
-    if (going[0])
-      throw new Fault('CONFLICT', `run ${going[0].id} of job '${job.name}' goes on`, {
-        details: { runId: going[0].id },
+    return going?.id ?? null;
+  }
+
+  /** CONFLICT when another run of the job goes on. */
+  async insert(tx: Transaction, { runId, job, choice, items, dueAt }: NewRun, now: Date): Promise<void> {
+    const going = await this.going(tx, job.id);
+    if (going)
+      throw new Fault('CONFLICT', `run ${going} of job '${job.name}' goes on`, {
+        details: { runId: going },
       });
     await tx.getRepository(runTable).insert({
       id: runId,
@@ -92,11 +111,48 @@ export class RunStore {
       definition: job.definition,
       choice,
       state: 'queued',
+      dueAt,
       itemCount: items.length,
       createdAt: now,
     });
     await this.#insertItems(tx, runId, items);
     await tx.getRepository(jobTable).update({ id: job.id }, { lastRunId: runId, lastRunState: 'queued' });
+  }
+
+  /** Is published by and by; see `untold`. */
+  async insertUnbegun(tx: Transaction, run: UnbegunRun, now: Date): Promise<void> {
+    const { runId, job, choice, dueAt, state, reasons, fault } = run;
+    await tx.getRepository(runTable).insert({
+      id: runId,
+      jobId: job.id,
+      jobName: job.name,
+      definition: job.definition,
+      choice,
+      state,
+      dueAt,
+      reasons,
+      fault,
+      itemCount: 0,
+      told: false,
+      createdAt: now,
+      finishedAt: now,
+    });
+    if (state === 'failed')
+      await tx.getRepository(jobTable).update({ id: job.id }, { lastRunId: runId, lastRunState: 'failed' });
+  }
+
+  /** Runs of which nobody was told yet that they were not begun, oldest first. */
+  async untold(limit: number): Promise<RunId[]> {
+    const rows = await reading(this.database, (source) =>
+      source.query<{ id: RunId }[]>('SELECT id FROM run WHERE NOT told ORDER BY created_at LIMIT $1', [
+        limit,
+      ]),
+    );
+    return rows.map(({ id }) => id);
+  }
+
+  async setTold(id: RunId): Promise<void> {
+    await reading(this.database, (source) => source.getRepository(runTable).update({ id }, { told: true }));
   }
 
   async project(tx: Transaction, { id, before, after, now }: ProjectedStep<RunState>): Promise<void> {

@@ -1,4 +1,4 @@
-import { type JobDefinition, type Run, type RunChoice } from '@casvault/contracts';
+import { type FaultJson, type JobDefinition, type Run, type RunChoice } from '@casvault/contracts';
 import { EntitySchema } from 'typeorm';
 
 export interface RunRow {
@@ -8,6 +8,10 @@ export interface RunRow {
   definition: JobDefinition;
   choice: RunChoice;
   state: Run['state'];
+  dueAt: Date | null;
+  reasons: Run['reasons'];
+  fault: FaultJson | null;
+  told: boolean;
   itemCount: number;
   createdAt: Date;
   startedAt: Date | null;
@@ -23,6 +27,10 @@ export const runTable = new EntitySchema<RunRow>({
     definition: { type: 'jsonb' },
     choice: { type: 'jsonb' },
     state: { type: 'text' },
+    dueAt: { type: 'timestamptz', name: 'due_at', nullable: true },
+    reasons: { type: 'jsonb' },
+    fault: { type: 'jsonb', nullable: true },
+    told: { type: 'boolean' },
     itemCount: { type: 'integer', name: 'item_count' },
     createdAt: { type: 'timestamptz', name: 'created_at' },
     startedAt: { type: 'timestamptz', name: 'started_at', nullable: true },

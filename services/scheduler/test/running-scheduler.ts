@@ -7,11 +7,14 @@ import {
   getPool,
   getVm,
   itemChanged,
+  listBackupHosts,
   newId,
   protectVm,
   restoreVm,
   runChanged,
   stopItem,
+  type BackupHost,
+  type BackupHostId,
   type HostId,
   type ItemChanged,
   type Platform,
@@ -54,6 +57,7 @@ export class Peers {
   readonly vms = new Map<string, Vm>();
   readonly points = new Map<string, Point>();
   readonly pools = new Set<string>();
+  readonly backupHosts: BackupHost[] = [];
   readonly asked: Asked[] = [];
   readonly stopped: RunItemId[] = [];
   readonly news: RunDetail[] = [];
@@ -81,6 +85,19 @@ export class Peers {
     });
     return id;
   }
+  backupHost(group: string, timeZone: string): void {
+    this.backupHosts.push({
+      id: newId<BackupHostId>(),
+      name: `mover-${this.backupHosts.length}`,
+      group,
+      address: '127.0.0.1',
+      timeZone,
+      version: '0.1.0',
+      contentUrl: null,
+      state: 'online',
+      lastSeenAt: at,
+    });
+  }
   pool(): PoolId {
     const id = newId<PoolId>();
     this.pools.add(id);
@@ -104,6 +121,7 @@ export class Peers {
       lastSyncAt: null,
       createdAt: at,
     }));
+    query(listBackupHosts, () => ({ items: this.backupHosts, nextCursor: null }));
     query(getPool, ({ poolId }): PoolView => {
       if (!this.pools.has(poolId)) return missing('NOT_FOUND', `there is no pool ${poolId}`);
       const location = { kind: 'fs', path: '/pool' } as const;
@@ -170,6 +188,7 @@ const missing = (code: 'NOT_FOUND' | 'VM_NOT_FOUND', message: string): never => 
 export class RunningScheduler {
   readonly peers = new Peers();
   service!: RunningProcess;
+  readonly #others: RunningProcess[] = [];
   #played: ScriptedService[] = [];
 
   private constructor(
@@ -207,10 +226,18 @@ export class RunningScheduler {
     this.service = spawnService(main, { env: this.env });
     await this.service.sees(/service started/);
   }
+  /** One more replica beside the service. */
+  async replica(): Promise<RunningProcess> {
+    const process = spawnService(main, { env: this.env });
+    this.#others.push(process);
+    await process.sees(/service started/);
+    return process;
+  }
   get client(): ScriptedService['client'] {
     return this.#played[0]!.client;
   }
   async stop(): Promise<void> {
+    for (const other of this.#others) await other.stop();
     await this.service.stop();
     for (const played of this.#played) await played.stop();
     await this.nats[Symbol.asyncDispose]();

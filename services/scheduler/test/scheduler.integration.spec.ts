@@ -36,7 +36,7 @@ describe('scheduler over NATS and Postgres', () => {
     id: newId<JobId>(),
     name: 'nightly',
     definition: { kind: 'backup', vmIds, poolId: scheduler.peers.pool(), parallel },
-    plan: { type: plan },
+    plans: [{ type: plan }],
   });
   const create = (job: NewJob): Promise<Job> => scheduler.client.request(createJob, job);
   /** A job that runs at once, with its run. */
@@ -211,7 +211,7 @@ describe('scheduler over NATS and Postgres', () => {
       id: newId<JobId>(),
       name: 'restore',
       definition: { kind: 'restore', items: [{ pointId, target }] },
-      plan: { type: 'immediate' },
+      plans: [{ type: 'immediate' }],
     };
     await expect(create(job)).rejects.toMatchObject({ code: 'NOT_FOUND' });
     const point = { id: pointId, state: 'failed', vmId: peers.vm() } as Partial<Point> as Point;

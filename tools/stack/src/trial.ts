@@ -130,7 +130,7 @@ export class Trial {
     const job = await this.api.createJob({
       name,
       definition: definition as never,
-      plan: { type: 'immediate' },
+      plans: [{ type: 'immediate' }],
     });
     const [first] = await this.api.listRuns({ jobId: job.id });
     if (first === undefined) throw new Error(`job ${name} has no run`);

@@ -197,11 +197,33 @@ export const job = {
     powerOff: false,
     options,
   },
-  plan: { type: 'immediate' },
+  plans: [
+    {
+      type: 'weekly',
+      time: '22:00',
+      everyWeeks: 1,
+      weekdays: ['saturday'],
+      startDate: '2026-03-02',
+      pointKind: 'full',
+    },
+    { type: 'daily', time: '02:00', everyDays: 1, startDate: '2026-03-02', pointKind: 'incremental' },
+  ],
   enabled: true,
+  version: 1,
+  timeZone: 'Asia/Shanghai',
+  nextRunAt: '2026-03-03T18:00:00Z',
   lastRunId: ids.run,
   lastRunState: 'running',
   createdAt: at,
+};
+
+export const planPreview = {
+  timeZone: 'Europe/Berlin',
+  dues: [
+    { at: '2026-03-28T01:30:00Z', local: '2026-03-28T02:30:00' },
+    { at: '2026-03-29T01:00:00Z', local: '2026-03-29T03:00:00' },
+    { at: '2026-03-30T00:30:00Z', local: '2026-03-30T02:30:00' },
+  ],
 };
 
 export const run = {
@@ -210,6 +232,9 @@ export const run = {
   jobName: job.name,
   kind: 'backup',
   state: 'running',
+  dueAt: at,
+  reasons: [],
+  fault: null,
   createdAt: at,
   startedAt: at,
   finishedAt: null,

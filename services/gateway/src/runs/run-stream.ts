@@ -15,7 +15,14 @@ export interface RunStreamOptions {
   readonly heartbeatMs?: number;
 }
 
-const ended: ReadonlySet<RunState> = new Set(['succeeded', 'partly failed', 'failed', 'stopped']);
+const ended: ReadonlySet<RunState> = new Set([
+  'succeeded',
+  'partly failed',
+  'failed',
+  'stopped',
+  'skipped',
+  'missed',
+]);
 
 /** The newest change that was not yet sent; older ones are dropped. */
 class Inbox {

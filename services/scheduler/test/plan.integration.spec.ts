@@ -1,0 +1,223 @@
+import {
+  cloneJob,
+  createJob,
+  deleteJob,
+  enableJob,
+  getJob,
+  listJobs,
+  listRuns,
+  newId,
+  previewPlan,
+  startRun,
+  stopRun,
+  updateJob,
+  type createJob as CreateJob,
+  type Job,
+  type JobId,
+  type Plan,
+  type Run,
+  type RunId,
+} from '@casvault/contracts';
+import { until } from '@casvault/testkit';
+import { type z } from 'zod';
+import { localText } from '../src/time-zone.js';
+import { RunningScheduler } from './running-scheduler.js';
+
+type NewJob = z.input<typeof CreateJob.request>;
+const zone = 'Asia/Shanghai';
+const daily = { type: 'daily', time: '02:00' } as const;
+
+describe('D7, D9: plans over NATS and Postgres', () => {
+  let scheduler: RunningScheduler;
+  beforeAll(async () => {
+    scheduler = await RunningScheduler.start();
+    scheduler.peers.backupHost('default', zone);
+  });
+  afterAll(() => scheduler.stop());
+
+  const jobOf = (plans: NewJob['plans'], more: Partial<NewJob> = {}): NewJob => ({
+    id: newId<JobId>(),
+    name: 'planned',
+    definition: { kind: 'backup', vmIds: [scheduler.peers.vm()], poolId: scheduler.peers.pool() },
+    plans,
+    ...more,
+  });
+  const create = (job: NewJob): Promise<Job> => scheduler.client.request(createJob, job);
+  const get = (jobId: JobId): Promise<Job> => scheduler.client.request(getJob, { jobId });
+  const runsOf = async (jobId: JobId): Promise<Run[]> =>
+    (await scheduler.client.request(listRuns, { jobId })).items;
+  /** As the clock at the backup host will show it. */
+  const inMs = (ms: number): Plan => ({
+    type: 'once',
+    at: localText(zone, Math.ceil((new Date().getTime() + ms) / 1000) * 1000),
+  });
+  const due = (job: Job): number => Date.parse(job.nextRunAt ?? '');
+  const succeed = async (runId: RunId): Promise<void> => {
+    for (const { itemId } of await scheduler.peers.askedFor(runId, 1))
+      await scheduler.peers.tell(itemId, 'succeeded');
+    await until(async () =>
+      (await scheduler.client.request(listRuns, {})).items.some(
+        ({ id, state }) => id === runId && state === 'succeeded',
+      ),
+    );
+  };
+
+  it('D7: a plan that is due in two seconds runs once, and then no more', async () => {
+    const job = await create(jobOf([inMs(2_000)]));
+    expect(job).toMatchObject({ timeZone: zone, enabled: true, version: 1, lastRunId: null });
+    const [run] = await until(async () => {
+      const runs = await runsOf(job.id);
+      return runs.length > 0 ? runs : null;
+    });
+    expect(run).toMatchObject({ dueAt: job.nextRunAt, reasons: [], itemCount: 1 });
+    expect(Date.parse(run!.createdAt)).toBeGreaterThanOrEqual(due(job));
+    await succeed(run!.id);
+    expect(await get(job.id)).toMatchObject({ nextRunAt: null, lastRunId: run!.id });
+    expect(await runsOf(job.id)).toHaveLength(1);
+  });
+
+  it('D7: three replicas fire every plan once, though they are killed where they stand', async () => {
+    const replicas = [await scheduler.replica(), await scheduler.replica()];
+    const at = inMs(6_000);
+    const jobs: Job[] = [];
+    for (let i = 0; i < 40; i += 1) jobs.push(await create(jobOf([at])));
+    await until(async () => (await runsOf(jobs[0]!.id)).length > 0, 20_000);
+    await replicas[0]!.kill9();
+    await scheduler.service.kill9();
+    await scheduler.boot();
+    for (const { id } of jobs) {
+      await until(async () => (await runsOf(id)).length > 0, 30_000);
+      await until(async () => (await get(id)).lastRunState === 'running', 30_000);
+    }
+    for (const { id } of jobs)
+      expect((await runsOf(id)).map(({ dueAt }) => dueAt)).toEqual([jobs[0]!.nextRunAt]);
+    await replicas[1]!.stop();
+    for (const { id } of jobs) await succeed((await runsOf(id))[0]!.id);
+  });
+
+  it('D7: what is due while the last run goes on is a skipped run, and told', async () => {
+    const job = await create(
+      jobOf([{ type: 'immediate', pointKind: 'full' }, { ...inMs(2_000), pointKind: 'incremental' } as Plan]),
+    );
+    const skipped = await until(async () => (await runsOf(job.id)).find(({ state }) => state === 'skipped'));
+    expect(skipped).toMatchObject({ reasons: ['PREVIOUS_RUN_GOES_ON'], itemCount: 0, dueAt: job.nextRunAt });
+    await until(() => scheduler.peers.news.some(({ id, state }) => id === skipped.id && state === 'skipped'));
+    expect(await get(job.id)).toMatchObject({ lastRunId: job.lastRunId, lastRunState: 'running' });
+    await succeed(job.lastRunId as RunId);
+  });
+
+  it('D7: what was due while nobody was there is made up for', async () => {
+    const job = await create(jobOf([inMs(3_000)]));
+    await scheduler.service.kill9();
+    await until(() => new Date().getTime() > due(job) + 1_000);
+    await scheduler.boot();
+    const [run] = await until(async () => {
+      const runs = await runsOf(job.id);
+      return runs.length > 0 ? runs : null;
+    });
+    expect(run).toMatchObject({ dueAt: job.nextRunAt, reasons: [] });
+    await succeed(run!.id);
+  });
+
+  it('D7: a plan of which the content is gone is a failed run with the reason', async () => {
+    const job = await create(jobOf([inMs(2_000)]));
+    if (job.definition.kind !== 'backup') throw new Error('not a backup');
+    scheduler.peers.vms.delete(job.definition.vmIds[0]!);
+    const run = await until(async () => (await runsOf(job.id)).find(({ state }) => state === 'failed'));
+    expect(run.fault).toMatchObject({ code: 'VM_NOT_FOUND', details: { field: 'definition.vmIds' } });
+    expect(await get(job.id)).toMatchObject({ lastRunId: run.id, lastRunState: 'failed', nextRunAt: null });
+  });
+
+  it('D7: follows the clock of most of its backup hosts', async () => {
+    const definition = { ...jobOf([]).definition, group: 'moving' } as NewJob['definition'];
+    const job = await create(jobOf([daily], { definition }));
+    expect(job.timeZone).toBe('UTC');
+    scheduler.peers.backupHost('moving', 'Europe/Berlin');
+    await scheduler.service.stop();
+    await scheduler.boot();
+    const moved = await until(async () => {
+      const now = await get(job.id);
+      return now.timeZone === 'Europe/Berlin' ? now : null;
+    });
+    expect(localText('Europe/Berlin', due(moved)).slice(11)).toBe('02:00:00');
+    expect(moved.version).toBe(1);
+  });
+
+  it('D7: refuses plans of the past, and those that are not for restores, by name', async () => {
+    await expect(create(jobOf([inMs(-60_000)]))).rejects.toMatchObject({
+      code: 'INPUT_INVALID',
+      details: { field: 'plans.0.at' },
+    });
+    const target = { platformId: newId(), hostId: newId(), storageName: 'local', vmName: 'again' };
+    const definition = {
+      kind: 'restore',
+      items: [{ pointId: newId(), target }],
+    } as unknown as NewJob['definition'];
+    await expect(create(jobOf([daily], { definition }))).rejects.toMatchObject({
+      code: 'INPUT_INVALID',
+      message: 'plans.0.type: must be immediate or once in a restore job',
+    });
+  });
+
+  it('D9: previews a plan at the group’s clock', async () => {
+    const { timeZone, dues } = await scheduler.client.request(previewPlan, { plan: daily, count: 3 });
+    expect(timeZone).toBe(zone);
+    expect(dues.map(({ local }) => local.slice(11))).toEqual(['02:00:00', '02:00:00', '02:00:00']);
+  });
+
+  it('D9: edits a version once; the run that goes on keeps the definition that it began with', async () => {
+    const job = await create(jobOf([{ type: 'immediate' }]));
+    const { id: jobId, name, version } = job;
+    const definition = { ...job.definition, vmIds: [scheduler.peers.vm()] } as NewJob['definition'];
+    const edit = { jobId, name, version, definition, plans: [daily] };
+    const edited = await scheduler.client.request(updateJob, edit);
+    expect(edited).toMatchObject({
+      version: 2,
+      definition: { vmIds: [expect.any(String)] },
+      lastRunId: job.lastRunId,
+    });
+    expect(localText(zone, due(edited)).slice(11)).toBe('02:00:00');
+    expect(await scheduler.client.request(updateJob, edit)).toEqual(edited);
+    await expect(scheduler.client.request(updateJob, { ...edit, name: 'another' })).rejects.toMatchObject({
+      code: 'CONFLICT',
+      details: { version: 2 },
+    });
+    const [asked] = await scheduler.peers.askedFor(job.lastRunId as string, 1);
+    expect(job.definition).toMatchObject({ vmIds: [asked?.vmId] });
+    await expect(scheduler.client.request(deleteJob, { jobId })).rejects.toMatchObject({ code: 'CONFLICT' });
+    await succeed(job.lastRunId as RunId);
+  });
+
+  it('D9: rests while it is disabled, but for runs that somebody starts', async () => {
+    const { id: jobId, nextRunAt } = await create(jobOf([daily]));
+    expect(nextRunAt).not.toBeNull();
+    const disabled = await scheduler.client.request(enableJob, { jobId, enabled: false });
+    expect(disabled).toMatchObject({ enabled: false, nextRunAt: null });
+    const runId = newId<RunId>();
+    await scheduler.client.request(startRun, { jobId, runId });
+    await scheduler.client.request(stopRun, { runId });
+    const enabled = await scheduler.client.request(enableJob, { jobId, enabled: true });
+    expect(enabled).toMatchObject({ enabled: true, nextRunAt });
+  });
+
+  it('D9: copies a job, disabled, and deletes one, of which the runs stay', async () => {
+    const job = await create(jobOf([{ type: 'immediate' }]));
+    const copy = { jobId: job.id, id: newId<JobId>(), name: 'copy' };
+    const cloned = await scheduler.client.request(cloneJob, copy);
+    expect(cloned).toMatchObject({
+      name: 'copy',
+      enabled: false,
+      lastRunId: null,
+      definition: job.definition,
+    });
+    expect(await scheduler.client.request(cloneJob, copy)).toEqual(cloned);
+    await succeed(job.lastRunId as RunId);
+    await scheduler.client.request(deleteJob, { jobId: job.id });
+    await expect(get(job.id)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    const listed = await scheduler.client.request(listJobs, { limit: 500 });
+    expect(listed.items.map(({ id }) => id)).not.toContain(job.id);
+    expect((await runsOf(job.id)).map(({ id }) => id)).toEqual([job.lastRunId]);
+    const again = { jobId: job.id, runId: newId<RunId>() };
+    await expect(scheduler.client.request(startRun, again)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
+});
