@@ -295,14 +295,15 @@ export const listLiveItems = defineQuery('snapshot-engine', 'list-live-items', 1
   request: z.object({ itemIds: z.array(runItemIdSchema).max(3_000) }),
   reply: z.object({ itemIds: z.array(runItemIdSchema) }),
 });
-/** Which of these VMs have points. */
+/** Which of these VMs have, or had, points. */
 export const listProtectedVms = defineQuery('snapshot-engine', 'list-protected-vms', 1, {
   request: z.object({ vmIds: z.array(vmIdSchema).max(1_000) }),
   reply: z.object({ vmIds: z.array(vmIdSchema) }),
 });
 /**
- * Judges checkpoints that were found on VMs. Needed: the next incremental builds on it (the newest available point of a chain),
- * or its point is in the making. Unknown: no point of this installation was ever made at it.
+ * Judges checkpoints that were found on VMs (D6). Needed: an incremental may build on it (the newest available point of the newest
+ * chain of a VM, its disks and a pool, or of a chain that is gone on with by name), or its point is in the making. Unknown: no
+ * point of this installation was ever made at it; deleted ones are known.
  */
 export const listNeededCheckpoints = defineQuery('snapshot-engine', 'list-needed-checkpoints', 1, {
   request: z.object({ names: z.array(checkpointNameSchema).max(1_000) }),

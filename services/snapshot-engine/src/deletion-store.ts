@@ -19,6 +19,7 @@ import {
 } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
+import { isNeededSql } from './checkpoint-need.js';
 import {
   deletionOf,
   removedIds,
@@ -50,10 +51,7 @@ const usesSql = `SELECT u.point_id AS "pointId", u.kind, u.item_id AS "itemId", 
 const groupSql = `SELECT m.state -> 'request' ->> 'group' AS "group"
   FROM point p JOIN machine_instance m ON m.kind = 'protection' AND m.id = p.item_id::text
   WHERE p.chain_id = $1 ORDER BY p.created_at DESC LIMIT 1`;
-/** Bitmaps that a next backup may go by: of each chain's newest point, and of points that are being made. */
-const neededSql = `SELECT DISTINCT ON (chain_id, state = 'available') id FROM point
-  WHERE vm_id = $1 AND state NOT IN ('failed', 'deleting')
-  ORDER BY chain_id, state = 'available', created_at DESC`;
+const neededSql = `SELECT p.id FROM point p WHERE p.vm_id = $1 AND ${isNeededSql} ORDER BY p.created_at DESC LIMIT 64`;
 
 /**
  * Deletions as queries see them, and what they do to the catalogue: written with their steps, in the same transactions. Whoever
@@ -127,7 +125,7 @@ export class DeletionStore {
   /** Names of the VM's checkpoints that stay when others go. */
   async neededCheckpoints(vmId: VmId): Promise<string[]> {
     const rows = await reading(this.database, (source) => source.query<{ id: string }[]>(neededSql, [vmId]));
-    return rows.slice(0, 64).map(({ id }) => checkpointName(id));
+    return rows.map(({ id }) => checkpointName(id));
   }
 
   /** Sets or clears the hold. CONFLICT while it is being deleted. */
@@ -228,7 +226,11 @@ const presentList = (facts: ChainFacts, going: readonly PointId[], mode: Deletio
 const forgetPoints = async (tx: Transaction, { request }: DeletionState): Promise<void> => {
   const { chainId, list } = request;
   await tx.query('SELECT 1 FROM chain WHERE id = $1 FOR UPDATE', [chainId]);
-  await tx.query('DELETE FROM point WHERE id = ANY($1)', [removedIds(list)]);
+  await tx.query(
+    `WITH gone AS (DELETE FROM point WHERE id = ANY($1) RETURNING id, vm_id)
+     INSERT INTO deleted_point SELECT id, vm_id FROM gone ON CONFLICT DO NOTHING`,
+    [removedIds(list)],
+  );
   await tx.query(
     'DELETE FROM chain c WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM point WHERE chain_id = c.id)',
     [chainId],

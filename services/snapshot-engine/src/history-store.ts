@@ -83,15 +83,17 @@ export class HistoryStore {
   }
 
   /**
-   * At most the one checkpoint that the next run needs is kept: a new point takes the place of all of its series. One that
-   * extends a chain by name leaves those of the other chains: the next run without a name goes on there.
+   * At most the one checkpoint that the next run needs is kept: a new point takes the place of all of its series, also of those
+   * that were begun before it and are not captured yet: captures of a VM never overlap, so a checkpoint that is there when this
+   * point is committed is older. One that extends a chain by name leaves those of the other chains: the next run without a name
+   * goes on there. What runs that overlap leave all the same is not needed (isNeededSql): the reconciler removes it.
    */
   async #supersedes(asked: Asked): Promise<History['supersedes']> {
     const rows = await reading(this.database, (source) =>
       source.query<{ id: PointId }[]>(
         `SELECT p.id FROM point p JOIN chain c ON c.id = p.chain_id
-         WHERE ${sameSeries} AND p.captured_at IS NOT NULL AND ($4::uuid IS NULL OR c.id = $4)
-         ORDER BY p.captured_at DESC LIMIT $5`,
+         WHERE ${sameSeries} AND ($4::uuid IS NULL OR c.id = $4)
+         ORDER BY p.state = 'failed', p.created_at DESC LIMIT $5`,
         [...seriesOf(asked), asked.chainId ?? null, checkpointsSuperseded],
       ),
     );

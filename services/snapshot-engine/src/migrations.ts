@@ -124,4 +124,17 @@ export const migrations: readonly Migration[] = [
       );
       CREATE INDEX verification_by_point ON verification (point_id, created_at DESC, id DESC);`,
   },
+  {
+    name: '0007-create-deleted-point',
+    sql: `
+      -- D6: points that were deleted; what is left of them on a platform is known as ours
+      CREATE TABLE deleted_point (
+        id uuid PRIMARY KEY,
+        vm_id uuid NOT NULL
+      );
+      CREATE INDEX deleted_point_by_vm ON deleted_point (vm_id);
+      INSERT INTO deleted_point
+        SELECT DISTINCT ON (id) (p ->> 'id')::uuid AS id, (shown ->> 'vmId')::uuid
+        FROM deletion, jsonb_array_elements(shown -> 'points') AS p WHERE state = 'deleted';`,
+  },
 ];

@@ -1,6 +1,7 @@
 import { checkpointName, type RunItemId, type VmId } from '@casvault/contracts';
 import { reading } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
+import { isNeededSql } from './checkpoint-need.js';
 import { mayHaveWritten, type RollbackState } from './rollback.js';
 
 interface ItemRow {
@@ -35,7 +36,9 @@ export class OwnershipStore {
   async protectedVms(vmIds: readonly VmId[]): Promise<VmId[]> {
     const rows = await reading(this.database, (source) =>
       source.query<{ id: VmId }[]>(
-        'SELECT v.id FROM unnest($1::uuid[]) AS v (id) WHERE EXISTS (SELECT 1 FROM point WHERE vm_id = v.id)',
+        `SELECT v.id FROM unnest($1::uuid[]) AS v (id)
+         WHERE EXISTS (SELECT 1 FROM point WHERE vm_id = v.id)
+           OR EXISTS (SELECT 1 FROM deleted_point WHERE vm_id = v.id)`,
         [vmIds],
       ),
     );
@@ -46,12 +49,8 @@ export class OwnershipStore {
     const ids = names.map((name) => name.slice(checkpointName('').length));
     const rows = await reading(this.database, (source) =>
       source.query<{ id: string; needed: boolean }[]>(
-        `SELECT p.id, CASE p.state
-           WHEN 'available' THEN NOT EXISTS (
-             SELECT 1 FROM point n
-             WHERE n.chain_id = p.chain_id AND n.state = 'available' AND n.available_at > p.available_at)
-           ELSE p.state IN ('pending', 'capturing', 'captured', 'transferring') END AS needed
-         FROM point p WHERE p.id = ANY($1::uuid[])`,
+        `SELECT p.id, ${isNeededSql} AS needed FROM point p WHERE p.id = ANY($1::uuid[])
+         UNION ALL SELECT d.id, false FROM deleted_point d WHERE d.id = ANY($1::uuid[])`,
         [ids],
       ),
     );

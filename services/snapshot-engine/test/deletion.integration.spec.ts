@@ -12,10 +12,13 @@ import {
   holdPoint,
   listChains,
   listDeletions,
+  listNeededCheckpoints,
   listPoints,
+  listProtectedVms,
   newId,
   protectVm,
   restoreVm,
+  type BackupSpec,
   type Deletion,
   type DeletionId,
   type Point,
@@ -104,6 +107,53 @@ describe('deletions over NATS and Postgres', () => {
     await send(again);
     await finished(again);
     expect((await pointsOf(request.vmId)).at(-1)?.parentPointId).toBe(points[1]?.id);
+  });
+
+  it('D6: tells of each checkpoint whether a next run needs it, also of points that are deleted', async () => {
+    const { request, points } = await chain(2);
+    const judged = async (...ids: string[]) => {
+      const names = ids.map(checkpointName);
+      const { needed, unknown } = await engine.client.request(listNeededCheckpoints, { names });
+      return ids.map((id) => {
+        if (needed.includes(checkpointName(id))) return 'needed';
+        return unknown.includes(checkpointName(id)) ? 'unknown' : 'not needed';
+      });
+    };
+    const backupOf = async ({ itemId }: ProtectVm): Promise<BackupSpec> => {
+      const { spec } = await engine.peers.transferOf(itemId);
+      if (spec?.kind !== 'backup') throw new TypeError('no backup');
+      return spec;
+    };
+    const [full = '', incremental = ''] = ids(points);
+    expect(await judged(full, incremental, newId())).toEqual(['not needed', 'needed', 'unknown']);
+    // One that waits and one that overtakes it: a commit takes away what was begun before.
+    const waiting = { ...next(request), pointKind: 'full' as const };
+    await send(waiting);
+    const before = await backupOf(waiting);
+    const overtaking = { ...next(request), pointKind: 'full' as const };
+    await send(overtaking);
+    const after = await backupOf(overtaking);
+    const supersedes = [before.pointId, incremental, full].map(checkpointName);
+    expect(after.tracking.supersedes).toEqual(supersedes);
+    expect(await judged(before.pointId, after.pointId, incremental)).toEqual(['needed', 'needed', 'needed']);
+    await finished(overtaking);
+    await finished(waiting);
+    // Runs that name no chain go on with the newest one, whichever point came last.
+    const present = [before.pointId, after.pointId, incremental];
+    expect(await judged(...present)).toEqual(['not needed', 'needed', 'not needed']);
+    const named = { ...next(request), chainId: points[0]?.chainId };
+    await send(named);
+    await finished(named);
+    const newest = (await pointsOf(request.vmId)).at(-1)?.id ?? '';
+    expect(await judged(newest, ...present)).toEqual(['needed', 'not needed', 'needed', 'not needed']);
+    for (const chainId of new Set((await pointsOf(request.vmId)).map((point) => point.chainId))) {
+      const shown = await ready({ chainId });
+      await confirm(shown);
+      await reaches(shown.id, 'deleted');
+    }
+    expect(await judged(newest, after.pointId)).toEqual(['not needed', 'not needed']);
+    const { vmIds } = await engine.client.request(listProtectedVms, { vmIds: [request.vmId, newId()] });
+    expect(vmIds).toEqual([request.vmId]);
   });
 
   it('E8: a point bears the verdict of its verification, and is not deleted meanwhile', async () => {

@@ -288,6 +288,10 @@ export class Oracle {
     this.#require(ours.length === 0, () => `snapshot ${ours[0]?.name} of ${name} is left`);
     const available = [...protections.values()].filter(({ pointState }) => pointState === 'available');
     for (const { target, bitmaps } of disks) {
+      this.#require(
+        bitmaps.size <= 1,
+        () => `D6: ${bitmaps.size} checkpoints of ${name} ${target} are left: ${[...bitmaps.keys()].join(', ')}`,
+      );
       const lost = [...bitmaps.keys()].filter(
         (checkpoint) => !available.some(({ ids }) => checkpoint === `casvault-${ids.pointId}`),
       );

@@ -1,4 +1,10 @@
-import { Fault, type TransferChanged, type Verified, type startTransfer } from '@casvault/contracts';
+import {
+  Fault,
+  type TransferChanged,
+  type TransferSpec,
+  type Verified,
+  type startTransfer,
+} from '@casvault/contracts';
 import { type z } from 'zod';
 
 /** A data-mover with one transfer, as snapshot-engine sees it: what it publishes lies in `mail`, to be delivered in any order. */
@@ -7,9 +13,12 @@ export class ModelTransfer {
   /** Distinct transfers that were ever asked for. */
   readonly ids = new Set<string>();
   present: TransferChanged | null = null;
+  /** What was asked for first. */
+  spec: TransferSpec | null = null;
 
   start(command: z.infer<typeof startTransfer.payload>): void {
     this.ids.add(command.transferId);
+    this.spec ??= command.spec;
     if (this.present && command.stopAsked && !this.isOver) return this.stop();
     if (this.present) return void this.mail.push(this.present);
     this.present = {
