@@ -272,8 +272,11 @@ export const shutDownVm = defineQuery('inventory', 'shut-down-vm', 1, {
   request: z.object({
     itemId: runItemIdSchema,
     vmId: vmIdSchema,
-    /** The guest is asked, never forced: VM_STATE_REFUSED when it has not shut down by then, and it is left running. */
-    withinSeconds: z.number().int().min(10).max(3_600).default(300),
+    /**
+     * The guest is asked, again and again, never forced: VM_STATE_REFUSED when it has not shut down so long after the first call, and it is
+     * left running. One call waits for 40 s at most, then PLATFORM_BUSY: to be asked again, so that a lost answer costs little.
+     */
+    withinSeconds: z.number().int().min(10).max(3_600).default(240),
   }),
   /** `wasRunning` of the first call for this item: whoever shut it down starts it again. */
   reply: z.object({ wasRunning: z.boolean() }),

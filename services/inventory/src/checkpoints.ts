@@ -6,10 +6,14 @@ import { type PlatformSync } from './platform-sync.js';
 import { type VmStore } from './vm-store.js';
 
 export interface CheckpointsOptions {
-  readonly vms: VmStore;
-  readonly platforms: PlatformStore;
-  readonly sync: PlatformSync;
-  readonly diskServices: DiskServices;
+  readonly vms: Pick<VmStore, 'get'>;
+  readonly platforms: Pick<PlatformStore, 'get'>;
+  readonly sync: Pick<PlatformSync, 'readVm'>;
+  readonly diskServices: {
+    on(
+      ...host: Parameters<DiskServices['on']>
+    ): Pick<ReturnType<DiskServices['on']>, 'checkpoints' | 'removeCheckpoint'>;
+  };
 }
 
 /** This product's checkpoints on VMs, by the disk services of their hosts: those list and remove no other's. */

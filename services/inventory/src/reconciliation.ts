@@ -38,17 +38,17 @@ export interface Owners {
 }
 
 export interface ReconciliationOptions {
-  readonly platforms: PlatformStore;
-  readonly vms: VmStore;
-  readonly shutdowns: ShutdownStore;
-  readonly snapshots: VmSnapshotStore;
-  readonly restores: RestoreVmStore;
-  readonly volumes: RestoreVolumeStore;
-  readonly power: VmPower;
-  readonly vmSnapshots: VmSnapshots;
-  readonly restoreVms: RestoreVms;
-  readonly restoreVolumes: RestoreVolumes;
-  readonly checkpoints: Checkpoints;
+  readonly platforms: Pick<PlatformStore, 'get'>;
+  readonly vms: Pick<VmStore, 'get' | 'page'>;
+  readonly shutdowns: Pick<ShutdownStore, 'open'>;
+  readonly snapshots: Pick<VmSnapshotStore, 'suspects'>;
+  readonly restores: Pick<RestoreVmStore, 'suspects'>;
+  readonly volumes: Pick<RestoreVolumeStore, 'suspects'>;
+  readonly power: Pick<VmPower, 'start'>;
+  readonly vmSnapshots: Pick<VmSnapshots, 'remove'>;
+  readonly restoreVms: Pick<RestoreVms, 'remove'>;
+  readonly restoreVolumes: Pick<RestoreVolumes, 'remove'>;
+  readonly checkpoints: Pick<Checkpoints, 'list' | 'removeOne'>;
   readonly owners: Owners;
   readonly clock: Clock;
   readonly logger: Logger;

@@ -16,9 +16,9 @@ describe('whether a VM is shut down', () => {
   it.each<[string, Shutdown | null, CasPowerState, string]>([
     ['a running one', null, 'running', 'ask'],
     ['one that is off', null, 'stopped', 'already-down'],
-    ['asked before, the answer unknown: again', shutdown('asked'), 'running', 'ask'],
     ['asked before, and it did', shutdown('asked'), 'stopped', 'already-down'],
-    ['refused before: again', shutdown('refused'), 'running', 'ask'],
+    ['asked before, the answer unknown: it has its time', shutdown('asked'), 'running', 'wait'],
+    ['refused before: the same answer', shutdown('refused'), 'running', 'wait'],
     ['started by itself since it was down: again', shutdown('down'), 'running', 'ask'],
   ])('%s', (_, earlier, power, step) => {
     expect(decideShutdown(earlier, power)).toBe(step);

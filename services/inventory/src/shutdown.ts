@@ -18,7 +18,8 @@ export interface Shutdown {
   readonly askedAt: Date;
 }
 
-export type ShutdownStep = 'ask' | 'already-down';
+/** `wait`: the guest was, or was about to be, asked, and has its time since then. */
+export type ShutdownStep = 'ask' | 'wait' | 'already-down';
 
 /** What `shutDownVm` does. Throws VM_STATE_REFUSED (R11: paused, migrating) and CONFLICT for a message that comes too late. */
 export const decideShutdown = (earlier: Shutdown | null, power: CasPowerState): ShutdownStep => {
@@ -29,7 +30,7 @@ export const decideShutdown = (earlier: Shutdown | null, power: CasPowerState): 
     throw new Fault('VM_STATE_REFUSED', `the VM is ${power}: only a running one can be shut down (R11)`);
   if (earlier?.wasRunning === false)
     throw new Fault('VM_STATE_REFUSED', 'the VM was off when the item began and has been started by another');
-  return 'ask';
+  return earlier?.state === 'asked' || earlier?.state === 'refused' ? 'wait' : 'ask';
 };
 
 /** `start`: power on. `watch`: it runs, yet may still follow the shutdown that it was asked for. `end`: nothing is left to do. */

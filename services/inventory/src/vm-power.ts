@@ -13,8 +13,8 @@ import { Turns } from './turns.js';
 import { type VmAccess } from './vm-access.js';
 
 export interface VmPowerOptions {
-  readonly shutdowns: ShutdownStore;
-  readonly vms: VmAccess;
+  readonly shutdowns: Pick<ShutdownStore, 'find' | 'save'>;
+  readonly vms: Pick<VmAccess, 'with'>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -29,6 +29,10 @@ const platformSays: ReadonlySet<FaultCode> = new Set([
 ]);
 /** A guest that is still booting does not hear its power button: it is pressed again after so long. */
 const askAgainMs = 30_000;
+/** So long one call waits for the guest: an answer that is lost costs no more (G2). */
+const turnMs = 40_000;
+
+type Intent = Omit<Shutdown, 'state'>;
 
 /**
  * R6: safe shutdowns for items, and the starting again. The guest is asked, the power is never cut. What is about to be
@@ -41,34 +45,32 @@ export class VmPower {
   constructor(private readonly options: VmPowerOptions) {}
 
   /**
-   * Returns once the VM is off. VM_STATE_REFUSED when the guest did not shut down within the time: it is left running, and
-   * started again by the reconciler should it follow later. Safe to repeat: `wasRunning` is that of the first call.
+   * Returns once the VM is off. PLATFORM_BUSY while the guest has time left: to be asked again. VM_STATE_REFUSED when it did not
+   * shut down within the time since the first call: it is left running, and started again by the reconciler should it follow
+   * later. Safe to repeat: `wasRunning` is that of the first call.
    */
   shutDown(
     request: { itemId: RunItemId; vmId: VmId; withinSeconds: number },
     signal: AbortSignal,
   ): Promise<{ wasRunning: boolean }> {
     const { itemId, vmId, withinSeconds } = request;
+    const { shutdowns, clock } = this.options;
     return this.turns.take(itemId, () =>
       this.options.vms.with(vmId, signal, async ({ client, row, platform }) => {
-        const earlier = await this.options.shutdowns.find(itemId, vmId);
+        const earlier = await shutdowns.find(itemId, vmId);
         const step = decideShutdown(earlier, row.powerState);
-        const wasRunning = earlier?.wasRunning ?? step === 'ask';
-        const askedAt = this.options.clock.now();
-        const intent: Shutdown = {
-          itemId,
-          vmId,
-          platformId: platform.id,
-          state: 'asked',
-          wasRunning,
-          askedAt,
-        };
-        if (step === 'ask') {
-          await this.options.shutdowns.save(intent);
-          await this.askGuest(client, row, { intent, withinSeconds }, signal);
-        }
-        await this.options.shutdowns.save({ ...intent, state: 'down' });
-        return { wasRunning };
+        const wasRunning = earlier?.wasRunning ?? step !== 'already-down';
+        const askedAt = step === 'wait' && earlier ? earlier.askedAt : clock.now();
+        const intent = { itemId, vmId, platformId: platform.id, wasRunning, askedAt };
+        const end = earlier?.state === 'refused' ? clock.now() : new Date(askedAt.getTime() + withinSeconds * 1_000);
+        if (step === 'ask') await shutdowns.save({ ...intent, state: 'asked' });
+        const reason =
+          step === 'already-down' ? null : await this.untilDown(client, row, { end, isFirst: step === 'ask' }, signal);
+        await shutdowns.save({ ...intent, state: reason === null ? 'down' : 'refused' });
+        if (reason === null) return { wasRunning };
+        throw new Fault('VM_STATE_REFUSED', `VM ${row.name} was asked to shut down and did not: ${reason}`, {
+          details: { vmId, withinSeconds },
+        });
       }),
     );
   }
@@ -118,68 +120,69 @@ export class VmPower {
     });
   }
 
-  private async askGuest(
-    client: CasClient,
-    row: CasVmRow,
-    { intent, withinSeconds }: { intent: Shutdown; withinSeconds: number },
-    signal: AbortSignal,
-  ): Promise<void> {
-    const reason = await this.untilDown(client, row, withinSeconds, signal);
-    if (reason === null) return;
-    await this.options.shutdowns.save({ ...intent, state: 'refused' });
-    throw new Fault('VM_STATE_REFUSED', `VM ${row.name} was asked to shut down and did not: ${reason}`, {
-      details: { vmId: intent.vmId, withinSeconds },
-    });
-  }
-
-  /** Null when it is off, else why not. The guest is asked again and again until the time is over. */
+  /**
+   * Null when it is off, else why not. The guest is asked again and again until the time is over; PLATFORM_BUSY when it has more
+   * of it than this call.
+   */
   private async untilDown(
     client: CasClient,
     row: CasVmRow,
-    withinSeconds: number,
+    { end, isFirst }: { end: Date; isFirst: boolean },
     signal: AbortSignal,
   ): Promise<string | null> {
-    const deadline = AbortSignal.timeout(withinSeconds * 1000);
-    const bounded = AbortSignal.any([signal, deadline]);
-    let reason = `it still runs after ${String(withinSeconds)} s`;
-    for (let asked = 1; !bounded.aborted; asked += 1) {
-      if (asked > 1) this.options.logger.info({ vm: row.name, asked }, 'VM asked to shut down once more');
-      const said = await this.askOnce(client, row, bounded);
-      if (said === 'down') return null;
-      if (said !== 'up') reason = said.message;
+    const { clock, logger } = this.options;
+    const turnEnd = Math.min(end.getTime(), clock.now().getTime() + turnMs);
+    let reason = 'it still runs';
+    for (let asked = isFirst ? 1 : 2; ; asked += 1) {
+      if (await isDown(client, row, signal)) return null;
+      const leftMs = turnEnd - clock.now().getTime();
+      if (leftMs <= 0 && turnEnd === end.getTime()) return reason;
+      if (leftMs <= 0) throw new Fault('PLATFORM_BUSY', `VM ${row.name} is still shutting down`);
+      if (asked > 1) logger.info({ vm: row.name, asked }, 'VM asked to shut down once more');
+      const said = await this.askOnce(client, row, Math.min(askAgainMs, leftMs), signal);
+      if (said === null) continue;
+      reason = said.message;
       // Later requests may be refused because the platform is still busy with the one before.
-      if (asked > 1 || said === 'up' || said.code === 'PLATFORM_TASK_FAILED') continue;
+      if (asked > 1 || said.code === 'PLATFORM_TASK_FAILED') continue;
       if (said.code === 'PLATFORM_BUSY') throw said;
-      break;
+      return (await isDown(client, row, signal)) ? null : reason;
     }
-    if (signal.aborted) throw Fault.ofAbort(signal);
-    return (await isDown(client, row, signal)) ? null : reason;
   }
 
   /**
-   * Presses the power button once and watches the VM for a while. A CVM's task may end when the guest is asked, or when it is down:
+   * Presses the power button once and watches the VM for so long. A CVM's task may end when the guest is asked, or when it is down:
    * the state decides. Gives back what the platform said when it refuses the task, or the task fails.
    */
   private async askOnce(
     client: CasClient,
     row: CasVmRow,
-    bounded: AbortSignal,
-  ): Promise<'down' | 'up' | Fault> {
-    const turn = AbortSignal.any([bounded, AbortSignal.timeout(askAgainMs)]);
+    ms: number,
+    signal: AbortSignal,
+  ): Promise<Fault | null> {
+    const { clock } = this.options;
+    const turn = this.turn(ms, signal);
     try {
-      if (await isDown(client, row, turn)) return 'down';
-      await client.stopVm(row.externalId, turn);
-      while (!turn.aborted) {
-        if (await isDown(client, row, turn)) return 'down';
-        await this.options.clock.sleep(pollMs, turn);
-      }
+      await client.stopVm(row.externalId, turn.signal);
+      while (!turn.signal.aborted && !(await isDown(client, row, turn.signal)))
+        await clock.sleep(pollMs, turn.signal);
     } catch (error) {
-      if (turn.aborted) return 'up';
-      if (!Fault.is(error) || !platformSays.has(error.code)) throw error;
-      await this.options.clock.sleep(pollMs, turn);
-      return error;
+      if (!turn.signal.aborted && (!Fault.is(error) || !platformSays.has(error.code))) throw error;
+      if (!turn.signal.aborted) {
+        await clock.sleep(pollMs, turn.signal);
+        return Fault.from(error);
+      }
+    } finally {
+      turn.end();
     }
-    return 'up';
+    if (signal.aborted) throw Fault.ofAbort(signal);
+    return null;
+  }
+
+  /** A signal that also ends after so long, by this service's clock. */
+  private turn(ms: number, signal: AbortSignal): { signal: AbortSignal; end: () => void } {
+    const over = new AbortController();
+    void this.options.clock.sleep(ms, over.signal).then(() => over.abort());
+    return { signal: AbortSignal.any([signal, over.signal]), end: () => over.abort() };
   }
 }
 

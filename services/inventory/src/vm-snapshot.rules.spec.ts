@@ -1,6 +1,6 @@
 import { type CasDisk, type CasPowerState } from '@casvault/cas-client';
 import { newId, type RunItemId } from '@casvault/contracts';
-import { disksToRead, disksToTake, isOurs, snapshotMarker, snapshotName } from './vm-snapshot.rules.js';
+import { disksToRead, disksToTake, isOfSomeItem, isOurs, snapshotMarker, snapshotName } from './vm-snapshot.rules.js';
 
 const disk = (fields: Partial<CasDisk> = {}): CasDisk => ({
   target: 'vda',
@@ -20,6 +20,16 @@ const disk = (fields: Partial<CasDisk> = {}): CasDisk => ({
 const vda = { target: 'vda', path: '/vms/a/vda' };
 const independent = disk({ target: 'vdb', path: '/vms/a/vdb', mode: 'independent-persistent' });
 const coded = (code: string) => expect.objectContaining({ code }) as Error;
+
+describe('whose a snapshot is', () => {
+  const [one, other] = [newId<RunItemId>(), newId<RunItemId>()];
+  const ours = { name: snapshotName(one), description: snapshotMarker(one), createdAt: null };
+  it("an item's own, another item's, or somebody else's", () => {
+    expect([isOurs(ours, one), isOurs(ours, other), isOfSomeItem(ours)]).toEqual([true, false, true]);
+    expect(isOfSomeItem({ ...ours, description: '' })).toBe(false);
+    expect(isOfSomeItem({ ...ours, name: 'before the update' })).toBe(false);
+  });
+});
 
 describe('which disks a snapshot takes', () => {
   it('R4: an external one the dependent, an internal one all', () => {
@@ -58,7 +68,7 @@ describe('what is read of a snapshot', () => {
       [disk({ path: '/vms/a/top', backingFile: '/vms/a/between' })],
     ],
   ])('%s is not taken for ours', (_, kind, now) => {
-    expect(() => disksToRead(kind, [vda], now)).toThrow(coded('PLATFORM_PROTOCOL'));
+    expect(() => disksToRead(kind, [vda], now)).toThrow(coded('PLATFORM_TASK_FAILED'));
   });
 });
 

@@ -11,11 +11,16 @@ export interface DiskPlace {
 
 /** Names the item that a snapshot is of; `createVmSnapshot` promises this form. */
 export const snapshotName = (itemId: RunItemId): string => `casvault-${itemId}`;
+const markerPrefix = 'casvault-item:';
 /** Stands in its description: the second proof besides the name. */
-export const snapshotMarker = (itemId: RunItemId): string => `casvault-item:${itemId}`;
+export const snapshotMarker = (itemId: RunItemId): string => `${markerPrefix}${itemId}`;
 
 export const isOurs = (snapshot: CasSnapshot, itemId: RunItemId): boolean =>
   snapshot.name === snapshotName(itemId) && snapshot.description.includes(snapshotMarker(itemId));
+
+/** Made for an item, whichever. */
+export const isOfSomeItem = ({ name, description }: CasSnapshot): boolean =>
+  name.startsWith('casvault-') && description.includes(markerPrefix);
 
 /** The disks that a snapshot of this kind takes; CAPTURE_REFUSED where the platform can't, VM_STATE_REFUSED by R11. */
 export const disksToTake = (
@@ -43,7 +48,7 @@ const refused = (kind: SnapshotKind, why: string): Fault =>
 /**
  * What a disk service reads of a snapshot that was made: the image with the snapshot inside, or the layer under the present
  * one. What the platform did is read off the disks: anything but exactly one new layer on each disk taken is a fault, never
- * a guess.
+ * a guess, and final: asked again, the same would be found.
  */
 export const disksToRead = (
   kind: SnapshotKind,
@@ -53,7 +58,7 @@ export const disksToRead = (
   before.map(({ target, path }) => {
     const disk = now.find((one) => one.target === target);
     const unexpected = (why: string): Fault =>
-      new Fault('PLATFORM_PROTOCOL', `the ${kind} snapshot is not as asked: disk ${target} ${why}`);
+      new Fault('PLATFORM_TASK_FAILED', `the ${kind} snapshot is not as asked: disk ${target} ${why}`);
     if (disk === undefined) throw unexpected('is gone');
     if (kind === 'internal') {
       if (disk.path !== path) throw unexpected(`lies at ${disk.path} instead of ${path}`);

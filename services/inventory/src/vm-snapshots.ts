@@ -13,6 +13,7 @@ import { type PresentVm, type VmAccess } from './vm-access.js';
 import {
   disksToRead,
   disksToTake,
+  isOfSomeItem,
   isOurs,
   snapshotMarker,
   snapshotName,
@@ -23,8 +24,8 @@ import { type VmSnapshot, type VmSnapshotStore } from './vm-snapshot-store.js';
 export type VmSnapshotReply = z.infer<typeof createVmSnapshot.reply>;
 
 export interface VmSnapshotsOptions {
-  readonly snapshots: VmSnapshotStore;
-  readonly vms: VmAccess;
+  readonly snapshots: Pick<VmSnapshotStore, 'find' | 'save'>;
+  readonly vms: Pick<VmAccess, 'with'>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -40,15 +41,18 @@ export interface SnapshotRequest {
  * name, description and stored intent agree is ever removed.
  */
 export class VmSnapshots {
-  /** One call at a time for an item in this process; across processes the CVM works on one task of a VM at a time. */
+  /** One call at a time for a VM in this process; across processes the CVM works on one task of a VM at a time. */
   private readonly turns = new Turns();
 
   constructor(private readonly options: VmSnapshotsOptions) {}
 
-  /** Safe to repeat: it finds what an earlier try made. CONFLICT once it was removed, or asked for in the other kind. */
+  /**
+   * Safe to repeat: it finds what an earlier try made. CONFLICT once it was removed, or asked for in the other kind; PLATFORM_BUSY
+   * while the VM has the snapshot of another item, whose layers would change under this one's when it is removed.
+   */
   create(request: SnapshotRequest, signal: AbortSignal): Promise<VmSnapshotReply> {
     const { itemId, vmId, kind } = request;
-    return this.turns.take(itemId, async () => {
+    return this.turns.take(vmId, async () => {
       const earlier = await this.options.snapshots.find(itemId, vmId);
       if (earlier?.state === 'removed')
         throw new Fault(
@@ -64,7 +68,7 @@ export class VmSnapshots {
 
   /** Removes the item's snapshot, and nobody else's. No error when it is gone, or the VM is. Safe to repeat. */
   remove(itemId: RunItemId, vmId: VmId, signal: AbortSignal): Promise<'removed' | 'gone'> {
-    return this.turns.take(itemId, async () => {
+    return this.turns.take(vmId, async () => {
       const asked = await this.options.snapshots.find(itemId, vmId);
       if (asked === null) return 'gone';
       const outcome = await this.removeNow(asked, signal);
@@ -126,7 +130,14 @@ export class VmSnapshots {
     signal: AbortSignal,
   ): Promise<CasSnapshot | null> {
     const name = snapshotName(itemId);
-    const found = (await client.snapshots(vmExternalId, signal)).find((one) => one.name === name);
+    const present = await client.snapshots(vmExternalId, signal);
+    const found = present.find((one) => one.name === name);
+    const other = present.find(isOfSomeItem);
+    if (found === undefined && other !== undefined)
+      throw new Fault(
+        'PLATFORM_BUSY',
+        `the VM has the snapshot ${other.name} of another item: one at a time`,
+      );
     if (found === undefined) return null;
     if (isOurs(found, itemId)) return found;
     throw new Fault('ALREADY_EXISTS', `the VM has a snapshot ${name} that this product did not make`);

@@ -17,7 +17,7 @@ export const deadlines = {
   createVmMs: 30 * 60_000,
   finishVmMs: 30 * 60_000,
   removeVmMs: 60 * 60_000,
-  /** For a guest to shut down; it is asked for less long, and more than once only while the platform is silent. */
+  /** For a guest to shut down; it has less time, this is for a platform that stays silent. */
   shutDownMs: 30 * 60_000,
   removeCheckpointsMs: 5 * 60_000,
   /** For what a deletion frees to be measured. */
@@ -30,13 +30,24 @@ export const deadlines = {
   verificationMs: 72 * 3_600_000,
 } as const;
 
+/**
+ * For answers about what a platform does meanwhile. Asked again, inventory goes on from what there is; so an answer that is lost
+ * costs this long, and what is left of G2's five minutes is for the rest of the item.
+ */
+export const platformDeadlines = {
+  /** Inventory answers after 40 s, whether the guest is down or not. */
+  shutDownMs: 60_000,
+  /** A VM's start, a snapshot. */
+  taskMs: 180_000,
+} as const;
+
 /** Attempts before a passing cause is taken as final: the first within 200 ms, later ones every 15 s. */
 export const attemptLimits = {
   /** About 100 s. */
   loadFacts: 12,
   loadPoint: 12,
-  /** About 5 min. */
-  prepare: 26,
+  /** About 3.5 min: what is left of G2's five is for the rest. */
+  prepare: 20,
   /** About 50 min. */
   undo: 200,
   /** About 5 min. */
@@ -45,7 +56,8 @@ export const attemptLimits = {
   finishVm: 26,
   /** About 50 min. */
   removeVm: 200,
-  shutDown: 4,
+  /** A guest that takes its time is six of them. */
+  shutDown: 20,
   /** About 2 min: what is left is found by the reconciler. */
   removeCheckpoints: 12,
   startVm: 26,

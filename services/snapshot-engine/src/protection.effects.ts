@@ -15,7 +15,7 @@ import {
 } from '@casvault/contracts';
 import { backoffMs, retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
 import { type Messenger } from '@casvault/messaging';
-import { attemptLimits } from './deadlines.js';
+import { attemptLimits, platformDeadlines } from './deadlines.js';
 import { type HistoryStore } from './history-store.js';
 import { type PointStore } from './point-store.js';
 import { heldByDeletion, type ProtectVm } from './protection.js';
@@ -24,8 +24,6 @@ import { type ProtectionEvent } from './protection.machine.js';
 
 /** The CVM is asked meanwhile. */
 const factsDeadlineMs = 60_000;
-/** A guest has five minutes to shut down, a snapshot of a large VM as long to be taken; asked again, inventory goes on from what there is. */
-const platformDeadlineMs = 360_000;
 
 export interface ItemWorld {
   readonly client: Messenger;
@@ -57,13 +55,16 @@ const onPlatform = async (
 ): Promise<ProtectionEvent> => {
   const { itemId, vmId } = request;
   const named = { itemId, vmId };
-  const options = { signal, deadlineMs: platformDeadlineMs };
+  const options = { signal, deadlineMs: platformDeadlines.taskMs };
   if (action === 'undo') {
     await client.request(use === 'power-off' ? startVm : removeVmSnapshot, named, options);
     return { type: 'undone' };
   }
   if (use === 'power-off') {
-    const { wasRunning } = await client.request(shutDownVm, named, options);
+    const { wasRunning } = await client.request(shutDownVm, named, {
+      signal,
+      deadlineMs: platformDeadlines.shutDownMs,
+    });
     return { type: 'prepared', snapshot: null, isUndone: !wasRunning };
   }
   const snapshot = await client.request(createVmSnapshot, { ...named, kind: use }, options);

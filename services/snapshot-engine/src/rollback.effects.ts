@@ -13,7 +13,7 @@ import {
   type RollbackSpec,
 } from '@casvault/contracts';
 import { retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
-import { attemptLimits } from './deadlines.js';
+import { attemptLimits, platformDeadlines } from './deadlines.js';
 import { type PointUse } from './deletion.js';
 import { type ItemWorld } from './protection.effects.js';
 import { type RollbackEffect, type RollbackEvent } from './rollback.machine.js';
@@ -21,9 +21,6 @@ import { type RollbackVm } from './rollback.js';
 
 /** The CVM is asked meanwhile. */
 const platformDeadlineMs = 120_000;
-/** So long a guest may take to shut down, and so much longer its platform to tell. */
-const shutDownSeconds = 300;
-const shutDownDeadlineMs = (shutDownSeconds + 60) * 1_000;
 
 /**
  * The newest point of the VM in the same pool: if a checkpoint counts since any point, it is the one. Whether it does, and whether it may
@@ -64,8 +61,8 @@ const shutDown = async (
 ): Promise<RollbackEvent> => {
   const { wasRunning } = await client.request(
     shutDownVm,
-    { itemId, vmId, withinSeconds: shutDownSeconds },
-    { signal, deadlineMs: shutDownDeadlineMs },
+    { itemId, vmId },
+    { signal, deadlineMs: platformDeadlines.shutDownMs },
   );
   const vm = await client.request(getVmFacts, { vmId }, { signal, deadlineMs: platformDeadlineMs });
   return { type: 'vmOff', wasRunning, vm };

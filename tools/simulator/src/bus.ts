@@ -78,8 +78,7 @@ export class Bus {
       name: query.subject,
       fault: 'requests',
       code: 'DEADLINE_EXCEEDED',
-      // The longest deadlines are for guests that shut down: what they add to G2's five minutes is cut.
-      timeoutMs: Math.min(deadlineMs, 120_000),
+      timeoutMs: deadlineMs,
     };
     const reply = await process.call(edge, () => this.#answer(query, request, deadlineMs));
     if ('fault' in reply) throw Fault.fromJSON(reply.fault.toJSON());
@@ -99,13 +98,18 @@ export class Bus {
     const chosen = random.pick(there);
     return new Promise((resolve) => {
       const code = chosen ? 'DEADLINE_EXCEEDED' : 'DEPENDENCY_UNAVAILABLE';
-      const over = () => resolve({ fault: new Fault(code, `${subject} was not answered`) });
+      const deadline = new AbortController();
+      const over = () => {
+        deadline.abort();
+        resolve({ fault: new Fault(code, `${subject} was not answered`) });
+      };
       const cancel = time.after(chosen ? deadlineMs : Math.min(2_000, deadlineMs), over);
       if (!chosen) return;
       const { process, handlers } = chosen;
       process.enter(() => {
         this.#world.trace(process.name, `answers ${subject}`);
-        void run(handlers.get(subject), request, contextOf(subject, subject, 1)).then((outcome) => {
+        const context = { ...contextOf(subject, subject, 1), signal: deadline.signal };
+        void run(handlers.get(subject), request, context).then((outcome) => {
           if (!process.isAlive) return;
           cancel();
           this.#expect('fault' in outcome ? outcome.fault : null, subject);

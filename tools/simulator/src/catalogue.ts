@@ -44,6 +44,8 @@ interface PointRow {
 export class CatalogueRows {
   /** In the order in which they were begun. */
   readonly points = new Map<string, PointRow>();
+  /** The VMs of points that were deleted. */
+  readonly #deleted = new Map<string, VmId>();
   /** When which item wrote a VM, by VM and item. */
   readonly marks = new Map<string, Map<string, Date>>();
   readonly #uses = new Map<string, PointUse>();
@@ -78,8 +80,14 @@ export class CatalogueRows {
     const { deletionId, list } = after.request;
     if (after.phase === 'deleting' && before && before.phase !== 'deleting') this.#take(before, after);
     if (after.phase === 'deleted' && before?.phase !== 'deleted')
-      for (const id of removedIds(list)) this.points.delete(id);
+      for (const id of removedIds(list)) this.#forget(id);
     this.#deletions.set(deletionId, after);
+  }
+
+  #forget(id: string): void {
+    const vmId = this.points.get(id)?.point.vmId;
+    if (vmId) this.#deleted.set(id, vmId);
+    this.points.delete(id);
   }
 
   #take({ phase }: DeletionState, { request }: DeletionState): void {
@@ -183,21 +191,40 @@ export class CatalogueRows {
     return chainId;
   }
 
-  /** Of each chain's newest point, and of points that are being made. */
   #neededCheckpoints(vmId: VmId): string[] {
-    const newest = new Map<string, string>();
-    for (const { point } of this.points.values())
-      if (point.vmId === vmId && point.state !== 'failed' && point.state !== 'deleting')
-        newest.set(`${point.chainId} ${point.state === 'available'}`, point.id);
-    return [...newest.values()].map((id) => checkpointName(id as PointId));
+    const ofVm = [...this.points.values()].filter(({ point }) => point.vmId === vmId);
+    return ofVm.filter((row) => this.#isNeeded(row)).map(({ point }) => checkpointName(point.id));
+  }
+
+  /** As isNeededSql says; nobody names a chain here. */
+  #isNeeded({ point }: PointRow): boolean {
+    if (point.state !== 'available') return point.state !== 'failed' && point.state !== 'deleting';
+    const series = [...this.points.values()].filter((row) => isSameSeries(row.point, point));
+    return this.#newestOfNewestChain(series.map((row) => row.point))?.id === point.id;
+  }
+
+  isProtected(vmId: string): boolean {
+    const points = [...this.points.values()];
+    return (
+      points.some(({ point }) => point.vmId === vmId) || [...this.#deleted.values()].some((id) => id === vmId)
+    );
+  }
+
+  judgeCheckpoints(names: readonly string[]): { needed: string[]; unknown: string[] } {
+    const rows = new Map([...this.points.values()].map((row) => [checkpointName(row.point.id), row]));
+    const deleted = new Set([...this.#deleted.keys()].map(checkpointName));
+    const isNeeded = (row: PointRow | undefined) => row !== undefined && this.#isNeeded(row);
+    return {
+      needed: names.filter((name) => isNeeded(rows.get(name))),
+      unknown: names.filter((name) => !rows.has(name) && !deleted.has(name)),
+    };
   }
 
   /** D6, R14. */
   #history({ vmId, poolId, pointKind }: Parameters<HistoryRows['of']>[0]): History {
     const mine = [...this.points.values()].map(({ point }) => point);
     const ofVm = mine.filter((point) => point.vmId === vmId && point.poolId === poolId);
-    const captured = ofVm.filter(({ capturedAt }) => capturedAt !== null);
-    const supersedes = captured.map(({ id }) => checkpointName(id)).slice(-16);
+    const supersedes = ofVm.map(({ id }) => checkpointName(id)).slice(-16);
     const parent = pointKind === 'full' ? undefined : this.#newestOfNewestChain(ofVm);
     if (!parent) return { parent: null, whyFull: null, supersedes };
     const marks = [...(this.marks.get(vmId)?.values() ?? [])];
@@ -232,6 +259,9 @@ export class CatalogueRows {
     return { point: row.point, hardware: plan.hardware, configuration: plan.spec.configuration };
   }
 }
+
+const isSameSeries = (one: Point, other: Point): boolean =>
+  one.vmId === other.vmId && one.poolId === other.poolId;
 
 /** What the same request would list now; of what is gone nothing. */
 const presentList = (facts: ChainFacts, going: readonly PointId[], mode: Deletion['mode']) => {

@@ -1,10 +1,19 @@
 import { Fault, type Opening, type OpeningId, type OpenRequest, type TransferId } from '@casvault/contracts';
 import { type DiskService } from '@casvault/data-mover/machine';
-import { blockBytes, type ModelDisk, type ModelHost, type ModelPlatform, type ModelVm } from './platform.js';
+import { type CheckpointsOptions } from '@casvault/inventory/machine';
+import {
+  blockBytes,
+  epoch,
+  type ModelDisk,
+  type ModelHost,
+  type ModelPlatform,
+  type ModelVm,
+} from './platform.js';
 import { type Content } from './pool.js';
 import { type Edge, type SimProcess } from './process.js';
 import { type World } from './world.js';
 
+type HostCheckpoints = ReturnType<CheckpointsOptions['diskServices']['on']>;
 type CaptureRequest = Extract<OpenRequest, { kind: 'capture' }>;
 
 /** One disk of an opening: the frozen blocks of a capture, or the volume that is written. */
@@ -32,7 +41,6 @@ export interface Captured {
   readonly disks: ReadonlyMap<string, readonly Content[]>;
 }
 
-const epoch = Date.parse('2026-01-01T00:00:00Z');
 const edge = (name: string): Edge => ({
   name,
   fault: 'platform',
@@ -55,15 +63,7 @@ export class DiskServices {
 
   /** The service of the host with this address, as a process reaches it. */
   clientFor(process: SimProcess, url: string): DiskService {
-    const host = this.#platform.hosts.find(({ ip }) => url.includes(`//${ip}:`));
-    if (!host) throw new Fault('BUG', `no host at ${url}`);
-    const reach = <T>(name: string, deed: () => T): Promise<T> =>
-      process.call(edge(`disk service: ${name}`), () => {
-        this.#expire();
-        if (host.awayUntil > this.#world.time.now)
-          throw new Fault('DISK_SERVICE_UNREACHABLE', `${host.name} does not answer`);
-        return deed();
-      });
+    const { host, reach } = this.#reach(process, url);
     return {
       open: (id, request) => reach('open', () => this.#open(process, host, id, request)),
       get: (id) => reach('get', () => this.#present(id).opening),
@@ -78,6 +78,44 @@ export class DiskServices {
           this.#close(id, (options as { keepCheckpoint?: boolean }).keepCheckpoint === true),
         ),
     };
+  }
+
+  /** As inventory asks for this product's checkpoints. */
+  checkpointsOn(process: SimProcess, ip: string): HostCheckpoints {
+    const { host, reach } = this.#reach(process, `//${ip}:`);
+    const vmOf = (uuid: string) => this.#platform.vms.find((vm) => vm.uuid === uuid && vm.host === host);
+    return {
+      checkpoints: (uuid) =>
+        reach('checkpoints', () => {
+          const disks = vmOf(uuid)?.disks ?? [];
+          const all = disks.flatMap(({ target, bitmaps }) =>
+            [...bitmaps.keys()].map((name) => ({ name, target })),
+          );
+          return [...new Set(all.map(({ name }) => name))].map((name) => ({
+            name,
+            madeBy: null,
+            createdAt: new Date(epoch).toISOString(),
+            targets: all.filter((one) => one.name === name).map(({ target }) => target),
+          }));
+        }),
+      removeCheckpoint: (uuid, name) =>
+        reach('remove checkpoint', () => {
+          for (const disk of vmOf(uuid)?.disks ?? []) disk.bitmaps.delete(name);
+        }),
+    };
+  }
+
+  #reach(process: SimProcess, url: string) {
+    const host = this.#platform.hosts.find(({ ip }) => url.includes(`//${ip}:`));
+    if (!host) throw new Fault('BUG', `no host at ${url}`);
+    const reach = <T>(name: string, deed: () => T): Promise<T> =>
+      process.call(edge(`disk service: ${name}`), () => {
+        this.#expire();
+        if (host.awayUntil > this.#world.time.now)
+          throw new Fault('DISK_SERVICE_UNREACHABLE', `${host.name} does not answer`);
+        return deed();
+      });
+    return { host, reach };
   }
 
   /** The disk as a connection sees it; throws NBD_DISCONNECTED when the opening is gone or its host away. */
@@ -145,12 +183,18 @@ export class DiskServices {
     this.#refuseHeld((held) => held.vm === vm, `VM ${vm.name}`);
     const snapshot = request.snapshot && vm.snapshots.find(({ name }) => name === request.snapshot?.name);
     if (request.snapshot && !snapshot) throw new Fault('DISK_SERVICE_REFUSED', 'no such snapshot');
+    if (!snapshot && vm.power === 'running' && !host.exportsLive)
+      throw new Fault('CAPTURE_REFUSED', `VM ${vm.name} is running, and this host offers no live export`);
     const openedAt = snapshot?.takenAt ?? this.#instant(host);
-    const disks = request.disks.map(({ target, incrementalFrom }): OpenDisk => {
+    const disks = request.disks.map(({ target, path, incrementalFrom }): OpenDisk => {
       const disk = vm.disks.find((one) => one.target === target);
       if (!disk) throw new Fault('DISK_SERVICE_REFUSED', `VM ${vm.name} has no disk ${target}`);
+      if (snapshot && snapshot.paths.get(target) !== path)
+        throw new Fault('CAPTURE_REFUSED', `disk ${target} has no such layer ${path}`);
       const blocks = snapshot?.disks.get(target) ?? [...disk.blocks];
-      const bitmap = incrementalFrom === undefined ? undefined : disk.bitmaps.get(incrementalFrom);
+      // Of a snapshot's instant there is no bitmap: QEMU goes on counting in those that there are.
+      const isAsked = incrementalFrom !== undefined && !snapshot;
+      const bitmap = isAsked ? disk.bitmaps.get(incrementalFrom) : undefined;
       return { target, blocks, volume: null, dirty: bitmap ? new Set(bitmap.dirty) : null };
     });
     this.#checkpoint(vm, id, request);
@@ -161,17 +205,21 @@ export class DiskServices {
     return this.#hold({ host, vm, disks, request, id, openedAt, method, exports });
   }
 
-  #checkpoint(vm: ModelVm, id: OpeningId, { checkpoint, disks }: CaptureRequest): void {
-    if (checkpoint === undefined) return;
+  #checkpoint(vm: ModelVm, id: OpeningId, { checkpoint, disks, snapshot }: CaptureRequest): void {
+    if (checkpoint === undefined || snapshot) return;
     const { faults } = this.#world;
     for (const { target, untracked } of disks) {
       const disk = vm.disks.find((one) => one.target === target);
-      if (!disk || untracked) continue;
+      if (!disk || untracked || disk.format === 'raw') continue;
       disk.bitmaps.set(checkpoint, { dirty: new Set(), madeBy: id, lies: faults.strikes('lying trackers') });
     }
   }
 
-  #exportOf(vm: ModelVm, { target, dirty, blocks }: OpenDisk, { disks, checkpoint }: CaptureRequest) {
+  #exportOf(
+    vm: ModelVm,
+    { target, dirty, blocks }: OpenDisk,
+    { disks, checkpoint, snapshot }: CaptureRequest,
+  ) {
     const asked = disks.find((one) => one.target === target);
     const from = asked?.incrementalFrom;
     const disk = vm.disks.find((one) => one.target === target);
@@ -182,12 +230,17 @@ export class DiskServices {
       exportName: target,
       tls: false,
       sizeBytes: blocks.length * blockBytes,
-      format: 'qcow2' as const,
+      format: disk?.format ?? 'qcow2',
       writable: false,
       bitmapContext: dirty ? `qemu:dirty-bitmap:${from}` : null,
-      bitmapReason: from !== undefined && !dirty ? ('BITMAP_MISSING' as const) : null,
+      bitmapReason:
+        from !== undefined && !dirty
+          ? snapshot
+            ? ('BITMAP_UNAVAILABLE' as const)
+            : ('BITMAP_MISSING' as const)
+          : null,
       bitmapMadeBy: (from !== undefined && (disk?.bitmaps.get(from)?.madeBy as OpeningId)) || null,
-      checkpointed: checkpoint !== undefined && asked?.untracked !== true,
+      checkpointed: disk?.bitmaps.has(checkpoint ?? '') === true,
       generation: `${vm.uuid}.${vm.generation}`,
     };
   }

@@ -6,32 +6,45 @@ import {
   getPoolAccess,
   getVmFacts,
   leaveVmOff,
+  listLiveItems,
+  listNeededCheckpoints,
+  listProtectedVms,
   removeCheckpoints,
   removeRestoreVm,
   removeVmSnapshot,
   shutDownVm,
   startVm,
-  type FaultCode,
   type PlatformId,
   type Pool,
   type Query,
+  type RunItemId,
   type Sealed,
+  type Vm,
 } from '@casvault/contracts';
-import { type Handler } from '@casvault/messaging';
+import {
+  capabilitiesOf,
+  Checkpoints,
+  Reconciliation,
+  VmPower,
+  VmSnapshots,
+  type CheckpointsOptions,
+  type ReconciliationOptions,
+} from '@casvault/inventory/machine';
+import { type Handler, type Messenger } from '@casvault/messaging';
 import { type z } from 'zod';
+import { Cvm } from './cvm.js';
 import { type DiskServices } from './disk-service.js';
+import { type InventoryRows } from './inventory-rows.js';
+import { loggerOf } from './logger.js';
 import { blockBytes, type ModelHost, type ModelPlatform, type ModelVm } from './platform.js';
-import { type Edge, type SimProcess } from './process.js';
+import { type SimProcess } from './process.js';
 import { type World } from './world.js';
 
+type RegisteredPlatform = Awaited<ReturnType<CheckpointsOptions['platforms']['get']>>;
+
 const token = 'sealed:v1:token' as Sealed;
-const edge = (name: string): Edge => ({
-  name: `CVM: ${name}`,
-  fault: 'platform',
-  code: 'PLATFORM_UNREACHABLE',
-  timeoutMs: 1_000,
-});
-const epoch = Date.parse('2026-01-01T00:00:00Z');
+/** CASVAULT_SYNC_SECONDS as it is by itself. */
+const syncMs = 300_000;
 
 export interface Installation {
   readonly world: World;
@@ -39,17 +52,80 @@ export interface Installation {
   readonly platform: ModelPlatform;
   readonly disks: DiskServices;
   readonly pool: Pool;
-  /** Inventory's own rows: what was said of restores' VMs, and who shut down which VM. */
-  readonly restores: Map<string, 'making' | 'finished' | 'removed'>;
-  readonly shutDownBy: Map<string, { readonly vm: ModelVm; readonly wasRunning: boolean; isOver: boolean }>;
+  readonly inventory: InventoryRows;
 }
 
-/** Inventory and the CVM behind it, as their contracts promise: each call goes in steps that may fail half-way. */
+/**
+ * Inventory: its own classes for the power of VMs, their snapshots and checkpoints and for what ended items left, over a model of
+ * the CVM; the VMs of restores and the facts are modelled, as their contracts promise.
+ */
 export class ModelInventory {
+  readonly #cvm: Cvm;
+  readonly #power: VmPower;
+  readonly #snapshots: VmSnapshots;
+  readonly #checkpoints: Checkpoints;
+  readonly #reconciliation: Reconciliation;
+
   constructor(
     private readonly here: Installation,
     private readonly process: SimProcess,
-  ) {}
+    client: Messenger,
+  ) {
+    const { platform, disks, inventory } = here;
+    const { clock } = process;
+    this.#cvm = new Cvm(process, platform, disks);
+    const logger = loggerOf(process);
+    const shutdowns = inventory.shutdowns.of(process);
+    const snapshots = inventory.snapshots.of(process);
+    const vms = { with: this.#with };
+    this.#power = new VmPower({ shutdowns, vms, clock, logger });
+    this.#snapshots = new VmSnapshots({ snapshots, vms, clock, logger });
+    const known = { get: async (id: string) => this.#shown(this.#vm(id)) };
+    const platforms = { get: async () => this.#platform() };
+    this.#checkpoints = new Checkpoints({
+      vms: known,
+      platforms,
+      sync: { readVm: (_platform, uuid) => this.#readVm(uuid) },
+      diskServices: { on: (_platform, ip) => disks.checkpointsOn(process, ip) },
+    });
+    const page = async () => ({
+      items: platform.vms.map((vm) => this.#shown(vm)),
+      nextCursor: null,
+    });
+    this.#reconciliation = new Reconciliation({
+      platforms,
+      vms: { ...known, page },
+      shutdowns,
+      snapshots,
+      restores: inventory.restores.of(process),
+      volumes: { suspects: async () => [] },
+      power: this.#power,
+      vmSnapshots: this.#snapshots,
+      restoreVms: { remove: (restoreId) => this.#removeNow(restoreId) },
+      restoreVolumes: { remove: async () => 'gone' },
+      checkpoints: this.#checkpoints,
+      owners: ownersBy(client),
+      clock,
+      logger,
+    });
+  }
+
+  /** Reconciles after every synchronisation, as its schedule does. */
+  async keepClean(): Promise<never> {
+    const { inventory, world, platformId } = this.here;
+    const { clock, name } = this.process;
+    const { signal } = new AbortController();
+    for (;;) {
+      await clock.sleep(Math.max(0, inventory.nextSyncAt - world.time.now));
+      inventory.nextSyncAt = world.time.now + syncMs;
+      try {
+        const findings = await this.#reconciliation.run(platformId, signal);
+        world.trace(name, `reconciled: ${findings.length} findings`);
+      } catch (error) {
+        world.trace(name, `not reconciled: ${Fault.from(error).message}`);
+      }
+    }
+  }
 
   handlers(): Handler[] {
     return [
@@ -57,29 +133,46 @@ export class ModelInventory {
       handler(getPoolAccess, async () => this.here.pool),
       handler(createRestoreVm, (request) => this.#create(request)),
       handler(finishRestoreVm, (request) => this.#finish(request)),
-      handler(removeRestoreVm, (request) => this.#remove(request)),
-      handler(shutDownVm, (request) => this.#shutDown(request)),
-      handler(startVm, (request) => this.#start(request)),
-      handler(leaveVmOff, (request) => this.#leaveOff(request)),
-      handler(createVmSnapshot, (request) => this.#snapshot(request)),
-      handler(removeVmSnapshot, (request) => this.#removeSnapshot(request)),
-      handler(removeCheckpoints, (request) => this.#removeCheckpoints(request)),
+      handler(removeRestoreVm, async ({ restoreId }) => {
+        await this.#removeNow(restoreId);
+        return {};
+      }),
+      handler(shutDownVm, (request, signal) => this.#power.shutDown(request, signal)),
+      handler(startVm, async ({ itemId, vmId, wasOffToo }, signal) => {
+        await this.#power.start(itemId, vmId, signal, wasOffToo);
+        return {};
+      }),
+      handler(leaveVmOff, async ({ itemId, vmId }) => {
+        await this.#power.leaveOff(itemId, vmId);
+        return {};
+      }),
+      handler(createVmSnapshot, (request, signal) => this.#snapshots.create(request, signal)),
+      handler(removeVmSnapshot, async ({ itemId, vmId }, signal) => {
+        await this.#snapshots.remove(itemId, vmId, signal);
+        return {};
+      }),
+      handler(removeCheckpoints, async ({ vmId, keep }, signal) => ({
+        removed: await this.#checkpoints.remove(vmId, keep, signal),
+      })),
     ];
   }
 
   async #facts(vmId: string): Promise<z.input<typeof getVmFacts.reply>> {
-    const vm = await this.#ask('facts', () => this.#vm(vmId));
+    const vm = await this.#cvm.ask('facts', () => this.#shown(this.#vm(vmId)));
+    const { host } = this.#vm(vmId);
+    const { release } = this.here.platform;
     return {
-      vm: { ...this.#shown(vm), disks: vm.disks.map(shownDisk) },
+      vm,
       platformName: 'lab',
-      platformVersion: 'E0760',
-      diskService: this.#diskService(vm.host),
+      platformVersion: release,
+      diskService: this.#diskService(host),
       configuration: { name: vm.name },
+      capabilities: capabilitiesOf({ release, offersLiveExport: host.exportsLive, disks: vm.disks }),
       restartNeeded: [],
     };
   }
 
-  #shown(vm: ModelVm) {
+  #shown(vm: ModelVm): Vm {
     const { host, vmId, uuid, name, power } = vm;
     return {
       id: vmId,
@@ -95,25 +188,52 @@ export class ModelInventory {
       cpuCount: 1,
       memoryMiB: 64,
       nics: [],
+      disks: vm.disks.map(shownDisk),
     };
   }
+
+  #with: ReconciliationOptionsWith = async (id, _signal, work) => {
+    const { uuid, name } = this.#vm(id);
+    const client = this.#cvm.client();
+    const row = await client.vmByUuid(uuid);
+    if (!row) throw new Fault('VM_NOT_FOUND', `the platform has no VM ${name} any more`);
+    return work({ client, platform: this.#platform(), row });
+  };
+
+  async #readVm(uuid: string) {
+    await this.#cvm.ask('read VM', () => {
+      if (!this.here.platform.byUuid(uuid)) throw new Fault('VM_NOT_FOUND', `there is no VM ${uuid}`);
+    });
+    return { vmId: this.#vmByUuid(uuid).vmId, configuration: {}, restartNeeded: [] };
+  }
+
+  #platform(): RegisteredPlatform {
+    const { platformId: id, platform } = this.here;
+    return { id, name: 'lab', version: platform.release } as RegisteredPlatform;
+  }
+
+  // ---- the VMs of restores
 
   async #create(
     request: z.output<typeof createRestoreVm.request>,
   ): Promise<z.input<typeof createRestoreVm.reply>> {
-    const { restores, platform } = this.here;
-    const { restoreId, vmName, hostId } = request;
-    if (restores.get(restoreId) === 'finished') throw new Fault('CONFLICT', 'handed over already');
-    if (restores.get(restoreId) === 'removed') throw new Fault('CONFLICT', 'removed');
-    const present = await this.#ask('look', () => platform.vms.find(({ name }) => name === vmName) ?? null);
+    const { platform, inventory } = this.here;
+    const { restoreId, vmName, hostId, platformId } = request;
+    const restores = inventory.restores.of(this.process);
+    const earlier = await restores.find(restoreId);
+    refuseEnded(earlier?.state);
+    const present = await this.#cvm.ask('look', () => platform.byName(vmName) ?? null);
     if (present && present.marker !== restoreId) throw new Fault('ALREADY_EXISTS', `there is a VM ${vmName}`);
-    restores.set(restoreId, 'making');
     const host = platform.hosts.find((one) => one.hostId === hostId);
     if (!host) throw new Fault('NOT_FOUND', 'no such host');
-    const vm = present ?? (await this.#ask('add VM', () => this.#make(request, host)));
-    const disks = await this.#ask('describe', () => vm.disks.map((disk) => ({ ...disk })));
-    if (restores.get(restoreId) === 'removed') {
-      await this.#ask('delete', () => platform.vms.includes(vm) && platform.removeVm(vm));
+    const createdAt = earlier?.createdAt ?? this.process.clock.now();
+    const row = { restoreId, platformId, hostId, vmName, vmUuid: null, keepsVolumes: false, createdAt };
+    if (!present) await restores.save({ ...row, state: 'making' });
+    const vm = present ?? (await this.#cvm.ask('add VM', () => this.#make(request, host)));
+    const disks = await this.#cvm.ask('describe', () => vm.disks.map((disk) => ({ ...disk })));
+    if ((await restores.find(restoreId))?.state === 'removed') {
+      await restores.save({ ...row, state: 'making' });
+      await this.#removeNow(restoreId);
       throw new Fault('CONFLICT', 'removed');
     }
     if (disks.length < request.disks.length)
@@ -122,10 +242,10 @@ export class ModelInventory {
       externalId: vm.uuid,
       uuid: vm.uuid,
       diskService: this.#diskService(host),
-      disks: disks.map(({ target, path, blocks }) => ({
+      disks: disks.map(({ target, path, format, blocks }) => ({
         target,
         path,
-        format: 'qcow2' as const,
+        format,
         sizeBytes: blocks.length * blockBytes,
       })),
     };
@@ -134,12 +254,13 @@ export class ModelInventory {
   /** The VM is there at once, its disks may follow later. */
   #make(request: z.output<typeof createRestoreVm.request>, host: ModelHost): ModelVm {
     const { platform, world } = this.here;
-    const earlier = platform.vms.find(({ name }) => name === request.vmName);
+    const earlier = platform.byName(request.vmName);
     if (earlier) return earlier;
-    this.#mayRefuse('PLATFORM_TASK_FAILED', 0.2);
+    this.#cvm.mayRefuse('PLATFORM_TASK_FAILED', 0.2);
     const vm = platform.addVm(host, request.vmName, 'stopped', request.restoreId);
     const addDisks = () => {
-      for (const { target, sizeBytes } of request.disks) platform.addDisk(vm, target, sizeBytes / blockBytes);
+      for (const { target, sizeBytes, format } of request.disks)
+        platform.addDisk(vm, { target, blocks: sizeBytes / blockBytes, format, mode: 'dependent' });
     };
     if (world.faults.strikes('platform'))
       world.time.after(world.faults.of('platform').whole(500, 20_000), addDisks);
@@ -148,115 +269,42 @@ export class ModelInventory {
   }
 
   async #finish({ restoreId, powerOn }: z.output<typeof finishRestoreVm.request>) {
-    const { restores, platform } = this.here;
-    const vm = await this.#ask('look', () =>
+    const { inventory, platform } = this.here;
+    const restores = inventory.restores.of(this.process);
+    const restore = await restores.find(restoreId);
+    if (!restore || restore.state === 'removed') throw new Fault('NOT_FOUND', 'no VM was made');
+    const vm = await this.#cvm.ask('look', () =>
       platform.vms.find((one) => one.marker === restoreId || one.marker === `was ${restoreId}`),
     );
     if (!vm) throw new Fault('VM_NOT_FOUND', `the VM of restore ${restoreId} is not there`);
-    await this.#ask('hand over', () => {
+    await this.#cvm.ask('hand over', () => {
       vm.marker = `was ${restoreId}`;
     });
-    restores.set(restoreId, 'finished');
-    if (powerOn && vm.power !== 'running') await this.#ask('start', () => this.#powerOn(vm));
+    await restores.save({ ...restore, state: 'finished', vmUuid: vm.uuid });
+    if (powerOn && vm.power !== 'running') await this.#cvm.ask('start', () => this.#cvm.powerOn(vm));
     return { vmId: vm.vmId };
   }
 
-  async #remove({ restoreId }: z.output<typeof removeRestoreVm.request>) {
-    const { restores, platform } = this.here;
-    if (restores.get(restoreId) !== 'making') return {};
-    const vm = await this.#ask('look', () => platform.vms.find((one) => one.marker === restoreId));
-    if (vm) await this.#ask('delete', () => platform.vms.includes(vm) && platform.removeVm(vm));
-    restores.set(restoreId, 'removed');
-    return {};
-  }
-
-  async #shutDown({ itemId, vmId }: z.output<typeof shutDownVm.request>) {
-    const vm = await this.#ask('look', () => this.#vm(vmId));
-    const { shutDownBy } = this.here;
-    const earlier = shutDownBy.get(itemId);
-    if (earlier?.isOver) throw new Fault('CONFLICT', 'the item has given the VM back already');
-    const { wasRunning } = earlier ?? { wasRunning: vm.power === 'running' };
-    shutDownBy.set(itemId, { vm, wasRunning, isOver: false });
-    if (vm.power === 'stopped') return { wasRunning };
-    this.#mayRefuse('VM_STATE_REFUSED', 1);
-    await this.#ask('shut down', () => {
-      vm.power = 'stopped';
-      this.here.disks.loseCaptures(vm);
-    });
-    return { wasRunning };
-  }
-
-  /** Only what the item shut down, or found off when that is asked. */
-  async #start({ itemId, vmId, wasOffToo }: z.output<typeof startVm.request>) {
-    const vm = await this.#ask('look', () => this.#vm(vmId));
-    const shutDown = this.here.shutDownBy.get(itemId);
-    if (!shutDown || shutDown.isOver || !(shutDown.wasRunning || wasOffToo)) return {};
-    if (vm.power !== 'running') await this.#ask('start', () => this.#powerOn(vm));
-    shutDown.isOver = true;
-    return {};
-  }
-
-  async #leaveOff({ itemId }: z.output<typeof leaveVmOff.request>) {
-    const shutDown = this.here.shutDownBy.get(itemId);
-    if (shutDown) shutDown.isOver = true;
-    return {};
-  }
-
-  #powerOn(vm: ModelVm): void {
-    this.#mayRefuse('PLATFORM_TASK_FAILED', 0.3);
-    if (this.here.disks.isOpen(vm))
-      throw new Fault('PLATFORM_TASK_FAILED', `the disks of ${vm.name} are in use`);
-    if (vm.power !== 'running') vm.generation += 1;
-    vm.power = 'running';
-  }
-
-  async #snapshot({ itemId, vmId, kind }: z.output<typeof createVmSnapshot.request>) {
-    const name = `casvault-${itemId}`;
-    const vm = await this.#ask('look', () => this.#vm(vmId));
-    const snapshot = await this.#ask('snapshot', () => {
-      const present = vm.snapshots.find((one) => one.name === name);
-      if (present) return present;
-      this.#mayRefuse('PLATFORM_TASK_FAILED', 0.3);
-      const takenAt = new Date(epoch + this.here.world.time.now + vm.host.aheadMs).toISOString();
-      const disks = new Map(vm.disks.map(({ target, blocks }) => [target, [...blocks]]));
-      const made = { name, kind, takenAt, disks };
-      vm.snapshots = [...vm.snapshots, made];
-      return made;
-    });
-    const disks = vm.disks.map(({ target, path }) => ({ target, path }));
-    return { name, takenAt: snapshot.takenAt, disks };
-  }
-
-  async #removeSnapshot({ itemId, vmId }: z.output<typeof removeVmSnapshot.request>) {
-    const vm = await this.#ask('look', () => this.#vm(vmId));
-    await this.#ask('remove snapshot', () => {
-      vm.snapshots = vm.snapshots.filter(({ name }) => name !== `casvault-${itemId}`);
-    });
-    return {};
-  }
-
-  async #removeCheckpoints({ vmId, keep }: z.output<typeof removeCheckpoints.request>) {
-    const vm = await this.#ask('look', () => this.#vm(vmId));
-    const removed = await this.#ask('remove checkpoints', () => {
-      const names = new Set(vm.disks.flatMap(({ bitmaps }) => [...bitmaps.keys()]));
-      const gone = [...names].filter((name) => !keep.includes(name));
-      for (const disk of vm.disks) for (const name of gone) disk.bitmaps.delete(name);
-      return gone;
-    });
-    return { removed };
-  }
-
-  #ask<T>(name: string, deed: () => T): Promise<T> {
-    return this.process.call(edge(name), deed);
-  }
-
-  #mayRefuse(code: FaultCode, factor: number): void {
-    if (this.here.world.faults.strikes('platform', factor)) throw new Fault(code, 'the platform refused');
+  /** What bears the restore's marker, and nothing else. */
+  async #removeNow(restoreId: RunItemId): Promise<'removed' | 'gone'> {
+    const { inventory, platform } = this.here;
+    const restores = inventory.restores.of(this.process);
+    const restore = await restores.find(restoreId);
+    if (!restore || restore.state === 'finished') return 'gone';
+    const vm = await this.#cvm.ask('look', () => platform.vms.find((one) => one.marker === restoreId));
+    if (vm) await this.#cvm.ask('delete', () => platform.vms.includes(vm) && platform.removeVm(vm));
+    await restores.save({ ...restore, state: 'removed' });
+    return vm ? 'removed' : 'gone';
   }
 
   #vm(vmId: string): ModelVm {
     const vm = this.here.platform.byId(vmId);
     if (!vm) throw new Fault('VM_NOT_FOUND', `there is no VM ${vmId}`);
+    return vm;
+  }
+  #vmByUuid(uuid: string): ModelVm {
+    const vm = this.here.platform.byUuid(uuid);
+    if (!vm) throw new Fault('VM_NOT_FOUND', `there is no VM ${uuid}`);
     return vm;
   }
 
@@ -265,22 +313,39 @@ export class ModelInventory {
   }
 }
 
-const shownDisk = ({ diskId, target, path, role, blocks }: ModelVm['disks'][number]) => ({
+type ReconciliationOptionsWith = ConstructorParameters<typeof VmPower>[0]['vms']['with'];
+
+/** As owners-query.ts asks snapshot-engine. */
+const ownersBy = (client: Messenger): ReconciliationOptions['owners'] => ({
+  liveItems: (itemIds, signal) => client.request(listLiveItems, { itemIds }, { signal }),
+  protectedVms: (vmIds, signal) => client.request(listProtectedVms, { vmIds }, { signal }),
+  judgeCheckpoints: (names, signal) => client.request(listNeededCheckpoints, { names }, { signal }),
+});
+
+const refuseEnded = (state: string | undefined): void => {
+  if (state === 'finished') throw new Fault('CONFLICT', 'handed over already');
+  if (state === 'removed') throw new Fault('CONFLICT', 'removed');
+};
+
+const shownDisk = ({ diskId, target, path, role, format, mode, blocks }: ModelVm['disks'][number]) => ({
   id: diskId,
   target,
   path,
-  format: 'qcow2' as const,
+  format,
   fileType: 'file' as const,
   bus: 'virtio' as const,
   role,
-  mode: 'dependent' as const,
+  mode,
   sizeBytes: blocks.length * blockBytes,
   storageName: 'local',
-  cbtCapable: true,
+  cbtCapable: format === 'qcow2',
   encrypted: false,
 });
 
-const handler = <Req extends z.ZodType, Rep extends z.ZodType>(
+export const handler = <Req extends z.ZodType, Rep extends z.ZodType>(
   contract: Query<Req, Rep>,
-  answer: (request: z.output<Req>) => Promise<z.input<Rep>>,
-): Handler => ({ contract, handle: (payload) => answer(payload as z.output<Req>) });
+  answer: (request: z.output<Req>, signal: AbortSignal) => Promise<z.input<Rep>>,
+): Handler => ({
+  contract,
+  handle: (payload, { signal }) => answer(payload as z.output<Req>, signal),
+});

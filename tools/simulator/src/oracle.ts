@@ -19,7 +19,7 @@ export interface Observed {
   readonly isShutDown: (vm: ModelVm) => boolean;
 }
 
-const ends: readonly unknown[] = ['succeeded', 'failed', 'stopped', 'deleted'];
+const ends: readonly unknown[] = ['succeeded', 'skipped', 'failed', 'stopped', 'deleted'];
 const isOver = (state: unknown): boolean => ends.includes(state) || state === 'partly failed';
 
 /** What must hold: at every step, when all has settled, and when all has been cleaned. */
@@ -266,8 +266,7 @@ export class Oracle {
     const { scheduler, runStates } = databases;
     const run = runStates.get(id);
     const items = scheduler.itemsOf(id);
-    const ended = run?.ended ?? { succeeded: 0, failed: 0, stopped: 0 };
-    const total = ended.succeeded + ended.failed + ended.stopped;
+    const total = Object.values(run?.ended ?? {}).reduce((sum, count) => sum + count, 0);
     this.#require(total === items.length, () => `run ${id} counts ${total} ends of ${items.length} items`);
     for (const { id: itemId, state } of items) {
       const phase = databases.phaseOf(itemId);
@@ -290,7 +289,8 @@ export class Oracle {
     for (const { target, bitmaps } of disks) {
       this.#require(
         bitmaps.size <= 1,
-        () => `D6: ${bitmaps.size} checkpoints of ${name} ${target} are left: ${[...bitmaps.keys()].join(', ')}`,
+        () =>
+          `D6: ${bitmaps.size} checkpoints of ${name} ${target} are left: ${[...bitmaps.keys()].join(', ')}`,
       );
       const lost = [...bitmaps.keys()].filter(
         (checkpoint) => !available.some(({ ids }) => checkpoint === `casvault-${ids.pointId}`),

@@ -3,11 +3,18 @@ import { type Content } from './pool.js';
 import { type World } from './world.js';
 
 export const blockBytes = 65_536;
+/** When every simulation begins. */
+export const epoch = Date.parse('2026-01-01T00:00:00Z');
 
 export interface ModelDisk {
   readonly diskId: DiskId;
   readonly target: string;
-  readonly path: string;
+  /** Of the active layer. */
+  path: string;
+  /** Those below it, the lowest first. */
+  layers: readonly string[];
+  readonly format: 'qcow2' | 'raw';
+  readonly mode: 'dependent' | 'independent-persistent';
   readonly role: 'system' | 'data';
   readonly blocks: Content[];
   /** Bitmaps that are being written: what changed since their checkpoint, by its name. */
@@ -21,10 +28,13 @@ export interface Bitmap {
 }
 export interface ModelSnapshot {
   readonly name: string;
+  readonly description: string;
   readonly kind: 'internal' | 'external';
   readonly takenAt: string;
   /** Frozen blocks by target. */
   readonly disks: ReadonlyMap<string, readonly Content[]>;
+  /** The layers that hold them. */
+  readonly paths: ReadonlyMap<string, string>;
 }
 export interface ModelVm {
   readonly vmId: VmId;
@@ -32,6 +42,8 @@ export interface ModelVm {
   readonly name: string;
   readonly host: ModelHost;
   power: 'running' | 'stopped';
+  /** Its guest was asked to shut down. */
+  isGoingDown: boolean;
   /** Null: a roll-back left it off half written. */
   wantedPower: 'running' | 'stopped' | null;
   /** Counts the starts of QEMU: a bitmap of an earlier one is known by it. */
@@ -46,6 +58,8 @@ export interface ModelHost {
   readonly name: string;
   readonly ip: string;
   readonly aheadMs: number;
+  /** Its disk service offers the live export. */
+  readonly exportsLive: boolean;
   /** Its disk service does not answer until then. */
   awayUntil: number;
 }
@@ -58,17 +72,22 @@ export class ModelPlatform {
   #paths = 0;
   readonly #world: World;
 
-  constructor(world: World) {
+  constructor(
+    world: World,
+    /** `E0760` */
+    readonly release: string,
+  ) {
     this.#world = world;
   }
 
-  addHost(aheadMs: number): ModelHost {
+  addHost(aheadMs: number, exportsLive: boolean): ModelHost {
     const number = this.hosts.length + 1;
     const host = {
       hostId: newId<HostId>(),
       name: `cvk${number}`,
       ip: `10.0.0.${number}`,
       aheadMs,
+      exportsLive,
       awayUntil: 0,
     };
     this.hosts.push(host);
@@ -82,6 +101,7 @@ export class ModelPlatform {
       name,
       host,
       power,
+      isGoingDown: false,
       wantedPower: power,
       generation: 1,
       disks: [],
@@ -92,12 +112,18 @@ export class ModelPlatform {
     return vm;
   }
 
-  addDisk(vm: ModelVm, target: string, blocks: number): ModelDisk {
+  addDisk(
+    vm: ModelVm,
+    { target, blocks, format, mode }: Pick<ModelDisk, 'target' | 'format' | 'mode'> & { blocks: number },
+  ): ModelDisk {
     this.#paths += 1;
     const disk: ModelDisk = {
       diskId: newId<DiskId>(),
       target,
-      path: `/vms/${vm.name}-${target}-${this.#paths}.qcow2`,
+      path: `/vms/${vm.name}-${target}-${this.#paths}.${format}`,
+      layers: [],
+      format,
+      mode,
       role: vm.disks.length === 0 ? 'system' : 'data',
       blocks: Array.from({ length: blocks }, () => 0),
       bitmaps: new Map(),
@@ -120,6 +146,9 @@ export class ModelPlatform {
 
   byId(vmId: string): ModelVm | undefined {
     return this.vms.find((vm) => vm.vmId === vmId);
+  }
+  byName(name: string): ModelVm | undefined {
+    return this.vms.find((vm) => vm.name === name);
   }
   byUuid(uuid: string): ModelVm | undefined {
     return this.vms.find((vm) => vm.uuid === uuid);

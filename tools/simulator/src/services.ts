@@ -1,4 +1,11 @@
-import { type Logger, type RunId } from '@casvault/contracts';
+import {
+  listLiveItems,
+  listNeededCheckpoints,
+  listProtectedVms,
+  type RunId,
+  type RunItemId,
+  type VmId,
+} from '@casvault/contracts';
 import {
   TransferHandlers,
   Transfers,
@@ -11,6 +18,7 @@ import {
   Deletions,
   ItemHandlers,
   Items,
+  mayHaveWritten,
   type DeletionState,
   type ProtectionState,
   type RestoreState,
@@ -18,7 +26,8 @@ import {
 } from '@casvault/snapshot-engine/machine';
 import { type Bus } from './bus.js';
 import { CatalogueRows } from './catalogue.js';
-import { ModelInventory, type Installation } from './inventory.js';
+import { handler, ModelInventory, type Installation } from './inventory.js';
+import { loggerOf } from './logger.js';
 import { MachineRows } from './machine-rows.js';
 import { type SimProcess } from './process.js';
 import { SchedulerRows, TransferRows } from './rows.js';
@@ -72,6 +81,25 @@ export class Databases {
     return (this.protections.get(itemId) ?? this.restores.get(itemId) ?? this.rollbacks.get(itemId))?.phase;
   }
 
+  /** As OwnershipStore answers. */
+  ownershipOf(process: SimProcess) {
+    const reach = <T>(deed: () => T): Promise<T> =>
+      process.call({ name: 'rows', fault: 'store', code: 'DEPENDENCY_UNAVAILABLE' }, deed);
+    return {
+      liveItems: (ids: readonly RunItemId[]) => reach(() => ids.filter((id) => this.#isLive(id))),
+      protectedVms: (ids: readonly VmId[]) => reach(() => ids.filter((id) => this.catalogue.isProtected(id))),
+      judgeCheckpoints: (names: readonly string[]) => reach(() => this.catalogue.judgeCheckpoints(names)),
+    };
+  }
+
+  /** A roll-back that failed over half-written disks leaves its VM off: nobody else starts it. */
+  #isLive(itemId: string): boolean {
+    const phase = this.phaseOf(itemId);
+    const rollback = this.rollbacks.get(itemId);
+    if (rollback && rollback.phase !== 'succeeded' && mayHaveWritten(rollback)) return true;
+    return phase !== undefined && !ends.includes(phase);
+  }
+
   #itemStepped({ kind, id, before, after, now }: Step): void {
     if (kind === 'protection') {
       this.protections.set(id, after as ProtectionState);
@@ -105,28 +133,6 @@ const told = (state: unknown): string => {
   if (state === null) return 'none';
   const { state: name, phase, vm, pointState, epoch } = state as Record<string, unknown>;
   return [name ?? phase, vm, pointState, epoch].map(textOf).filter(Boolean).join('/');
-};
-
-const errorOf = (fields: object): string => {
-  const { err } = fields as { err?: unknown };
-  if (err === undefined) return '';
-  return err instanceof Error
-    ? `${err.name} ${err.message} ${textOf((err.cause as Error | undefined)?.stack)}`
-    : 'error';
-};
-
-/** Errors that a service logs are bugs of ours; everything else goes to the trace. */
-export const loggerOf = ({ world, name }: SimProcess): Logger => {
-  const line = (fields: object, message: string) => world.trace(name, `${message} ${errorOf(fields)}`);
-  return {
-    debug: () => undefined,
-    info: () => undefined,
-    warn: line,
-    error: (fields, message) => {
-      line(fields, message);
-      world.require(false, () => `${name} logs an error: ${message} ${errorOf(fields)}`);
-    },
-  };
 };
 
 const bySubject = (handlers: readonly Handler[]): ReadonlyMap<string, Handler> =>
@@ -180,7 +186,13 @@ export const startSnapshotEngine = (process: SimProcess, { bus, databases }: Par
   deletions.start();
   /** Nobody verifies here. */
   const verifications = { transferChanged: () => Promise.resolve(false) };
-  const handlers = handlersOf(new ItemHandlers(items, deletions, verifications));
+  const owned = databases.ownershipOf(process);
+  const handlers = [
+    ...handlersOf(new ItemHandlers(items, deletions, verifications)),
+    handler(listLiveItems, async ({ itemIds }) => ({ itemIds: await owned.liveItems(itemIds) })),
+    handler(listProtectedVms, async ({ vmIds }) => ({ vmIds: await owned.protectedVms(vmIds) })),
+    handler(listNeededCheckpoints, ({ names }) => owned.judgeCheckpoints(names)),
+  ];
   bus.subscribe({ process, service: 'snapshot-engine', handlers: bySubject(handlers) });
   return deletions;
 };
@@ -223,6 +235,7 @@ const fenced = (handler: Handler, { world }: SimProcess, { transfers }: Database
 });
 
 export const startInventory = (process: SimProcess, { bus, installation }: Parts): void => {
-  const handlers = new ModelInventory(installation, process).handlers();
-  bus.subscribe({ process, service: 'inventory', handlers: bySubject(handlers) });
+  const inventory = new ModelInventory(installation, process, bus.clientOf(process));
+  bus.subscribe({ process, service: 'inventory', handlers: bySubject(inventory.handlers()) });
+  void inventory.keepClean();
 };

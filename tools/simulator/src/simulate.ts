@@ -17,6 +17,7 @@ import { Bus } from './bus.js';
 import { DiskServices } from './disk-service.js';
 import { Faults, type FaultKind } from './faults.js';
 import { type Installation } from './inventory.js';
+import { InventoryRows } from './inventory-rows.js';
 import { Oracle } from './oracle.js';
 import { ModelPlatform, type ModelDisk, type ModelHost, type ModelVm } from './platform.js';
 import { ModelPool } from './pool.js';
@@ -61,6 +62,8 @@ export interface SimulationResult {
 type User = ReturnType<typeof startScheduler>;
 type Deleter = ReturnType<typeof startSnapshotEngine>;
 
+/** R8, R9: what incremental backups of running VMs hang on. */
+const releases = ['E0785', 'E0785', 'E0785', 'E0760', 'E0710'] as const;
 const minute = 60_000;
 const day = 24 * 60 * minute;
 /** G2: everything has ended so long after the faults, and is clean so long after them. */
@@ -97,7 +100,7 @@ class Simulation {
     this.#world = new World(this.#random.fork('world'), faults, isTraced);
     this.#bus = new Bus(this.#world);
     this.#pool = new ModelPool(this.#world);
-    const platform = new ModelPlatform(this.#world);
+    const platform = new ModelPlatform(this.#world, this.#random.pick(releases));
     const disks = new DiskServices(this.#world, platform);
     this.#here = {
       world: this.#world,
@@ -111,16 +114,15 @@ class Simulation {
         location: { kind: 'fs', path: '/pool' },
         createdAt: '2026-01-01T00:00:00.000Z',
       },
-      restores: new Map(),
-      shutDownBy: new Map(),
+      inventory: new InventoryRows(),
     };
+    this.#here.inventory.nextSyncAt = this.#random.whole(0, 300_000);
     this.#oracle = new Oracle({
       world: this.#world,
       platform,
       disks,
       pool: this.#pool,
-      isShutDown: (vm) =>
-        [...this.#here.shutDownBy.values()].some((one) => one.vm === vm && one.wasRunning && !one.isOver),
+      isShutDown: (vm) => this.#here.inventory.isShutDown(vm.vmId),
     });
     this.#databases = new Databases(this.#world, (step) => {
       this.#steps += 1;
@@ -183,7 +185,7 @@ class Simulation {
   #furnish(): void {
     const { platform } = this.#here;
     const random = this.#random;
-    const hosts = [platform.addHost(this.#skew()), platform.addHost(this.#skew())];
+    const hosts = [0, 1].map(() => platform.addHost(this.#skew(), random.chance(0.65)));
     const count = random.whole(2, 4);
     for (let i = 0; i < count; i += 1) {
       const host = hosts[i % hosts.length];
@@ -196,7 +198,12 @@ class Simulation {
     const random = this.#random;
     const vm = platform.addVm(host, `vm${number + 1}`, random.chance(0.7) ? 'running' : 'stopped');
     for (const target of random.chance(0.4) ? ['vda', 'vdb'] : ['vda']) {
-      const disk = platform.addDisk(vm, target, random.whole(6, 20));
+      const disk = platform.addDisk(vm, {
+        target,
+        blocks: random.whole(6, 20),
+        format: random.chance(0.15) ? 'raw' : 'qcow2',
+        mode: random.chance(0.15) ? 'independent-persistent' : 'dependent',
+      });
       for (let block = 0; block < disk.blocks.length; block += 1)
         if (random.chance(0.7)) platform.write(disk, block);
     }

@@ -16,7 +16,7 @@ import { type EngineParts } from './engine.js';
 import { ModelRestore } from './restore.js';
 import { ModelRollback } from './rollback.js';
 import { type SimProcess } from './process.js';
-import { loggerOf } from './services.js';
+import { loggerOf } from './logger.js';
 
 /** One claimed transfer of a model worker. */
 export interface Work<S> {

@@ -1,0 +1,6 @@
+/** The door for simulators: what inventory decides and does about VMs, without its database and its NATS. */
+export { capabilitiesOf } from './capability.rules.js';
+export { Checkpoints, type CheckpointsOptions } from './checkpoints.js';
+export { Reconciliation, type ReconciliationOptions } from './reconciliation.js';
+export { VmPower, type VmPowerOptions } from './vm-power.js';
+export { VmSnapshots, type VmSnapshotsOptions } from './vm-snapshots.js';
