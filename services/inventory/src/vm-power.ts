@@ -32,8 +32,6 @@ const askAgainMs = 30_000;
 /** So long one call waits for the guest: an answer that is lost costs no more (G2). */
 const turnMs = 40_000;
 
-type Intent = Omit<Shutdown, 'state'>;
-
 /**
  * R6: safe shutdowns for items, and the starting again. The guest is asked, the power is never cut. What is about to be
  * done is stored first, so that after any crash it is known who shut the VM down and that it ran before.
@@ -62,10 +60,13 @@ export class VmPower {
         const wasRunning = earlier?.wasRunning ?? step !== 'already-down';
         const askedAt = step === 'wait' && earlier ? earlier.askedAt : clock.now();
         const intent = { itemId, vmId, platformId: platform.id, wasRunning, askedAt };
-        const end = earlier?.state === 'refused' ? clock.now() : new Date(askedAt.getTime() + withinSeconds * 1_000);
+        const end =
+          earlier?.state === 'refused' ? clock.now() : new Date(askedAt.getTime() + withinSeconds * 1_000);
         if (step === 'ask') await shutdowns.save({ ...intent, state: 'asked' });
         const reason =
-          step === 'already-down' ? null : await this.untilDown(client, row, { end, isFirst: step === 'ask' }, signal);
+          step === 'already-down'
+            ? null
+            : await this.untilDown(client, row, { end, isFirst: step === 'ask' }, signal);
         await shutdowns.save({ ...intent, state: reason === null ? 'down' : 'refused' });
         if (reason === null) return { wasRunning };
         throw new Fault('VM_STATE_REFUSED', `VM ${row.name} was asked to shut down and did not: ${reason}`, {

@@ -1,6 +1,13 @@
 import { type CasDisk, type CasPowerState } from '@casvault/cas-client';
 import { newId, type RunItemId } from '@casvault/contracts';
-import { disksToRead, disksToTake, isOfSomeItem, isOurs, snapshotMarker, snapshotName } from './vm-snapshot.rules.js';
+import {
+  disksToRead,
+  disksToTake,
+  isOfSomeItem,
+  isOurs,
+  snapshotMarker,
+  snapshotName,
+} from './vm-snapshot.rules.js';
 
 const disk = (fields: Partial<CasDisk> = {}): CasDisk => ({
   target: 'vda',
