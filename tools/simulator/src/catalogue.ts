@@ -24,10 +24,11 @@ import {
   type PointUse,
   type ProtectionState,
   type RollbackState,
+  type VerificationsOptions,
 } from '@casvault/snapshot-engine/machine';
 import { type Edge, type SimProcess } from './process.js';
 
-type PointRows = ItemsOptions['world']['points'];
+type PointRows = ItemsOptions['world']['points'] & VerificationsOptions['world']['points'];
 type HistoryRows = ItemsOptions['world']['history'];
 type History = Awaited<ReturnType<HistoryRows['of']>>;
 type DeletionRows = DeletionsOptions['world']['deletions'];
@@ -99,8 +100,12 @@ export class CatalogueRows {
       (phase === 'failed' ? null : refuseChanged(list, presentList(facts, going, mode)));
     if (refusal) throw refusal;
     for (const id of going) this.#change(id, { state: 'deleting' }, deletionId);
-    for (const [id, parentPointId] of newParents(facts.points, new Set(going)))
-      this.#change(id, { parentPointId });
+    this.standAnew(facts, going);
+  }
+
+  /** Points whose parents go stand on what these stood on. */
+  standAnew({ points }: ChainFacts, going: readonly PointId[]): void {
+    for (const [id, parentPointId] of newParents(points, new Set(going))) this.#change(id, { parentPointId });
   }
 
   #change(id: string, change: Partial<Point>, deletionId?: DeletionId): void {
@@ -116,8 +121,9 @@ export class CatalogueRows {
     const reach = <T>(deed: () => T): Promise<T> => process.call(edge, deed);
     return {
       newestAvailable: (vmId, poolId) => reach(() => this.#newestAvailable(vmId, poolId)),
+      get: (id) => reach(() => this.#restorable(id).point),
       restorable: (id) => reach(() => this.#restorable(id)),
-      use: (pointId, use) => reach(() => this.#use({ pointId, ...use })),
+      use: (pointId, use) => reach(() => this.use({ pointId, ...use })),
     };
   }
 
@@ -148,7 +154,8 @@ export class CatalogueRows {
     return [...this.points.values()].filter(({ point }) => point.chainId === chainId);
   }
 
-  #use(use: PointUse): boolean {
+  /** Counts until its machine is done; false when the point is not to be had. */
+  use(use: PointUse): boolean {
     const { pointId, itemId, kind } = use;
     const point = this.points.get(pointId)?.point;
     if (point?.state !== 'available') return false;

@@ -14,6 +14,7 @@ const none = {
   restored: 0,
   rolledBack: 0,
   deleted: 0,
+  verified: 0,
   failed: 0,
   deaths: 0,
   virtualSeconds: 0,
@@ -34,7 +35,7 @@ class Report {
 
   tell(seconds: number): void {
     const { steps, points, restored, failed, deaths, virtualSeconds } = this.#sums;
-    const { tracked, lies, snapshots, poweredOff, rolledBack, deleted } = this.#sums;
+    const { tracked, lies, snapshots, poweredOff, rolledBack, deleted, verified } = this.#sums;
     tell(`seeds        ${this.#seeds}`);
     tell(`failing      ${this.failing.length}`);
     tell(`steps        ${steps} of the machines`);
@@ -45,6 +46,7 @@ class Report {
     tell(`restores     ${restored} right`);
     tell(`roll-backs   ${rolledBack} right`);
     tell(`deletions    ${deleted} exact`);
+    tell(`verified     ${verified} points, sound`);
     tell(`items        ${failed} failed for a reason`);
     tell(`time         ${(virtualSeconds / 86_400).toFixed(1)} days simulated in ${seconds.toFixed(0)} s`);
     tell(`speed        ${(this.#seeds / seconds).toFixed(1)} seeds/s`);

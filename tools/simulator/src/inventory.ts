@@ -227,7 +227,16 @@ export class ModelInventory {
     const host = platform.hosts.find((one) => one.hostId === hostId);
     if (!host) throw new Fault('NOT_FOUND', 'no such host');
     const createdAt = earlier?.createdAt ?? this.process.clock.now();
-    const row = { restoreId, platformId, hostId, vmName, vmUuid: null, keepsVolumes: false, createdAt };
+    const row = {
+      restoreId,
+      platformId,
+      hostId,
+      vmName,
+      vmUuid: null,
+      keepsVolumes: false,
+      becomesTemplate: false,
+      createdAt,
+    };
     if (!present) await restores.save({ ...row, state: 'making' });
     const vm = present ?? (await this.#cvm.ask('add VM', () => this.#make(request, host)));
     const disks = await this.#cvm.ask('describe', () => vm.disks.map((disk) => ({ ...disk })));

@@ -3,6 +3,7 @@ import {
   type DeletionState,
   type ProtectionState,
   type RestoreState,
+  type VerificationState,
 } from '@casvault/snapshot-engine/machine';
 import { type DiskServices } from './disk-service.js';
 import { type ModelDisk, type ModelPlatform, type ModelVm } from './platform.js';
@@ -19,7 +20,7 @@ export interface Observed {
   readonly isShutDown: (vm: ModelVm) => boolean;
 }
 
-const ends: readonly unknown[] = ['succeeded', 'skipped', 'failed', 'stopped', 'deleted'];
+const ends: readonly unknown[] = ['succeeded', 'skipped', 'failed', 'stopped', 'deleted', 'sound', 'damaged'];
 const isOver = (state: unknown): boolean => ends.includes(state) || state === 'partly failed';
 
 /** What must hold: at every step, when all has settled, and when all has been cleaned. */
@@ -58,6 +59,7 @@ export class Oracle {
     if (kind === 'rollback')
       this.#rollbacks.onRollback(step, this.#promised.get((after as RestoreState).request.pointId));
     if (kind === 'deletion') this.#onDeletion(step);
+    if (kind === 'verification') this.#onVerification(after as VerificationState);
     if (kind === 'protection' || kind === 'restore' || kind === 'rollback') {
       const { runId } = (after as ProtectionState | RestoreState).request;
       this.#limits(runId, databases);
@@ -67,8 +69,16 @@ export class Oracle {
   /** G1: what the user confirmed was what the list showed when it was ready. */
   #onDeletion({ before, after }: Step): void {
     const { phase, request } = after as DeletionState;
+    if (phase === 'deleted')
+      for (const id of removedIds(request.list))
+        this.#require(!this.#o.pool.manifests.has(id), () => `deletion ended before point ${id} was removed`);
     if (phase !== 'deleting' || (before as DeletionState).phase === 'deleting') return;
     for (const { id } of request.list.points) this.#condemned.add(id);
+  }
+
+  /** E8: nothing here damages what lies in a pool. */
+  #onVerification({ phase, request: { verificationId, pointId } }: VerificationState): void {
+    this.#require(phase !== 'damaged', () => `verification ${verificationId} finds point ${pointId} damaged`);
   }
 
   #onRemove(pointId: string): void {
@@ -77,7 +87,12 @@ export class Oracle {
       this.#condemned.has(pointId),
       () => `the available point ${pointId} was removed, and nobody confirmed that`,
     );
-    const { protections, restores, rollbacks } = this.#databases ?? {};
+    const { protections, restores, rollbacks, verifications } = this.#databases ?? {};
+    for (const { request, source, phase } of verifications?.values() ?? [])
+      this.#require(
+        request.pointId !== pointId || source === null || phase !== 'running',
+        () => `point ${pointId} was removed while verification ${request.verificationId} read it`,
+      );
     for (const { request, transfer, phase } of [
       ...(restores?.values() ?? []),
       ...(rollbacks?.values() ?? []),
@@ -120,6 +135,8 @@ export class Oracle {
       if (!isOver(phase)) open.push(`roll-back ${id} is ${phase}`);
     for (const [id, { phase }] of databases.deletions)
       if (phase === 'measuring' || phase === 'deleting') open.push(`deletion ${id} is ${phase}`);
+    for (const [id, { phase }] of databases.verifications)
+      if (phase === 'running') open.push(`verification ${id} is ${phase}`);
     for (const [id, { state, request }] of databases.transfers.transfers)
       if (!isOver(state)) open.push(`${request.spec.kind} ${id} is ${state}`);
     return open;

@@ -10,6 +10,8 @@ import {
   type RollbackState,
 } from '@casvault/snapshot-engine/machine';
 
+import { CatalogueRows } from './catalogue.js';
+
 interface Stepped {
   readonly state: unknown;
   readonly effects: readonly { readonly type: string }[];
@@ -35,6 +37,22 @@ const planted = (name: string, machine: unknown, mutate: Mutation): PlantedBug =
     target.step = mutate(whole.bind(machine));
     return () => {
       target.step = whole;
+    };
+  },
+});
+
+/** In what the catalogue's store does with a step. */
+const plantedInCatalogue = <K extends 'use' | 'standAnew' | 'rollbackStepped'>(
+  name: string,
+  method: K,
+  instead: CatalogueRows[K],
+): PlantedBug => ({
+  name,
+  plant: () => {
+    const whole = CatalogueRows.prototype[method];
+    CatalogueRows.prototype[method] = instead;
+    return () => {
+      CatalogueRows.prototype[method] = whole;
     };
   },
 });
@@ -101,6 +119,11 @@ export const plantedBugs: readonly PlantedBug[] = [
     });
     return { ...stepped, effects: more };
   }),
+  planted('deletion: ends before all is removed', deletionMachine, (step) => (state, event, now) => {
+    const { change } = event as unknown as { change?: { state: string } };
+    const isEarly = change?.state === 'running' && (state as DeletionState | null)?.phase === 'deleting';
+    return run(step, state, isEarly ? { ...event, change: { ...change, state: 'succeeded' } } : event, now);
+  }),
   planted('deletion: asks for the removal once only', deletionMachine, (step) => (state, event, now) => {
     const stepped = run(step, state, event, now);
     const isAgain = (type: string) => event.type === 'woken' && type === 'removePoints';
@@ -129,6 +152,13 @@ export const plantedBugs: readonly PlantedBug[] = [
     const over = { ...next, phase: 'succeeded', power: 'off' };
     return { state: over, effects: [], wakeAt: null, done: true };
   }),
+  plantedInCatalogue(
+    'catalogue: forgets that a VM was rolled back (R14)',
+    'rollbackStepped',
+    () => undefined,
+  ),
+  plantedInCatalogue('catalogue: leaves successors on a deleted point', 'standAnew', () => undefined),
+  plantedInCatalogue('catalogue: notes no use of a point (G2)', 'use', () => true),
   planted('transfer: accepts an outdated epoch', transferMachine, (step) => (state, event, now) => {
     const present = (state as TransferState | null)?.epoch;
     const isReport = 'epoch' in event && event.type !== 'start';

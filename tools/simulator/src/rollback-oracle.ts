@@ -95,15 +95,18 @@ export class RollbackOracle {
     );
   }
 
-  /** A VM that was written is left off, and the fault says which disks are not whole. */
+  /** A VM that was, or may have been, written is left off, and the fault says which disks are not whole; any other is as it was. */
   #interrupted({ request: { itemId }, vmId, fault, writtenSince }: RollbackState): void {
     const vm = this.#vm(vmId);
     if (fault?.details['leftOff'] === true && vm) vm.wantedPower = null;
-    if (!this.#wrote.has(itemId)) {
-      if (writtenSince !== null && vm) vm.wantedPower = null;
-      return;
+    if (writtenSince !== null && vm) {
+      this.#require(
+        vm.power === 'stopped',
+        () => `roll-back ${itemId} is interrupted, yet VM ${vm.name} runs`,
+      );
+      vm.wantedPower = 'stopped';
     }
-    if (vm) vm.wantedPower = null;
+    if (!this.#wrote.has(itemId)) return;
     this.#require(writtenSince !== null, () => `roll-back ${itemId} wrote and says that it did not`);
     const told = fault?.details['unfinishedDisks'];
     this.#require(typeof told === 'string', () => `roll-back ${itemId} does not say what its disks hold`);

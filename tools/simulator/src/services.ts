@@ -23,6 +23,8 @@ import {
   type ProtectionState,
   type RestoreState,
   type RollbackState,
+  Verifications,
+  type VerificationState,
 } from '@casvault/snapshot-engine/machine';
 import { type Bus } from './bus.js';
 import { CatalogueRows } from './catalogue.js';
@@ -54,6 +56,7 @@ export class Databases {
   readonly restores = new Map<string, RestoreState>();
   readonly rollbacks = new Map<string, RollbackState>();
   readonly deletions = new Map<string, DeletionState>();
+  readonly verifications = new Map<string, VerificationState>();
   readonly runStates = new Map<string, RunState>();
 
   constructor(world: World, onStep: (step: Step) => void) {
@@ -110,6 +113,7 @@ export class Databases {
       this.rollbacks.set(id, after as RollbackState);
       this.catalogue.rollbackStepped(before as RollbackState | null, after as RollbackState, now);
     }
+    if (kind === 'verification') this.verifications.set(id, after as VerificationState);
     if (kind === 'deletion') {
       this.catalogue.deletionStepped(before as DeletionState | null, after as DeletionState);
       this.deletions.set(id, after as DeletionState);
@@ -117,6 +121,7 @@ export class Databases {
   }
 
   #isOver(kind: string, itemId: string): boolean {
+    if (kind === 'verification') return this.verifications.get(itemId)?.phase !== 'running';
     const machines = { protection: this.protections, restore: this.restores, rollback: this.rollbacks };
     const phase = machines[kind as keyof typeof machines].get(itemId)?.phase;
     return phase === undefined || ends.includes(phase);
@@ -167,8 +172,14 @@ export const startScheduler = (
   return { begin: (runId) => runs.begin(runId), stop: (runId) => runs.stop(runId) };
 };
 
+/** What a user can ask of the catalogue's service. */
+export interface CatalogueUser {
+  readonly deletions: Deletions;
+  readonly verifications: Verifications;
+}
+
 /** Starts a process of the snapshot engine; returns what a user can ask of it. */
-export const startSnapshotEngine = (process: SimProcess, { bus, databases }: Parts): Deletions => {
+export const startSnapshotEngine = (process: SimProcess, { bus, databases }: Parts): CatalogueUser => {
   const client = bus.clientOf(process);
   const common = {
     machines: databases.items.of(process),
@@ -182,10 +193,11 @@ export const startSnapshotEngine = (process: SimProcess, { bus, databases }: Par
     ...common,
     world: { client, deletions: catalogue.deletionsOf(process) },
   });
-  items.start();
-  deletions.start();
-  /** Nobody verifies here. */
-  const verifications = { transferChanged: () => Promise.resolve(false) };
+  const verifications = new Verifications({
+    ...common,
+    world: { client, points: catalogue.of(process) },
+  });
+  for (const machines of [items, deletions, verifications]) machines.start();
   const owned = databases.ownershipOf(process);
   const handlers = [
     ...handlersOf(new ItemHandlers(items, deletions, verifications)),
@@ -194,7 +206,7 @@ export const startSnapshotEngine = (process: SimProcess, { bus, databases }: Par
     handler(listNeededCheckpoints, ({ names }) => owned.judgeCheckpoints(names)),
   ];
   bus.subscribe({ process, service: 'snapshot-engine', handlers: bySubject(handlers) });
-  return deletions;
+  return { deletions, verifications };
 };
 
 export const startController = (process: SimProcess, { bus, databases }: Parts): void => {

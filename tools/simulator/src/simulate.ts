@@ -11,6 +11,7 @@ import {
   type PoolId,
   type RunId,
   type RunItemId,
+  type VerificationId,
   type VmId,
 } from '@casvault/contracts';
 import { Bus } from './bus.js';
@@ -26,6 +27,7 @@ import { Random } from './random.js';
 import { type RunRow } from './rows.js';
 import {
   Databases,
+  type CatalogueUser,
   startController,
   startInventory,
   startScheduler,
@@ -50,6 +52,7 @@ export interface SimulationResult {
   readonly restored: number;
   readonly rolledBack: number;
   readonly deleted: number;
+  readonly verified: number;
   readonly tracked: number;
   readonly lies: number;
   readonly snapshots: number;
@@ -60,7 +63,6 @@ export interface SimulationResult {
 }
 
 type User = ReturnType<typeof startScheduler>;
-type Deleter = ReturnType<typeof startSnapshotEngine>;
 
 /** R8, R9: what incremental backups of running VMs hang on. */
 const releases = ['E0785', 'E0785', 'E0785', 'E0760', 'E0710'] as const;
@@ -85,7 +87,7 @@ class Simulation {
   readonly #oracle: Oracle;
   readonly #processes = new Set<SimProcess>();
   readonly #schedulers = new Map<SimProcess, User>();
-  readonly #engines = new Map<SimProcess, Deleter>();
+  readonly #engines = new Map<SimProcess, CatalogueUser>();
   readonly #stopped = new Map<string, number>();
   readonly #faultsEnd: number;
   /** Rows are dated by the service that makes them. */
@@ -155,7 +157,7 @@ class Simulation {
   }
 
   #result(): SimulationResult {
-    const { protections, restores, rollbacks, deletions } = this.#databases;
+    const { protections, restores, rollbacks, deletions, verifications } = this.#databases;
     const items = [...protections.values(), ...restores.values(), ...rollbacks.values()];
     const made = [...protections.values()].filter(({ phase }) => phase === 'succeeded');
     return {
@@ -168,6 +170,7 @@ class Simulation {
       restored: [...restores.values()].filter(({ phase }) => phase === 'succeeded').length,
       rolledBack: [...rollbacks.values()].filter(({ phase }) => phase === 'succeeded').length,
       deleted: [...deletions.values()].filter(({ phase }) => phase === 'deleted').length,
+      verified: [...verifications.values()].filter(({ phase }) => phase === 'sound').length,
       tracked: made.filter(({ result }) => result?.disks.some(({ tracked }) => tracked)).length,
       lies: made.filter(({ result }) =>
         result?.disks.some(({ reasons }) => reasons.includes('TRACKER_WRONG')),
@@ -286,6 +289,7 @@ class Simulation {
     this.#every(20_000, 90_000, () => this.#rollBack());
     this.#every(15_000, 60_000, () => this.#delete());
     this.#every(30_000, 120_000, () => this.#hold());
+    this.#every(20_000, 90_000, () => this.#verify());
     this.#every(60_000, 120_000, () => this.#backup());
     if (this.#world.faults.kinds.has('hosts')) this.#every(20_000, 90_000, () => this.#hostGoesAway());
     if (this.#world.faults.kinds.has('platform')) this.#every(30_000, 120_000, () => this.#loseCapture());
@@ -373,11 +377,21 @@ class Simulation {
     const mode = random.pick(['single', 'cascade'] as const);
     const what = random.chance(0.2) ? { chainId: point.chainId } : { pointIds: [point.id] };
     this.#world.trace('USER', `previews deletion ${deletionId} of ${point.id} (${mode})`);
-    this.#asDeleter(async (engine) => void (await engine.preview({ deletionId, mode, ...what }, 'user')));
+    this.#asKeeper(({ deletions }) => deletions.preview({ deletionId, mode, ...what }, 'user'));
     for (let i = 1; i <= 3; i += 1)
       this.#at(random.whole(3_000, 12_000) * i, () =>
-        this.#asDeleter(async (engine) => void (await engine.confirm(deletionId, 'user'))),
+        this.#asKeeper(({ deletions }) => deletions.confirm(deletionId, 'user')),
       );
+  }
+
+  #verify(): void {
+    const random = this.#random;
+    const point = random.pick(this.#databases.catalogue.available);
+    if (!point) return;
+    const depth = random.pick(['stored', 'content'] as const);
+    const ids = { verificationId: newId<VerificationId>(), pointId: point.id };
+    const request = { ...ids, depth, group: 'default' };
+    this.#asKeeper(({ verifications }) => verifications.verify(request, 'user'));
   }
 
   #hold(): void {
@@ -387,7 +401,7 @@ class Simulation {
     if (point) this.#databases.catalogue.hold(point.id, random.chance(0.4) ? hold : null);
   }
 
-  #asDeleter(ask: (engine: Deleter) => Promise<void>): void {
+  #asKeeper(ask: (user: CatalogueUser) => Promise<unknown>): void {
     const [chosen] = [...this.#engines].filter(([process]) => process.isAlive);
     if (!chosen) return;
     const [process, engine] = chosen;

@@ -15,6 +15,7 @@ import { ModelBackup } from './backup.js';
 import { type EngineParts } from './engine.js';
 import { ModelRestore } from './restore.js';
 import { ModelRollback } from './rollback.js';
+import { blockBytes } from './platform.js';
 import { type SimProcess } from './process.js';
 import { loggerOf } from './logger.js';
 
@@ -150,20 +151,44 @@ class CarriedTransfer {
       case 'rollback':
         return new ModelRollback(this.#work(spec)).run();
       case 'verify':
-        throw new Fault('CONFLICT', 'nobody verifies here');
+        return this.#throughOutages(() => this.#verify(spec));
       case 'removal':
-        return this.#remove(spec);
+        return this.#throughOutages(() => this.#remove(spec));
     }
   }
 
   async #remove({ pointIds, chainId, dryRun, writers = [] }: Extract<TransferSpec, { kind: 'removal' }>) {
-    const { lease, process, engine } = this;
+    const { process, engine } = this;
+    for (const pointId of dryRun ? [] : pointIds)
+      await engine.pool.removePoint(process, { pointId, chainId, writers });
+    return nothingMoved;
+  }
+
+  /** Every pack that the point needs is there. */
+  async #verify({ pointId }: Extract<TransferSpec, { kind: 'verify' }>): Promise<TransferResult> {
+    const { process, lease } = this;
+    const { pool } = this.engine;
+    const manifest = await pool.find(process, pointId);
+    const missing = new Set(manifest ? [] : [`manifest of ${pointId}`]);
+    let checkedBytes = 0;
+    for (const { map } of manifest?.disks ?? []) {
+      await process.clock.sleep(process.world.random.whole(100, 2_000), lease.signal);
+      await pool.reach(process);
+      lease.throwIfEnded();
+      checkedBytes += map.length * blockBytes;
+      for (const place of map) if (place && !pool.packs.has(place.pack)) missing.add(place.pack);
+    }
+    const fault = new Fault('POOL_OBJECT_MISSING', 'it is gone').toJSON();
+    const objects = [...missing].map((key) => ({ key, fault }));
+    return { ...nothingMoved, verified: { checkedBytes, disks: [], objects } };
+  }
+
+  async #throughOutages<T>(attempt: () => Promise<T>): Promise<T> {
+    const { lease, process } = this;
     for (;;) {
       lease.throwIfEnded();
       try {
-        for (const pointId of dryRun ? [] : pointIds)
-          await engine.pool.removePoint(process, { pointId, chainId, writers });
-        return nothingMoved;
+        return await attempt();
       } catch (error) {
         lease.throwIfEnded();
         if (Fault.from(error).kind !== 'unavailable') throw error;
