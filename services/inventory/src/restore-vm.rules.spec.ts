@@ -1,9 +1,11 @@
 import { type CasHost, type CasStoragePool, type CasStorageVolume } from '@casvault/cas-client';
-import { createRestoreVm, Fault, newId } from '@casvault/contracts';
+import { createRestoreVm, Fault, newId, type RunItemId } from '@casvault/contracts';
 import {
+  imageDescription,
   matchDisks,
   noticesOf,
   planRestoreVm,
+  restoreMarker,
   type RestoreSite,
   type RestoreVmRequest,
   volumeMiB,
@@ -91,6 +93,12 @@ describe('what is judged before a VM is made', () => {
       request({ disks: [disk({ format: 'raw' })] }),
       site({ storages: [{ ...storage, type: 'rbd' }] }),
       /\(S3\)/,
+    ],
+    [
+      'S2, S3: an image on block devices',
+      request({ becomesImage: true, disks: [disk({ format: 'raw' })] }),
+      site({ storages: [{ ...storage, type: 'iscsi' }] }),
+      /^storageName: an image is a file, "images" a pool of block devices/,
     ],
     [
       'no room for raw',
@@ -229,6 +237,17 @@ describe('a volume that is there already', () => {
       { target: 'vda', path: '/dev/x', format: 'raw', sizeBytes: 80 * MiB },
     ]);
     expect(matchDisks(asked([]), made)).toBeNull();
+  });
+});
+
+describe('F9: what an image is described by', () => {
+  const id = newId<RunItemId>();
+  it.each([
+    ['', `[casvault-restore:${id}]`],
+    ['as of May', `as of May [casvault-restore:${id}]`],
+  ])('the words %j stand before the marker', (words, told) => {
+    expect(imageDescription(words, id)).toBe(told);
+    expect(told).toContain(restoreMarker(id));
   });
 });
 

@@ -168,12 +168,20 @@ const nicOf = (nic: RestoreVmRequest['nics'][number], index: number, site: Resto
   };
 };
 
+/** F9: an image's disk is made anew, as a file. */
+const judgeImage = ({ becomesImage, storageName }: RestoreVmRequest, { storages }: RestoreSite): void => {
+  const storage = storages.find((item) => item.name === storageName);
+  if (becomesImage && storage !== undefined && isBlockStorage(storage.type))
+    refuse('storageName', `an image is a file, "${storageName}" a pool of block devices (S2, S3)`);
+};
+
 /** Everything that can be judged before anything is made; INPUT_INVALID or CONFLICT names what is wrong. */
 export const planRestoreVm = (
   request: RestoreVmRequest,
   site: RestoreSite,
 ): { disks: NewDisk[]; nics: NewNic[] } => {
   judgeHost(request, site.host);
+  judgeImage(request, site);
   judgeStorage(request, site);
   const targets = request.disks.map((disk) => disk.target);
   if (new Set(targets).size !== targets.length) refuse('disks', 'each target may stand once');

@@ -201,7 +201,12 @@ describe('F4: the VM of a restore', () => {
   });
 
   it.each([
-    ['S8: a name that is taken', { vmName: 'existing' }, 'ALREADY_EXISTS', /has a VM or template "existing" already/],
+    [
+      'S8: a name that is taken',
+      { vmName: 'existing' },
+      'ALREADY_EXISTS',
+      /has a VM or template "existing" already/,
+    ],
     ['no such storage', { storageName: 'nowhere' }, 'INPUT_INVALID', /no storage pool "nowhere"/],
     [
       'no such switch',

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import {
   createRestoreVm,
+  finishRestoreImage,
   finishRestoreVm,
   getPoolAccess,
   getVmFacts,
@@ -86,6 +87,10 @@ export class Peers {
     query(finishRestoreVm, ({ restoreId }) => {
       this.vms.set(restoreId, 'finished');
       return { vmId: this.facts.vm.id };
+    });
+    query(finishRestoreImage, ({ restoreId }) => {
+      this.vms.set(restoreId, 'finished');
+      return { imageId: '131' };
     });
     query(removeRestoreVm, ({ restoreId }) => {
       if (this.vms.get(restoreId) === 'half') this.vms.delete(restoreId);

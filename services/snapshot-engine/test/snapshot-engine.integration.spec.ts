@@ -1,4 +1,5 @@
 import {
+  createFromPoint,
   Fault,
   getPoint,
   listChains,
@@ -12,7 +13,7 @@ import {
 } from '@casvault/contracts';
 import { until } from '@casvault/testkit';
 import { type ProtectVm } from '../src/protection.js';
-import { sampleFacts, sampleProtectVm, sampleRestoreVm } from '../src/testing/samples.js';
+import { sampleFacts, sampleImage, sampleProtectVm, sampleRestoreVm } from '../src/testing/samples.js';
 import { RunningEngine } from './running-engine.js';
 
 describe('snapshot-engine over NATS and Postgres', () => {
@@ -156,6 +157,23 @@ describe('snapshot-engine over NATS and Postgres', () => {
     for (let i = 0; i < 4; i++) await engine.peers.act(transfer);
     expect(await engine.peers.reaches(request.itemId, 'succeeded')).toMatchObject({
       restoredVmId: engine.peers.facts.vm.id,
+      pointId: point.id,
+    });
+    expect(engine.peers.vms.get(request.itemId)).toBe('finished');
+  });
+
+  it('F9: makes an image of a point, over a kill, and tells its id', async () => {
+    const point = await available();
+    const request = sampleImage(point.id);
+    await engine.client.send(createFromPoint, request, { messageId: newId() });
+    const transfer = await engine.peers.transferOf(request.itemId);
+    expect(engine.peers.vms.get(request.itemId)).toBe('half');
+    await engine.service.kill9();
+    for (let i = 0; i < 4; i++) await engine.peers.act(transfer);
+    await engine.boot();
+    expect(await engine.peers.reaches(request.itemId, 'succeeded')).toMatchObject({
+      restoredVmId: null,
+      imageId: '131',
       pointId: point.id,
     });
     expect(engine.peers.vms.get(request.itemId)).toBe('finished');
