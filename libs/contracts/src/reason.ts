@@ -105,6 +105,10 @@ export const reasons = {
     en: 'the VM was restored since the last point: a new full (R14)',
     'zh-CN': '上一时间点之后虚拟机被恢复过：重新完全备份 (R14)',
   },
+  CHAIN_DAMAGED: {
+    en: 'a verification found damage in the chain, which the next point would share: a new full',
+    'zh-CN': '校验发现备份链损坏，后续时间点会共享损坏数据：重新完全备份',
+  },
   TRACKER_WRONG: {
     en: 'a block that the bitmap called unchanged had changed: the disk was compared in full',
     'zh-CN': '位图标记为未变的数据块已变化：已对整个硬盘比较',

@@ -1,6 +1,14 @@
-import { checkpointName, Fault, type ChainId, type Point, type PointId } from '@casvault/contracts';
+import {
+  checkpointName,
+  Fault,
+  type ChainId,
+  type Point,
+  type PointId,
+  type VerificationMark,
+} from '@casvault/contracts';
 import { reading } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
+import { mayBeDamaged } from './damage.rules.js';
 import { type History } from './protection.machine.js';
 import { type ProtectVm } from './protection.js';
 import { type Parent } from './tracking.rules.js';
@@ -17,6 +25,9 @@ interface ParentRow {
   readonly disks: Point['disks'];
   readonly createdAt: Date;
   readonly pointCount: number;
+  readonly verification: Point['verification'];
+  /** Of the available points of the chain that were found damaged. */
+  readonly damaged: readonly VerificationMark[];
 }
 
 /** The chains of the same VM, disks and pool (D1, D6). */
@@ -43,7 +54,8 @@ export class HistoryStore {
   ) {}
 
   /**
-   * D6: the newest available point of the newest chain, or of the chain that is asked for; none after a restore (R14).
+   * D6: the newest available point of the newest chain, or of the chain that is asked for; none after a restore (R14), and none
+   * that may show what a verification found damaged (E8): a new full stores all of it anew.
    * Throws CONFLICT when the chain that is asked for can't be extended.
    */
   async of(asked: Asked): Promise<History> {
@@ -63,15 +75,18 @@ export class HistoryStore {
     const restoredAt = await this.marks.restoredAt(asked.vmId);
     // Both by this service's clock; the captured instant is by the host's, which may be hours ahead.
     const isRestored = restoredAt !== null && restoredAt >= row.createdAt;
-    return isRestored
-      ? { parent: null, whyFull: 'RESTORED_SINCE', supersedes }
+    if (isRestored) return { parent: null, whyFull: 'RESTORED_SINCE', supersedes };
+    return mayBeDamaged(row.verification, row.damaged)
+      ? { parent: null, whyFull: 'CHAIN_DAMAGED', supersedes }
       : { parent: parentOf(row), whyFull: null, supersedes };
   }
 
   async #parent(asked: Asked): Promise<ParentRow | undefined> {
     const [row] = await reading(this.database, (source) =>
       source.query<ParentRow[]>(
-        `SELECT p.id, p.chain_id AS "chainId", p.disks, p.created_at AS "createdAt",
+        `SELECT p.id, p.chain_id AS "chainId", p.disks, p.created_at AS "createdAt", p.verification,
+           ARRAY(SELECT q.verification FROM point q WHERE q.chain_id = p.chain_id AND q.state = 'available'
+             AND q.verification @> '{"state": "damaged"}') AS damaged,
            (SELECT count(*)::int FROM point q WHERE q.chain_id = p.chain_id AND q.state = 'available') AS "pointCount"
          FROM point p JOIN chain c ON c.id = p.chain_id
          WHERE ${sameSeries} AND p.state = 'available' AND ($4::uuid IS NULL OR c.id = $4)

@@ -10,6 +10,7 @@ import {
 } from '@casvault/contracts';
 import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
 import { type z } from 'zod';
+import { damageReasons } from './damage.rules.js';
 import { after, deadlines, earliest, isPast } from './deadlines.js';
 import { isTerminal, laterThan, type Ending } from './item.js';
 import {
@@ -39,7 +40,6 @@ import {
   nextLook,
   watchTransfer,
 } from './transfer-watch.js';
-import { damageReasons } from './verification.js';
 
 /**
  * The restore of one VM from one point to a new VM: point -> VM with empty volumes -> transfer -> handed over; or

@@ -9,6 +9,7 @@ import {
 } from '@casvault/contracts';
 import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
 import { type z } from 'zod';
+import { damageReasons } from './damage.rules.js';
 import { after, deadlines, earliest, isPast } from './deadlines.js';
 import { isTerminal, laterThan, type Ending } from './item.js';
 import { type RollbackFacts, type RollbackState, type RollbackVm } from './rollback.js';
@@ -24,7 +25,6 @@ import {
   nextLook,
   watchTransfer,
 } from './transfer-watch.js';
-import { damageReasons } from './verification.js';
 
 /**
  * The roll-back of a VM in place (F8): facts -> shut down if it runs -> facts again -> transfer -> checkpoints gone -> started again.

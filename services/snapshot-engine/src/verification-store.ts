@@ -1,7 +1,8 @@
-import { Fault, type PointId, type Verification, type VerificationId } from '@casvault/contracts';
+import { Fault, type Point, type PointId, type Verification, type VerificationId } from '@casvault/contracts';
 import { reading, type ProjectedStep, type Transaction } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
-import { markOf, verificationOf, type VerificationState } from './verification.js';
+import { markAfter } from './damage.rules.js';
+import { verificationOf, type VerificationState } from './verification.js';
 import { verificationTable, type VerificationRow } from './verification.table.js';
 
 /** Verifications as queries see them, and what points bear of them: written with their steps, in the same transactions. */
@@ -37,14 +38,12 @@ export class VerificationStore {
   }
 }
 
-/** What `content` found damaged, `stored` does not take back: it does not look as deep. */
 const markPoint = async (tx: Transaction, shown: Verification): Promise<void> => {
-  const mark = markOf(shown);
-  if (!mark) return;
-  const keepsDeeper = mark.depth === 'stored' && mark.state === 'sound';
-  await tx.query(
-    `UPDATE point SET verification = $2 WHERE id = $1
-       AND NOT ($3 AND coalesce(verification @> '{"depth": "content", "state": "damaged"}', false))`,
-    [shown.pointId, JSON.stringify(mark), keepsDeeper],
+  const [point] = await tx.query<Pick<Point, 'verification'>[]>(
+    'SELECT verification FROM point WHERE id = $1 FOR UPDATE',
+    [shown.pointId],
   );
+  const mark = point ? markAfter(point.verification, shown) : null;
+  if (mark === null) return;
+  await tx.query('UPDATE point SET verification = $2 WHERE id = $1', [shown.pointId, JSON.stringify(mark)]);
 };

@@ -9,10 +9,11 @@ import {
   type Verified,
 } from '@casvault/contracts';
 import fc from 'fast-check';
+import { damageReasons, markOf } from './damage.rules.js';
 import { deadlines } from './deadlines.js';
 import { Driver } from './testing/driver.js';
 import { samplePool } from './testing/samples.js';
-import { damageReasons, markOf, verificationOf, type VerificationState } from './verification.js';
+import { verificationOf, type VerificationState } from './verification.js';
 import {
   verificationMachine,
   type VerificationEffect,

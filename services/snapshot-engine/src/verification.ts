@@ -2,12 +2,9 @@ import {
   type ChainId,
   type createVerification,
   type FaultJson,
-  type Point,
   type Pool,
-  type ReasonCode,
   type TransferId,
   type Verification,
-  type VerificationMark,
   type Verified,
 } from '@casvault/contracts';
 import { type z } from 'zod';
@@ -51,13 +48,3 @@ export const verificationOf = (state: VerificationState): Verification => {
     fault: state.fault,
   };
 };
-
-/** What the point bears of it; null when it says nothing about the point. */
-export const markOf = ({ id, depth, state, finishedAt }: Verification): VerificationMark | null =>
-  (state === 'sound' || state === 'damaged') && finishedAt !== null
-    ? { id, depth, state, at: finishedAt }
-    : null;
-
-/** A restore of a damaged point is not forbidden: what it reads may be whole. It is told. */
-export const damageReasons = ({ verification }: Pick<Point, 'verification'>): ReasonCode[] =>
-  verification?.state === 'damaged' ? ['POINT_DAMAGED'] : [];

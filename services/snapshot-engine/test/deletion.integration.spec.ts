@@ -8,6 +8,7 @@ import {
   getDeletion,
   getPoint,
   getPointVerification,
+  getVerification,
   holdChain,
   holdPoint,
   listChains,
@@ -24,6 +25,7 @@ import {
   type Point,
   type PointId,
   type VerificationId,
+  type Verified,
 } from '@casvault/contracts';
 import { until } from '@casvault/testkit';
 import { type ProtectVm } from '../src/protection.js';
@@ -156,8 +158,8 @@ describe('deletions over NATS and Postgres', () => {
     expect(vmIds).toEqual([request.vmId]);
   });
 
-  it('E8: a point bears the verdict of its verification, and is not deleted meanwhile', async () => {
-    const { points } = await chain(1);
+  it('E8: a point bears the verdict of its verification, is not deleted meanwhile, nor extended after damage', async () => {
+    const { request, points } = await chain(1);
     const [pointId] = pick(points, 0);
     if (pointId === undefined) throw new Error('no point');
     const verificationId = newId<VerificationId>();
@@ -179,7 +181,42 @@ describe('deletions over NATS and Postgres', () => {
     expect(ended.objects).toEqual([{ key: 'packs/a', fault }]);
     const point = await engine.client.request(getPoint, { pointId });
     expect(point.verification).toMatchObject({ id: verificationId, state: 'damaged' });
+    const healing = next(request);
+    await send(healing);
+    await finished(healing);
+    const newest = (await pointsOf(request.vmId)).at(-1);
+    expect(newest).toMatchObject({ kind: 'full', parentPointId: null, verification: null });
+    expect(newest?.chainId).not.toBe(point.chainId);
+    expect(newest?.reasons).toContain('CHAIN_DAMAGED');
     expect((await ready({ pointIds: [pointId] })).state).toBe('ready');
+  });
+
+  it('E8: verifications of one point run beside each other; one that began before damage was found does not deny it', async () => {
+    const { points } = await chain(1);
+    const [pointId] = pick(points, 0);
+    if (pointId === undefined) throw new Error('no point');
+    const begin = async (depth: 'stored' | 'content') => {
+      const verificationId = newId<VerificationId>();
+      await engine.client.request(createVerification, { verificationId, pointId, depth }, { actor });
+      return { verificationId, transfer: await engine.peers.transferOf(verificationId) };
+    };
+    type Begun = Awaited<ReturnType<typeof begin>>;
+    /** Of the verification, and of the point after it. */
+    const verdicts = async ({ verificationId, transfer }: Begun, found: Verified) => {
+      await engine.peers.verified(transfer, found);
+      const { state } = await until(async () => {
+        const now = await engine.client.request(getVerification, { verificationId });
+        return now.state === 'running' ? null : now;
+      });
+      return [state, (await engine.client.request(getPoint, { pointId })).verification?.state];
+    };
+    const [deep, quick] = [await begin('content'), await begin('stored')];
+    const fault = { code: 'POOL_OBJECT_MISSING' as const, message: 'it is gone', details: {} };
+    const sound = { checkedBytes: 7, disks: [], objects: [] };
+    const damaged = { ...sound, objects: [{ key: 'packs/a', fault }] };
+    expect(await verdicts(quick, damaged)).toEqual(['damaged', 'damaged']);
+    expect(await verdicts(deep, sound)).toEqual(['sound', 'damaged']);
+    expect(await verdicts(await begin('content'), sound)).toEqual(['sound', 'sound']);
   });
 
   it('G1: the chain goes with its full', async () => {
