@@ -152,6 +152,7 @@ export class HypervisorHost {
     await mkdir(bin, { recursive: true });
     await rm(join(this.dir, 'sprung'), { force: true });
     await writeFile(join(this.dir, 'count'), '0');
+    await writeFile(join(this.dir, 'all'), '');
     for (const tool of ['virsh', 'qemu-nbd', 'qemu-img']) {
       const real = tool === 'virsh' ? this.#virsh : `/usr/bin/${tool}`;
       await writeFile(join(bin, tool), trap(this.dir, real, nth, when), { mode: 0o755 });
@@ -160,10 +161,16 @@ export class HypervisorHost {
 
   /** How many commands that change the host `calls` make. */
   async changesOf(calls: () => Promise<void>): Promise<number> {
+    return (await this.commandsOf(calls)).changes;
+  }
+
+  /** How many commands `calls` make in all, and how many of them change the host. */
+  async commandsOf(calls: () => Promise<void>): Promise<{ all: number; changes: number }> {
     await this.killServiceAt(1_000, 'before');
     await calls();
     await this.disarm();
-    return Number(await readFile(join(this.dir, 'count'), 'utf8'));
+    const { length: all } = await readFile(join(this.dir, 'all'), 'utf8');
+    return { all, changes: Number(await readFile(join(this.dir, 'count'), 'utf8')) };
   }
 
   /**
@@ -361,6 +368,7 @@ exec ${this.#virsh} "$@"
 }
 
 const trap = (dir: string, real: string, nth: number, when: 'before' | 'after'): string => `#!/bin/sh
+printf . >> ${dir}/all
 case " $* " in
 *" backup-begin "*|*" domjobabort "*|*" checkpoint-create "*|*" checkpoint-delete "*|*" --fork "*|*" bitmap "*|*" domfs"*) ;;
 *) exec ${real} "$@" ;;

@@ -151,8 +151,8 @@ describe('leases, and the death of the service', () => {
     },
   );
 
-  const supersede = async (id: OpeningId, old: string, next: string): Promise<void> => {
-    await host.client.open(id, { ...capture(vm, 60), checkpoint: next, supersedes: [old] });
+  const supersede = async (id: OpeningId, old: string, next: string, gone: string[] = []): Promise<void> => {
+    await host.client.open(id, { ...capture(vm, 60), checkpoint: next, supersedes: [...gone, old] });
     await host.client.close(id, { keepCheckpoint: true });
   };
   const keepFirst = async (name: string): Promise<void> => {
@@ -170,6 +170,15 @@ describe('leases, and the death of the service', () => {
     const [old, next] = [checkpointName(newId<PointId>()), checkpointName(newId<PointId>())];
     await keepFirst(old);
     expect(await host.changesOf(() => supersede(newId<OpeningId>(), old, next))).toBe(3);
+    await removeAll();
+  });
+  test('D6: checkpoints that went long ago cost an opening nothing', async () => {
+    const [first, second, third, ...gone] = Array.from({ length: 18 }, () => checkpointName(newId<PointId>()));
+    if (!first || !second || !third) throw new Error('no names');
+    await keepFirst(first);
+    const without = await host.commandsOf(() => supersede(newId<OpeningId>(), first, second));
+    const withThem = await host.commandsOf(() => supersede(newId<OpeningId>(), second, third, gone));
+    expect(withThem).toEqual(without);
     await removeAll();
   });
   // Begin, end, remove the superseded one.

@@ -30,6 +30,13 @@ interface Place {
   readonly layer: string;
 }
 
+/** What a VM has of checkpoints: libvirt's records, and bitmaps. */
+interface Remains {
+  readonly domain: Domain;
+  readonly recorded: readonly string[];
+  readonly places: readonly Place[];
+}
+
 /**
  * Checkpoints of VMs: libvirt's record with its bitmaps in the images. The bitmap makes the checkpoint: records without one,
  * and bitmaps whose record is lost (a VM that was moved, a QEMU that died), are found and removed as well.
@@ -88,14 +95,7 @@ export class Checkpoints {
    * and DISK_SERVICE_REFUSED when an image of a stopped VM is in use elsewhere.
    */
   async remove(vmUuid: string, name: string): Promise<void> {
-    const domain = await this.#libvirt.domain(vmUuid);
-    const isKnown = (await this.#libvirt.checkpointNames(vmUuid)).includes(name);
-    if (!isOff(domain)) {
-      await this.#removeFromQemu(domain, name, isKnown);
-      return;
-    }
-    await this.#removeFromFiles(domain, name);
-    if (isKnown) await this.#libvirt.checkpointDelete(vmUuid, name, { metadataOnly: true });
+    await this.#removeOf(await this.#remains(vmUuid), name);
   }
 
   /** `removeSuperseded`, unless another opening made one under this name. */
@@ -104,27 +104,17 @@ export class Checkpoints {
   }
 
   /**
-   * `remove` for a clean-up, of those that are there; they are looked for once for all. What this host may not change (the VM was moved,
-   * its image is in use elsewhere) is told of and left.
+   * `remove` for a clean-up, of those of `names` that are there: most went long ago, so the host is looked at once for all. What
+   * this host may not change (the VM was moved, its image is in use elsewhere) is told of and left.
    */
   async removeSuperseded(vmUuid: string, names: readonly string[]): Promise<void> {
     if (names.length === 0) return;
-    await this.#orLeft(vmUuid, names, async () => {
-      const domain = await this.#libvirt.domain(vmUuid);
-      const there = new Set(await this.#libvirt.checkpointNames(vmUuid));
-      for (const { name } of await this.#places(domain)) there.add(name);
-      for (const name of names.filter((one) => there.has(one)))
-        await this.#orLeft(vmUuid, [name], () => this.remove(vmUuid, name));
+    await this.#orLeave(vmUuid, names, async () => {
+      const remains = await this.#remains(vmUuid);
+      const there = new Set([...remains.recorded, ...remains.places.map((place) => place.name)]);
+      for (const name of names)
+        if (there.has(name)) await this.#orLeave(vmUuid, [name], () => this.#removeOf(remains, name));
     });
-  }
-
-  async #orLeft(vmUuid: string, checkpoints: readonly string[], remove: () => Promise<void>): Promise<void> {
-    try {
-      await remove();
-    } catch (error) {
-      if (!isCode(error, 'VM_NOT_FOUND') && !isCode(error, 'DISK_SERVICE_REFUSED')) throw error;
-      this.#logger.warn({ vmUuid, checkpoints, said: String(error) }, 'checkpoints may be left');
-    }
   }
 
   /** Begins the bitmap in the file of a stopped VM's disk. Says whether it could. */
@@ -166,6 +156,32 @@ export class Checkpoints {
     return (await this.#knownOrNot(vmUuid, name))?.madeBy === openingId;
   }
 
+  async #remains(vmUuid: string): Promise<Remains> {
+    const domain = await this.#libvirt.domain(vmUuid);
+    const recorded = await this.#libvirt.checkpointNames(vmUuid);
+    return { domain, recorded, places: await this.#places(domain) };
+  }
+
+  async #removeOf({ domain, recorded, places }: Remains, name: string): Promise<void> {
+    const isKnown = recorded.includes(name);
+    if (!isOff(domain)) {
+      await this.#removeFromQemu(domain, name, isKnown);
+      return;
+    }
+    for (const place of places)
+      if (place.name === name) await removeBitmap(place.layer, name, AbortSignal.timeout(imageTimeoutMs));
+    if (isKnown) await this.#libvirt.checkpointDelete(domain.uuid, name, { metadataOnly: true });
+  }
+
+  async #orLeave(vmUuid: string, names: readonly string[], removal: () => Promise<void>): Promise<void> {
+    try {
+      await removal();
+    } catch (error) {
+      if (!isCode(error, 'VM_NOT_FOUND') && !isCode(error, 'DISK_SERVICE_REFUSED')) throw error;
+      this.#logger.warn({ vmUuid, checkpoints: names, said: String(error) }, 'checkpoints are left');
+    }
+  }
+
   async #isOfAnother(openingId: OpeningId, vmUuid: string, name: string): Promise<boolean> {
     const known = await this.#knownOrNot(vmUuid, name);
     return known !== undefined && known.madeBy !== openingId;
@@ -177,12 +193,6 @@ export class Checkpoints {
     } catch (error) {
       if (isCode(error, 'VM_NOT_FOUND') || isCode(error, 'NOT_FOUND')) return undefined;
       throw error;
-    }
-  }
-
-  async #removeFromFiles(domain: Domain, name: string): Promise<void> {
-    for (const place of await this.#places(domain)) {
-      if (place.name === name) await removeBitmap(place.layer, name, AbortSignal.timeout(imageTimeoutMs));
     }
   }
 

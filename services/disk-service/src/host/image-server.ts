@@ -130,14 +130,17 @@ export class ImageServers {
     );
   }
 
-  /** Ends the server and removes its files. None there is no error. */
-  async stop(name: string, writable: boolean): Promise<void> {
+  /** Ends the servers, all at once, and removes their files. None there is no error. */
+  async stop(names: readonly string[], writable: boolean): Promise<void> {
+    const options = new Set(names.map((name) => pidOption(this.#folders, name)));
     await endProcesses(
-      this.#is((argv) => argv.includes(pidOption(this.#folders, name))),
+      this.#is((argv) => argv.some((arg) => options.has(arg))),
       writable ? writerPatienceMs : readerPatienceMs,
     );
-    await rm(pidFile(this.#folders, name), { force: true });
-    await rm(logFile(this.#folders, name), { force: true });
+    for (const name of names) {
+      await rm(pidFile(this.#folders, name), { force: true });
+      await rm(logFile(this.#folders, name), { force: true });
+    }
   }
 
   /** Names of all servers of this service: those that run, and those that left a file. */

@@ -77,10 +77,8 @@ export class OpeningEffects {
     if (record.method === 'live') {
       await this.#parts.live.end(toLive(record));
     } else {
-      for (const disk of record.disks) {
-        const name = serverName(record.openingId, disk.target);
-        await this.#parts.servers.stop(name, record.method === 'write');
-      }
+      const names = record.disks.map(({ target }) => serverName(record.openingId, target));
+      await this.#parts.servers.stop(names, record.method === 'write');
     }
     if (vm !== null) await this.#removeCheckpoints(record, vm.uuid);
     this.#parts.ports.release(record.openingId);
@@ -120,10 +118,8 @@ export class OpeningEffects {
       return;
     }
     const superseded = record.request.kind === 'capture' ? (record.request.supersedes ?? []) : [];
-    await checkpoints.removeSuperseded(
-      vmUuid,
-      superseded.filter((name) => name !== record.checkpoint),
-    );
+    const others = superseded.filter((name) => name !== record.checkpoint);
+    await checkpoints.removeSuperseded(vmUuid, others);
   }
 
   /**

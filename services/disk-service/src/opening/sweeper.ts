@@ -92,7 +92,7 @@ export class Sweeper {
     );
     for (const name of await servers.names()) {
       if (held.has(name.slice(0, 36))) continue;
-      await servers.stop(name, true);
+      await servers.stop([name], true);
       logger.warn({ server: name }, 'removed a server of no opening');
     }
     for (const [openingId, vmUuid] of await live.jobs()) {
