@@ -16,6 +16,8 @@ export interface LabVmPlan {
   readonly nics?: number;
   /** Default true. */
   readonly running?: boolean;
+  /** Default `linux`; `idle` is up within a second, writes nothing, and hears its power button. */
+  readonly guest?: 'linux' | 'idle';
   /** Null or absent: the guest writes nothing. */
   readonly workload?: WorkloadRates | null;
 }

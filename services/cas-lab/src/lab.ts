@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LabConfig } from './config.js';
-import { prepareGuest } from './guest/prepare-guest.js';
+import { prepareGuests } from './guest/prepare-guest.js';
 import { chooseHostsDir, hostFolders } from './host/host-folders.js';
 import { LabHost } from './host/lab-host.js';
 import { Machines, makePoolFolder } from './platform/machines.js';
@@ -90,7 +90,7 @@ export async function startLab(config: LabConfig, clock: () => Date, isRoot: boo
   applyConfig(file.state, config);
   await file.save();
 
-  const guest = await prepareGuest(config.guestCache);
+  const guests = await prepareGuests(config.guestCache);
   const hosts = new Map(
     file.state.hosts.map((record) => [
       record.id,
@@ -105,7 +105,7 @@ export async function startLab(config: LabConfig, clock: () => Date, isRoot: boo
       }),
     ]),
   );
-  const machines = new Machines(hosts, file, guest, clock);
+  const machines = new Machines(hosts, file, guests, clock);
   const stop = async (): Promise<void> => {
     await machines.stopAll(guestShutdownMs);
     for (const host of hosts.values()) await host.stop();

@@ -403,6 +403,14 @@ describe('the lab', () => {
     await until(health);
   });
 
+  it('makes machines whose guest is up at once, writes nothing and hears its power button', async () => {
+    const disks = [{ sizeBytes: 16 * MiB }];
+    const made = await lab.admin.createVm({ name: 'idle', guest: 'idle', nics: 0, memoryMiB: 96, disks });
+    expect(await lab.admin.workload(made.id)).toMatchObject({ running: false, pairs: 0, disks: 0 });
+    expect((await lab.admin.power(made.id, 'shutDown')).state).toBe('shutOff');
+    await lab.admin.deleteVm(made.id);
+  });
+
   it('starts again with the same machines in the same states, and leaves nothing running between', async () => {
     const before = await lab.admin.vms();
     await lab.stop();

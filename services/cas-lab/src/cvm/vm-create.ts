@@ -47,6 +47,7 @@ export function readNewMachine(platform: Platform, body: RequestBody): NewMachin
       memoryMiB,
       cpuCount,
       nics: asList(body['network']).map((row) => nicOf(platform, row)),
+      guest: 'linux',
       osVersion: asText(body['osVersion']) ?? '',
       system: asNumber(body['system']) ?? 1,
     },

@@ -6,13 +6,24 @@ import { createHash } from 'node:crypto';
 import { Fault } from '@casvault/contracts';
 import { runCommand } from '../process/run-command.js';
 import { packCpio, type CpioEntry } from './cpio.js';
+import { prepareIdleGuest } from './idle-guest.js';
 import { collectModules } from './kernel-modules.js';
 
-/** What a lab guest boots from: a distribution's kernel and a RAM disk of our own. Both files are readable by anyone. */
+/** What a lab guest boots from: a kernel and, with a distribution's, a RAM disk of our own. The files are readable by anyone. */
 export interface GuestImage {
   readonly kernel: string;
-  readonly initrd: string;
+  readonly initrd: string | null;
 }
+
+/** `linux` runs the workload; `idle` is up within a second, writes nothing, and hears its power button. */
+export const guestKinds = ['linux', 'idle'] as const;
+export type GuestImages = Readonly<Record<(typeof guestKinds)[number], GuestImage>>;
+
+/** Both kinds of guests, made below `cacheDir` where they are not there yet. Throws what `prepareGuest` throws. */
+export const prepareGuests = async (cacheDir: string): Promise<GuestImages> => ({
+  linux: await prepareGuest(cacheDir),
+  idle: { kernel: await prepareIdleGuest(cacheDir), initrd: null },
+});
 
 const sources = fileURLToPath(new URL('../../../guest/', import.meta.url));
 const sourceFiles = ['init.sh', 'start.S', 'workload.c'] as const;
@@ -34,7 +45,7 @@ const modules = [
  * sources changed. Downloads distribution packages with apt-get and unpacks them beside; installs nothing. x86-64 only.
  * Throws DEPENDENCY_UNAVAILABLE when no kernel package can be had.
  */
-export async function prepareGuest(cacheDir: string, signal?: AbortSignal): Promise<GuestImage> {
+async function prepareGuest(cacheDir: string, signal?: AbortSignal): Promise<GuestImage> {
   const ready = join(cacheDir, `guest-${await sourceKey()}`);
   const image = { kernel: join(ready, 'vmlinuz'), initrd: join(ready, 'initrd.gz') };
   const isThere = async (): Promise<boolean> => (await readdir(ready).catch(() => [])).length === 2;

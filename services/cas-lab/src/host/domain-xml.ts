@@ -60,8 +60,10 @@ const serialXml = (port: number, socket: string, log?: string): string =>
 /** A domain of the lab for libvirt: emulated in software (TCG), so that it runs on any machine. */
 export function domainXml(spec: DomainSpec): string {
   const kernel =
-    `<kernel>${escapeXml(spec.guest.kernel)}</kernel><initrd>${escapeXml(spec.guest.initrd)}</initrd>` +
-    `<cmdline>console=ttyS0 quiet panic=-1 rdinit=/init</cmdline>`;
+    `<kernel>${escapeXml(spec.guest.kernel)}</kernel>` +
+    (spec.guest.initrd === null
+      ? ''
+      : `<initrd>${escapeXml(spec.guest.initrd)}</initrd><cmdline>console=ttyS0 quiet panic=-1 rdinit=/init</cmdline>`);
   return [
     `<domain type='qemu'><name>${escapeXml(spec.name)}</name><uuid>${spec.uuid}</uuid>`,
     `<memory unit='MiB'>${String(spec.memoryMiB)}</memory><vcpu>${String(spec.cpuCount)}</vcpu>`,

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chown } from 'node:fs/promises';
 import { Fault } from '@casvault/contracts';
-import { type GuestImage } from '../guest/prepare-guest.js';
+import { type GuestImages } from '../guest/prepare-guest.js';
 import { createEncryptedImage, createFilledImage } from '../host/disk-images.js';
 import { domainXml, type DomainDiskSpec, type DomainNicSpec } from '../host/domain-xml.js';
 import { type LabHost } from '../host/lab-host.js';
@@ -25,6 +25,7 @@ export interface MachineSpec {
   readonly cpuCount: number;
   readonly disks: readonly DomainDiskSpec[];
   readonly nics: readonly (DomainNicSpec & { switchId: number; profileId: number | null })[];
+  readonly guest: keyof GuestImages;
   readonly osVersion: string;
   readonly system: number;
   /** Targets of disks in independent-persistent mode (R4). */
@@ -62,16 +63,16 @@ export function freeTarget(bus: string, taken: readonly string[]): string {
 export class Machines {
   readonly #hosts: ReadonlyMap<number, LabHost>;
   readonly #file: StateFile;
-  readonly #guest: GuestImage;
+  readonly #guests: GuestImages;
   readonly #clock: () => Date;
   readonly #controls = new Map<number, WorkloadControl>();
   /** Machines whose guests do not hear the power button. */
   readonly #deaf = new Set<number>();
 
-  constructor(hosts: ReadonlyMap<number, LabHost>, file: StateFile, guest: GuestImage, clock: () => Date) {
+  constructor(hosts: ReadonlyMap<number, LabHost>, file: StateFile, guests: GuestImages, clock: () => Date) {
     this.#hosts = hosts;
     this.#file = file;
-    this.#guest = guest;
+    this.#guests = guests;
     this.#clock = clock;
   }
 
@@ -144,6 +145,7 @@ export class Machines {
       cpuCount: plan.cpuCount,
       disks,
       nics: this.#plannedNics(plan),
+      guest: plan.guest,
       osVersion: 'Debian GNU/Linux 12 (64-bit)',
       system: 1,
       independent,
@@ -191,7 +193,13 @@ export class Machines {
       isTemplate: false,
     };
     await host.libvirt.define(
-      domainXml({ ...spec, uuid: record.uuid, nics, guest: this.#guest, ...this.#sockets(record) }),
+      domainXml({
+        ...spec,
+        uuid: record.uuid,
+        nics,
+        guest: this.#guests[spec.guest],
+        ...this.#sockets(record),
+      }),
     );
     this.#file.state.vms.push(record);
     await this.#file.save();

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { cacheTypes, diskBuses } from '../host/domain-xml.js';
+import { guestKinds } from '../guest/prepare-guest.js';
 import { imageFormats } from '../host/disk-images.js';
 
 export const workloadRatesSchema = z.object({
@@ -35,6 +36,7 @@ export const vmPlanSchema = z.object({
     .max(8),
   nics: z.number().int().min(0).max(4).default(1),
   running: z.boolean().default(true),
+  guest: z.enum(guestKinds).default('linux'),
   /** Absent or null: the guest writes nothing. */
   workload: workloadRatesSchema.nullable().default(null),
 });
