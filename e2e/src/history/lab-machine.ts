@@ -5,9 +5,20 @@ import { type Random } from './random.js';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
-/** Eight disks of a machine are enough to be interesting. */
+/** More make a history slower, not wider. */
 const maxDisks = 4;
 const maxDiskBytes = 96 * MiB;
+
+/** Writes to one disk, as they will be done. */
+export interface Burst {
+  readonly target: string;
+  readonly writes: readonly DiskWrite[];
+}
+
+/** A step that found nothing to do, and why. */
+export class Idle {
+  constructor(readonly why: string) {}
+}
 
 interface HistoryDisk {
   readonly target: string;
@@ -40,7 +51,8 @@ export class LabMachine {
   static async create(lab: Lab, name: string, random: Random): Promise<LabMachine> {
     const disks = [32 * MiB, 48 * MiB].map((sizeBytes) => ({ sizeBytes, format: 'qcow2' as const }));
     const host = random.between(1, lab.hosts.length);
-    return new LabMachine(lab, random, await lab.admin.createVm({ name, host, disks }));
+    const plan = { name, host, disks, guest: 'idle', memoryMiB: 96, nics: 0 } as const;
+    return new LabMachine(lab, random, await lab.admin.createVm(plan));
   }
 
   get name(): string {
@@ -68,13 +80,22 @@ export class LabMachine {
     }
   }
 
-  /** Some writes of all shapes to one disk. */
-  async write(): Promise<string> {
+  /** Some writes of all shapes to one disk, drawn and not yet done. */
+  draw(): Burst {
     const disk = this.#random.pick(this.#disks);
     if (disk === undefined) throw new Error('a machine without disks');
     const writes = Array.from({ length: this.#random.between(1, 4) }, () => this.#someWrite(disk));
+    return { target: disk.target, writes };
+  }
+
+  async write({ target, writes }: Burst = this.draw()): Promise<string> {
+    const disk = this.#disks.find((one) => one.target === target);
+    if (disk === undefined) throw new Error(`the machine has no disk ${target}`);
     await this.#perform(disk, writes);
-    return `${disk.target}: ${writes.map(({ offset, length, pattern }) => `${String(pattern)}@${String(offset)}+${String(length)}`).join(' ')}`;
+    const told = writes.map(
+      ({ offset, length, pattern }) => `${String(pattern)}@${String(offset)}+${String(length)}`,
+    );
+    return `${target}: ${told.join(' ')}`;
   }
 
   #someWrite({ content: { sizeBytes } }: HistoryDisk): DiskWrite {
@@ -104,12 +125,16 @@ export class LabMachine {
     this.#vm = await this.#lab.admin.power(this.#vm.id, 'start');
   }
   /** QEMU dies between two instructions: bitmaps are not saved. */
-  async kill(): Promise<void> {
+  async kill(): Promise<string | Idle> {
+    if (!this.running) return new Idle('it is off');
     this.#vm = await this.#lab.admin.kill(this.#vm.id);
+    return '';
   }
-  async migrate(): Promise<string> {
+  async migrate(): Promise<string | Idle> {
     const target = this.#lab.hosts.find(({ id }) => id !== this.#vm.hostId);
-    if (target === undefined) return 'nowhere to go';
+    if (target === undefined) return new Idle('nowhere to go');
+    const snapshots = await this.#lab.admin.snapshots(this.#vm.id);
+    if (snapshots.some(({ kind }) => kind === 'memory')) return new Idle('a snapshot with memory holds it');
     this.#vm = await this.#lab.admin.migrate(this.#vm.id, target.id);
     return `to host ${String(target.id)}`;
   }
@@ -117,18 +142,23 @@ export class LabMachine {
     this.#vm = await this.#lab.admin.vm(this.#vm.id);
   }
 
+  /** Its guest would hear the power button now. */
+  async isUp(): Promise<void> {
+    if (this.running) await this.#lab.admin.workload(this.#vm.id);
+  }
+
   /** Grows one disk by some odd number of sectors. */
-  async grow(): Promise<string> {
+  async grow(): Promise<string | Idle> {
     const disk = this.#random.pick(this.#disks);
-    if (disk === undefined || disk.content.sizeBytes > maxDiskBytes) return 'large enough';
+    if (disk === undefined || disk.content.sizeBytes > maxDiskBytes) return new Idle('large enough');
     const sizeBytes = disk.content.sizeBytes + this.#random.between(1, 4_000) * 512;
     this.#vm = await this.#lab.admin.resizeDisk(this.#vm.id, disk.target, sizeBytes);
     disk.content.grow(sizeBytes);
     return `${disk.target} to ${String(sizeBytes)}`;
   }
 
-  async addDisk(): Promise<string> {
-    if (this.#disks.length >= maxDisks) return 'enough disks';
+  async addDisk(): Promise<string | Idle> {
+    if (this.#disks.length >= maxDisks) return new Idle('enough disks');
     const sizeBytes = this.#random.between(8, 32) * MiB;
     const { target } = await this.#lab.admin.attachDisk(this.#vm.id, { sizeBytes, format: 'qcow2' });
     this.#disks.push({ target, number: this.#disks.length, content: PatternDisk.empty(sizeBytes) });
@@ -146,7 +176,6 @@ export class LabMachine {
       await this.refresh();
       return `one of kind ${kind}`;
     }
-    if (!this.running) return 'it stays while the machine is off';
     await admin.deleteSnapshot(this.#vm.id, present.name);
     await this.refresh();
     return 'removed';

@@ -1,9 +1,7 @@
-import { open } from 'node:fs/promises';
+import { deflateSync } from 'node:zlib';
 
 /** What a write fills a sector with: 0 (nothing, or zeros) to 255. */
-export const sectorBytes = 512;
-/** Read at once while comparing. */
-const chunkBytes = 1 << 20;
+const sectorBytes = 512;
 
 /**
  * What a disk must hold: one number a sector, which fills all of it. The history is the only writer, so this is the truth
@@ -30,6 +28,11 @@ export class PatternDisk {
     this.#sectors.fill(pattern, offset / sectorBytes, (offset + length) / sectorBytes);
   }
 
+  /** The number of the sector at `offset`. */
+  at(offset: number): number {
+    return this.#sectors[offset / sectorBytes] ?? 0;
+  }
+
   grow(sizeBytes: number): void {
     const grown = new Uint8Array(sizeBytes / sectorBytes);
     grown.set(this.#sectors);
@@ -40,37 +43,8 @@ export class PatternDisk {
     return new PatternDisk(this.#sectors.slice());
   }
 
-  /** The first byte of a raw file that is not as it must be, in words; null: the file is this disk. */
-  async differenceFrom(rawFile: string): Promise<string | null> {
-    const file = await open(rawFile);
-    try {
-      const { size } = await file.stat();
-      if (size !== this.sizeBytes) return `${String(size)} bytes instead of ${String(this.sizeBytes)}`;
-      const found = Buffer.alloc(chunkBytes);
-      const wanted = Buffer.alloc(chunkBytes);
-      for (let offset = 0; offset < size; offset += chunkBytes) {
-        const length = Math.min(chunkBytes, size - offset);
-        await file.read(found, 0, length, offset);
-        this.#render(offset, wanted.subarray(0, length));
-        const at = firstDifference(found.subarray(0, length), wanted.subarray(0, length));
-        if (at !== null)
-          return `byte ${String(offset + at)} is ${String(found[at])}, not ${String(wanted[at])}`;
-      }
-      return null;
-    } finally {
-      await file.close();
-    }
-  }
-
-  #render(offset: number, into: Buffer): void {
-    const first = offset / sectorBytes;
-    for (let i = 0; i * sectorBytes < into.length; i += 1)
-      into.fill(this.#sectors[first + i] ?? 0, i * sectorBytes, (i + 1) * sectorBytes);
+  /** For the judge. */
+  told(): { sizeBytes: number; sectors: string } {
+    return { sizeBytes: this.sizeBytes, sectors: deflateSync(this.#sectors).toString('base64') };
   }
 }
-
-const firstDifference = (a: Buffer, b: Buffer): number | null => {
-  if (a.equals(b)) return null;
-  for (let i = 0; i < a.length; i += 1) if (a[i] !== b[i]) return i;
-  return null;
-};

@@ -27,7 +27,6 @@ const pauseMs = 2_000;
 interface FlowOptions {
   readonly world: World;
   readonly pool: { readonly id: string; readonly path: string };
-  readonly scratchDir: string;
   readonly random: Random;
   readonly name: string;
   /** When somebody was killed last, as performance.now() tells: five minutes are counted from then. */
@@ -205,8 +204,7 @@ export class Flow {
   async #verify(point: Point): Promise<void> {
     const kept = this.#points.get(point.id);
     if (kept === undefined) throw new Error(`${this.#vm.name}: point ${point.id} should not be there`);
-    const { pool, scratchDir } = this.#options;
-    const found = await differences(pool.path, point, kept.instant, scratchDir);
+    const found = await differences(this.#options.pool.path, [{ point, instant: kept.instant }]);
     if (found.length > 0) throw new Error(found.join('\n'));
   }
 }

@@ -1,5 +1,3 @@
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Random } from '../history/random.js';
 import { untilNothingLeft, type World } from '../world.js';
 import { DatabaseTrap } from './database-trap.js';
@@ -62,12 +60,10 @@ const beginFlows = async (
   pool: { id: string; path: string },
   lastKillAt: () => number,
 ): Promise<Flow[]> => {
-  const scratchDir = join(world.stack.dir, 'scratch');
-  await mkdir(scratchDir);
   const flows: Flow[] = [];
   for (let i = 1; i <= machines; i += 1) {
     const name = `swept-${String(i)}`;
-    flows.push(await Flow.begin({ world, pool, scratchDir, random: new Random(i), name, lastKillAt }));
+    flows.push(await Flow.begin({ world, pool, random: new Random(i), name, lastKillAt }));
   }
   return flows;
 };
