@@ -65,7 +65,7 @@ export async function deploy(machines: Machines, template: VmRecord, wanted: Dep
     }));
     const { osVersion, system, independent } = template;
     const { name, title, description, hostId } = wanted;
-    const words = { name, title, description, hostId, osVersion, system };
+    const words = { name, title, description, hostId, osVersion, system, guest: 'linux' } as const;
     return await machines.create({ ...words, memoryMiB, cpuCount, disks, nics, independent });
   } catch (error) {
     for (const { path } of disks) await rm(path, { force: true });
