@@ -22,7 +22,7 @@ import {
   vmIdSchema,
   writerIdSchema,
 } from './ids.js';
-import { diskServiceEndpointSchema } from './inventory.js';
+import { diskServiceEndpointSchema } from './vm-actions.js';
 import { poolSchema } from './pool.js';
 import { reasonCodeSchema } from './reason.js';
 

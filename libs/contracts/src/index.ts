@@ -6,6 +6,8 @@ export * from './reason.js';
 export * from './pool.js';
 export * from './disk-service.js';
 export * from './inventory.js';
+export * from './vm-actions.js';
+export * from './restore-place.js';
 export * from './data-mover.js';
 export * from './snapshot-engine.js';
 export * from './verification.js';

@@ -27,14 +27,9 @@ import {
   runItemIdSchema,
   vmIdSchema,
 } from './ids.js';
-import {
-  imageDescriptionSchema,
-  imageSchema,
-  nicSchema,
-  restoreVolumeSchema,
-  volumeNameSchema,
-} from './inventory.js';
+import { imageSchema, nicSchema } from './inventory.js';
 import { reasonCodeSchema } from './reason.js';
+import { imageDescriptionSchema, restoreVolumeSchema, volumeNameSchema } from './restore-place.js';
 import { verificationMarkSchema } from './verification.js';
 
 /** D5. */
