@@ -1,4 +1,4 @@
-import { type Lab, type LabHostInfo, type LabVm } from '@casvault/testkit';
+import { type Lab, type LabHostInfo, type LabVm, type LabVmPlan } from '@casvault/testkit';
 import { writeAsGuest, writeToImage, type DiskWrite } from './guest-io.js';
 import { PatternDisk } from './pattern-disk.js';
 import { type Random } from './random.js';
@@ -48,11 +48,17 @@ export class LabMachine {
     }));
   }
 
-  static async create(lab: Lab, name: string, random: Random): Promise<LabMachine> {
+  /** Of two small qcow2 disks on some host, unless `plan` says otherwise. */
+  static async create(
+    lab: Lab,
+    name: string,
+    random: Random,
+    plan: Partial<Pick<LabVmPlan, 'host' | 'disks'>> = {},
+  ): Promise<LabMachine> {
     const disks = [32 * MiB, 48 * MiB].map((sizeBytes) => ({ sizeBytes, format: 'qcow2' as const }));
     const host = random.between(1, lab.hosts.length);
-    const plan = { name, host, disks, guest: 'idle', memoryMiB: 96, nics: 0 } as const;
-    return new LabMachine(lab, random, await lab.admin.createVm(plan));
+    const base = { name, host, disks, guest: 'idle', memoryMiB: 96, nics: 0 } as const;
+    return new LabMachine(lab, random, await lab.admin.createVm({ ...base, ...plan }));
   }
 
   get name(): string {

@@ -8,19 +8,24 @@ import { MessagesOfTheDead } from './messages-of-the-dead.js';
 import { watchPool, watchRecords, type FolderWatch } from './steps-on-disk.js';
 
 type Fate = 'rolled back' | 'committed';
-const lookEveryMs = 20;
+const lookEveryMs = 40;
 
 const serviceOf = (schema: Schema): string => schema.replace('_', '-');
 
 /** Who is killed at a step that shows in a folder. */
 type Victim = 'mover' | 'disk-service';
+const poolVictims: readonly Victim[] = ['mover'];
+/** A record is written by a disk service, at the mover's request. */
+const recordVictims: readonly Victim[] = ['disk-service', 'mover'];
 
 interface KillerParts {
   readonly world: World;
   readonly trap: DatabaseTrap;
   readonly poolPath: string;
-  /** At how many sides of a commit. */
+  /** At how many sides of a commit, and of the control API of a disk service. */
   readonly sides: 1 | 2;
+  /** Of the mover between two `begins`. */
+  readonly moverKills: number;
 }
 
 /**
@@ -32,6 +37,7 @@ export class Killer implements AsyncDisposable {
   readonly #trap: DatabaseTrap;
   readonly #messages: MessagesOfTheDead;
   readonly #sides: 1 | 2;
+  readonly #moverKills: number;
   /** Fates by id of the commit. */
   readonly #commits = new Map<string, Set<Fate>>();
   readonly #seenOnDisk = new Set<string>();
@@ -40,6 +46,8 @@ export class Killer implements AsyncDisposable {
   readonly #busy = new Set<string>();
   readonly #restarts = new Set<Promise<void>>();
   readonly log: string[] = [];
+  #moverKillsLeft: number;
+  readonly #beganAt = performance.now();
   #armed = false;
   #next: Fate = 'committed';
   #failure: unknown = null;
@@ -47,11 +55,13 @@ export class Killer implements AsyncDisposable {
   lastKillAt = 0;
 
   private constructor(parts: KillerParts, messages: MessagesOfTheDead) {
-    const { world, trap, poolPath, sides } = parts;
+    const { world, trap, poolPath, sides, moverKills } = parts;
     this.#world = world;
     this.#trap = trap;
     this.#messages = messages;
     this.#sides = sides;
+    this.#moverKills = moverKills;
+    this.#moverKillsLeft = moverKills;
     this.#watches.push(watchPool(poolPath, (name) => this.#onDisk(name, null)));
     for (const { root } of world.trial.lab.hosts)
       this.#watches.push(watchRecords(join(root, 'disk-service'), (name) => this.#onDisk(name, root)));
@@ -85,6 +95,17 @@ export class Killer implements AsyncDisposable {
       await this.#killHeld();
     } while (this.#restarts.size > 0);
     if (this.#failure !== null) throw this.#failure as Error;
+  }
+
+  /** Something new is asked for: the mover may be killed again. */
+  begins(): void {
+    this.#moverKillsLeft = this.#moverKills;
+  }
+
+  /** What was killed where, in order. */
+  async kills(): Promise<string[]> {
+    const names = new Map((await this.#trap.steps()).map(({ id, name }) => [id, name]));
+    return this.log.map((line) => line.replaceAll(/[0-9a-f]{32}/g, (id) => names.get(id) ?? id));
   }
 
   /** Everything that was ever taken, by name. */
@@ -133,7 +154,8 @@ export class Killer implements AsyncDisposable {
 
   #died(how: string): void {
     this.lastKillAt = performance.now();
-    this.log.push(how);
+    const seconds = (this.lastKillAt - this.#beganAt) / 1_000;
+    this.log.push(`${seconds.toFixed(1).padStart(7)} s  ${how}`);
   }
 
   /** The side that is missing, otherwise in turn. */
@@ -147,7 +169,7 @@ export class Killer implements AsyncDisposable {
   // ---- folders
 
   #onDisk(name: string, hostRoot: string | null): void {
-    const victims: Victim[] = hostRoot === null ? ['mover'] : ['disk-service', 'mover'];
+    const victims = hostRoot === null ? poolVictims : recordVictims.slice(0, this.#sides);
     for (const victim of victims) {
       const step = `${victim}: ${name}`;
       this.#seenOnDisk.add(step);
@@ -162,8 +184,12 @@ export class Killer implements AsyncDisposable {
 
   #killMover(who: string): boolean {
     const mover = this.#world.stack.process(who);
-    if (!kill(mover.pid)) return false;
-    this.#restart(who, () => mover.start());
+    if (this.#moverKillsLeft === 0 || !kill(mover.pid)) return false;
+    this.#moverKillsLeft -= 1;
+    this.#restart(who, async () => {
+      await this.#messages.release('work');
+      await mover.start();
+    });
     return true;
   }
 

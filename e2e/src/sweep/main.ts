@@ -1,16 +1,18 @@
 import { parseArgs } from 'node:util';
 import { startWorld } from '../world.js';
+import { allWays, isWay } from './flow.js';
 import { sweep } from './sweep.js';
 
 /**
- * `make soak-kill MACHINES=3`: SIGKILL at every durable step, commits at both of their sides, until a pass goes by without one.
+ * `make soak-kill`: SIGKILL at every durable step, commits at both of their sides, until a pass goes by without one.
  * Exit code 1 when a point, a job or a platform suffers by it, or `--rounds` passes are not enough.
  */
 const { values } = parseArgs({
   options: {
-    machines: { type: 'string', default: '3' },
+    ways: { type: 'string', default: allWays.join() },
     rounds: { type: 'string', default: '20' },
     sides: { type: 'string', default: '2' },
+    'mover-kills': { type: 'string', default: '9999' },
     verbose: { type: 'boolean', default: false },
   },
 });
@@ -18,8 +20,9 @@ const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const world = await startWorld('sweep', { vms: [], observed: false });
 try {
   const sides = values.sides === '1' ? 1 : 2;
-  const { machines, rounds } = values;
-  const report = await sweep({ world, machines: Number(machines), sides, rounds: Number(rounds), say });
+  const ways = values.ways.split(',').filter((way) => isWay(way));
+  const moverKills = Number(values['mover-kills']);
+  const report = await sweep({ world, ways, sides, moverKills, rounds: Number(values.rounds), say });
   const { steps, kills, points, longestMs, isTotal } = report;
   if (values.verbose) say([...steps, '', ...kills, ''].join('\n'));
   say(`${String(steps.length)} durable steps, ${String(kills.length)} kills, ${String(points)} points hold`);

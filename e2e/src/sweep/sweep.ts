@@ -1,13 +1,16 @@
 import { Random } from '../history/random.js';
 import { untilNothingLeft, type World } from '../world.js';
 import { DatabaseTrap } from './database-trap.js';
-import { Flow } from './flow.js';
+import { Flow, hostWithoutExport, type Way } from './flow.js';
 import { Killer } from './killer.js';
 
 interface SweepOptions {
   readonly world: World;
-  readonly machines: number;
-  /** 1: each commit is killed before or after, in turn. 2: at both sides. */
+  /** One machine for each. */
+  readonly ways: readonly Way[];
+  /** So often the mover is killed in one run, deletion or roll-back; more than 4 make transfers fail for good. */
+  readonly moverKills: number;
+  /** 1: each commit is killed before or after, in turn, and of a host and its mover the host. 2: both. */
   readonly sides: 1 | 2;
   /** Passes at the most. */
   readonly rounds: number;
@@ -32,17 +35,22 @@ interface SweepReport {
  * left on the platform and every committed point holds its bytes.
  */
 export const sweep = async (options: SweepOptions): Promise<SweepReport> => {
-  const { world, sides, rounds, say } = options;
+  const { world, sides, rounds, moverKills, say } = options;
   const pool = await world.trial.standardPool('sweep');
   await using trap = await DatabaseTrap.install(world.stack.postgres.adminUrl);
-  await using killer = await Killer.begin({ world, trap, poolPath: pool.path, sides });
-  const flows = await beginFlows(options, pool, () => killer.lastKillAt);
+  await using killer = await Killer.begin({ world, trap, poolPath: pool.path, sides, moverKills });
+  const flows = await beginFlows(options, pool, killer);
   let points = 0;
   let isTotal = false;
   for (let round = 1; round <= rounds && !isTotal; round += 1) {
     const began = performance.now();
     const before = killer.log.length;
-    await killer.during(() => passOf(flows));
+    await killer
+      .during(() => passOf(flows))
+      .catch(async (error: unknown) => {
+        say([...(await killer.kills()), ''].join('\n'));
+        throw error;
+      });
     await untilNothingLeft(world, 120_000);
     points = 0;
     for (const flow of flows) points += await flow.check();
@@ -52,18 +60,20 @@ export const sweep = async (options: SweepOptions): Promise<SweepReport> => {
     say(`pass ${String(round)}: ${String(kills)} kills, ${String(points)} points hold, ${String(seconds)} s`);
   }
   const longestMs = Math.max(...flows.map((flow) => flow.longestMs));
-  return { steps: await killer.steps(), kills: killer.log, isTotal, points, longestMs };
+  return { steps: await killer.steps(), kills: await killer.kills(), isTotal, points, longestMs };
 };
 
 const beginFlows = async (
-  { world, machines }: SweepOptions,
+  { world, ways }: SweepOptions,
   pool: { id: string; path: string },
-  lastKillAt: () => number,
+  killer: Killer,
 ): Promise<Flow[]> => {
   const flows: Flow[] = [];
-  for (let i = 1; i <= machines; i += 1) {
-    const name = `swept-${String(i)}`;
-    flows.push(await Flow.begin({ world, pool, random: new Random(i), name, lastKillAt }));
+  if (ways.some((way) => way !== 'live'))
+    await world.trial.lab.admin.offerLiveExport(hostWithoutExport, false);
+  for (const [i, way] of ways.entries()) {
+    const name = `swept-${String(i + 1)}`;
+    flows.push(await Flow.begin({ world, pool, random: new Random(i), name, way, killer }));
   }
   return flows;
 };
