@@ -48,9 +48,9 @@ e2e: build setup-test
 soak-lab: build setup-test
 	@$(NODE) --no-warnings e2e/dist/src/history/main.js --seeds $(or $(SEEDS),1) --steps $(or $(STEPS),300) --seed $(or $(SEED),1)
 
-# SIGKILL at every durable step, commits at both of their sides; MACHINES machines at once.
+# SIGKILL at every durable step, commits at both of their sides; one machine for each of WAYS (live,external-snapshot,internal-snapshot,offline).
 soak-kill: build setup-test
-	@$(NODE) --no-warnings e2e/dist/src/sweep/main.js --machines $(or $(MACHINES),3)
+	@$(NODE) --no-warnings e2e/dist/src/sweep/main.js $(if $(WAYS),--ways $(WAYS))
 
 bench: build
 	@tools/setup/packages.sh bench
