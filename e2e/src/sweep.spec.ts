@@ -21,7 +21,7 @@ describe('killed at every durable step', () => {
       const options = { ways: ['live'], moverKills: 3, sides: 1, rounds: 10 } as const;
       const { steps, kills, isTotal, points, longestMs } = await sweep({ world, ...options, say });
       say(
-        `${String(steps.length)} steps, ${String(kills.length)} kills, longest job ${String(longestMs)} ms`,
+        `${String(steps.length)} steps, ${String(kills.length)} kills, longest job ${String(Math.round(longestMs / 1_000))} s`,
       );
       process.stdout.write(`${said.join('\n')}\n`);
       expect({ said, isTotal }).toEqual({ said, isTotal: true });
