@@ -62,23 +62,32 @@ const namesDay = (plan: Plan, date: Date): boolean => {
   }
 };
 
-/** Whether the plan names this local minute. */
-const namesMinute = (plan: Plan, minute: number): boolean => {
-  const ofDay = minute % 1440;
+type NamesMinute = (minute: number) => boolean;
+
+const namesMinuteOfWindow = (plan: Extract<Plan, { type: 'hourly' }>): NamesMinute => {
+  const [start, end] = [minutesOf(plan.windowStart), minutesOf(plan.windowEnd)];
+  const length = (end - start + 1440) % 1440;
+  const step = plan.every * (plan.unit === 'hours' ? 60 : 1);
+  return (minute) => {
+    const since = ((minute % 1440) - start + 1440) % 1440;
+    return since <= length && since % step === 0;
+  };
+};
+
+/** Whether the plan names a local minute. */
+const namesMinuteOf = (plan: Plan): NamesMinute => {
   switch (plan.type) {
     case 'immediate':
     case 'manual':
-      return false;
+      return () => false;
     case 'once':
-      return Date.parse(`${plan.at}Z`) === minute * 60_000;
-    case 'hourly': {
-      const [start, end] = [minutesOf(plan.windowStart), minutesOf(plan.windowEnd)];
-      const length = (end - start + 1440) % 1440;
-      const since = (ofDay - start + 1440) % 1440;
-      return since <= length && since % (plan.every * (plan.unit === 'hours' ? 60 : 1)) === 0;
+      return (minute) => Date.parse(`${plan.at}Z`) === minute * 60_000;
+    case 'hourly':
+      return namesMinuteOfWindow(plan);
+    default: {
+      const ofDay = minutesOf(plan.time);
+      return (minute) => minute % 1440 === ofDay && namesDay(plan, new Date((minute - ofDay) * 60_000));
     }
-    default:
-      return ofDay === minutesOf(plan.time) && namesDay(plan, new Date((minute - ofDay) * 60_000));
   }
 };
 
@@ -111,8 +120,9 @@ export const watchFrom = (zone: string, from: number, to: number, readEvery = 1)
 export const duesOf = (plan: Plan, { first, instants }: Watched): number[] => {
   const isOneADay = 'time' in plan;
   const skipped = isOneADay ? (minutesOf(plan.time) - (first % 1440) + 1440) % 1440 : 0;
+  const namesMinute = namesMinuteOf(plan);
   const dues = new Set<number>();
   for (let i = skipped; i < instants.length; i += isOneADay ? 1440 : 1)
-    if (namesMinute(plan, first + i)) dues.add(instants[i] ?? NaN);
+    if (namesMinute(first + i)) dues.add(instants[i] ?? NaN);
   return [...dues];
 };
