@@ -1,4 +1,11 @@
-import { type Disk, type Point, type RunDetail, type Vm } from '@casvault/contracts';
+import {
+  jobSchema,
+  planPreviewSchema,
+  type Disk,
+  type Point,
+  type RunDetail,
+  type Vm,
+} from '@casvault/contracts';
 import { until } from '@casvault/testkit';
 import {
   expectNothingLeft,
@@ -161,5 +168,55 @@ describe('incremental', () => {
     } finally {
       await admin.offerLiveExport(1, true);
     }
+  });
+
+  it('D7, D9: a plan runs once at the clock of the backup host; its job is edited, rests, is copied and deleted', async () => {
+    const { api } = world.trial;
+    const vm = await tracked();
+    const [mover] = await api.listBackupHosts();
+    const clock = new Intl.DateTimeFormat('sv-SE', {
+      timeZone: mover?.timeZone ?? 'none',
+      dateStyle: 'short',
+      timeStyle: 'medium',
+    });
+    const at = clock.format(new Date(Date.now() + 6_000)).replace(' ', 'T');
+    const nightly = { type: 'daily', time: '02:00', pointKind: 'incremental' } as const;
+    const definition = { kind: 'backup', vmIds: [vm.id], poolId } as never;
+    const job = await api.createJob({
+      name: 'planned',
+      definition,
+      plans: [{ type: 'once', at, pointKind: 'full' }, nightly],
+    });
+    expect(job).toMatchObject({ timeZone: mover?.timeZone, version: 1, enabled: true, lastRunId: null });
+    const [run] = await until(async () => {
+      const runs = await api.listRuns({ jobId: job.id });
+      return runs.length > 0 ? runs : null;
+    });
+    if (run === undefined) throw new Error('the plan was not fired');
+    expect(run.dueAt).toBe(job.nextRunAt);
+    const point = await pointOf(world, expectSucceeded(await api.watchRun(run.id, () => undefined)));
+    expect(point.kind).toBe('full');
+    await expectRestoredEqual(world, point);
+
+    const path = `/jobs/${job.id}`;
+    const change = (suffix: string, method: 'PUT' | 'POST', body: object) =>
+      api.ask(jobSchema, path + suffix, { method, body });
+    const { dues } = await api.ask(planPreviewSchema, '/plans/preview', {
+      method: 'POST',
+      body: { plan: nightly, count: 2 },
+    });
+    expect(dues.map(({ local }) => local.slice(11))).toEqual(['02:00:00', '02:00:00']);
+    const edited = await change('', 'PUT', { name: 'nightly', version: 1, definition, plans: [nightly] });
+    expect(edited).toMatchObject({ version: 2, nextRunAt: dues[0]?.at, lastRunId: run.id });
+    await expect(
+      change('', 'PUT', { name: 'late', version: 1, definition, plans: [nightly] }),
+    ).rejects.toMatchObject({ problem: { code: 'CONFLICT', status: 409 } });
+    expect(await change('/enabled', 'PUT', { enabled: false })).toMatchObject({ nextRunAt: null });
+    const copy = await change('/clones', 'POST', { name: 'copy' });
+    expect(copy).toMatchObject({ name: 'copy', enabled: false, plans: edited.plans, version: 1 });
+    await api.ask({ parse: () => null }, path, { method: 'DELETE' });
+    await expect(api.getJob(job.id)).rejects.toMatchObject({ problem: { code: 'NOT_FOUND' } });
+    expect((await api.listRuns({ jobId: job.id })).map(({ id }) => id)).toEqual([run.id]);
+    expect((await api.getPoint(point.id)).state).toBe('available');
   });
 });

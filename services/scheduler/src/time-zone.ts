@@ -6,9 +6,6 @@
 export const minuteMs = 60_000;
 export const dayMs = 86_400_000;
 
-/** What a zone is ahead of UTC at an instant, in ms. */
-export type OffsetAt = (instant: number) => number;
-
 const formats = new Map<string, Intl.DateTimeFormat>();
 
 const formatOf = (zone: string): Intl.DateTimeFormat => {
@@ -89,7 +86,8 @@ const stretchesOf = (zone: string, instant: number): readonly Stretch[] => {
   return stretches;
 };
 
-export const offsetAt = (zone: string, instant: number): number => {
+/** What a zone is ahead of UTC at an instant, in ms. */
+const offsetAt = (zone: string, instant: number): number => {
   const stretches = stretchesOf(zone, instant);
   return stretches.findLast(({ from }) => from <= instant)?.offset ?? 0;
 };
