@@ -36,6 +36,7 @@ check: build
 	@npm run --silent check
 
 unit: build
+	@tools/setup/helm.sh >/dev/null
 	@$(JEST) --selectProjects unit
 
 integration: build setup-test

@@ -1,0 +1,182 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { chart, Helm } from './helm.js';
+import { loadKubeTypes, typeProblems, type KubeTypes } from './kube-types.js';
+import { manifestsOf, titleOf, type Manifest } from './manifest.js';
+import { policyProblems, workloads } from './policy.js';
+import { configProblems } from './service-config.js';
+import { readmeWithValues } from './values-readme.js';
+
+const fixtures = new URL('../../fixtures/', import.meta.url).pathname;
+/** Every set of values that is promised to work. */
+const promised: readonly (readonly [string, readonly string[]])[] = [
+  ['trial', [join(chart, 'values-trial.yaml')]],
+  ['production', [join(chart, 'values-production.yaml')]],
+  ['everything else', [join(chart, 'values-trial.yaml'), join(fixtures, 'values-other.yaml')]],
+];
+
+/** A copy with one place changed; undefined takes it away. Keys may hold dots, so the path is a list. */
+const changed = (
+  manifests: readonly Manifest[],
+  title: string,
+  path: readonly (string | number)[],
+  value: unknown,
+) => {
+  const copy = structuredClone(manifests) as Manifest[];
+  let here = copy.find((one) => titleOf(one) === title) as unknown as Record<string | number, unknown>;
+  for (const key of path.slice(0, -1)) here = here[key] as Record<string | number, unknown>;
+  here[path.at(-1) ?? ''] = value;
+  return copy;
+};
+
+describe('the chart', () => {
+  let helm: Helm;
+  let types: KubeTypes;
+  const rendered = new Map<string, Manifest[]>();
+  const of = (name: string): Manifest[] => rendered.get(name) ?? [];
+
+  beforeAll(async () => {
+    helm = await Helm.find();
+    types = await loadKubeTypes();
+    for (const [name, values] of promised)
+      rendered.set(name, manifestsOf(await helm.template(chart, values)));
+  });
+
+  describe.each(promised)('with values for %s', (name, values) => {
+    it('passes helm lint without a warning', () => helm.lint(chart, values));
+
+    it('renders only what the Kubernetes API knows', () => {
+      expect(of(name).length).toBeGreaterThan(20);
+      expect(of(name).flatMap((manifest) => typeProblems(manifest, types))).toEqual([]);
+    });
+
+    it('passes the policy', () => expect(policyProblems(of(name))).toEqual([]));
+
+    it('names every object once', () => {
+      const titles = of(name).map(titleOf);
+      expect(new Set(titles).size).toBe(titles.length);
+    });
+  });
+
+  it('has every service that a cluster runs', () => {
+    const names = workloads(of('production')).map(titleOf);
+    expect(names.sort()).toEqual([
+      'Deployment casvault-data-mover-archive',
+      'Deployment casvault-data-mover-controller',
+      'Deployment casvault-data-mover-default',
+      'Deployment casvault-gateway',
+      'Deployment casvault-inventory',
+      'Deployment casvault-licensing-auth',
+      'Deployment casvault-scheduler',
+      'Deployment casvault-snapshot-engine',
+    ]);
+  });
+
+  it('configures every service as the service itself reads it, with all values', async () => {
+    expect(await configProblems([...rendered.values()].flat())).toEqual([]);
+  });
+
+  it('puts no secret of a production release into an object', () => {
+    expect(of('production').filter(({ kind }) => kind === 'Secret' || kind === 'ConfigMap')).toEqual([]);
+  });
+
+  it('has a README with the values as they are', async () => {
+    const readme = await readFile(join(chart, 'README.md'), 'utf8');
+    const values = await readFile(join(chart, 'values.yaml'), 'utf8');
+    expect(readmeWithValues(readme, values)).toBe(readme);
+    expect(() => readmeWithValues(readme, `${values}\nnew: 1\n`)).toThrow('new: has no comment');
+    expect(readmeWithValues(readme, values.replace('logLevel: info', 'logLevel: warn'))).not.toBe(readme);
+  });
+
+  it.each([
+    ['unknown=1', "additional properties 'unknown' not allowed"],
+    ['gateway.replica=1', "additional properties 'replica' not allowed"],
+    ['image.tag=latest', 'image/tag'],
+    ['drainSeconds=0', 'minimum'],
+    ['nats.url=nats://user:secret@host:4222', 'nats/url'],
+    ['dataMovers.groups.controller.replicas=1', "propertyName 'controller'"],
+    ['pools[0].name=a,pools[0].mountPath=/,pools[0].volume.hostPath.path=/a', 'mountPath'],
+    ['trial.enabled=false', 'is not set'],
+    ['dataMovers.groups.default.pools[0]=nowhere', 'nowhere is not one of pools'],
+    ['ingress.enabled=true', 'ingress.host: is not set'],
+  ])('refuses %s', async (set, message) => {
+    const rendering = helm.template(chart, [join(chart, 'values-trial.yaml')], [set]);
+    await expect(rendering).rejects.toThrow(message);
+  });
+
+  const gateway = 'Deployment casvault-gateway';
+  const mover = 'Deployment casvault-data-mover-default';
+  const pod = ['spec', 'template', 'spec'];
+  const container = [...pod, 'containers', 0];
+
+  it.each([
+    [['spec', 'replica'], 1, '.spec.replica: unknown field of V1DeploymentSpec'],
+    [['spec', 'replicas'], '2', '.spec.replicas: string, want number'],
+    [[...container, 'args'], 'gateway', 'args: string, want a list'],
+    [[...container, 'env'], null, 'env: is null'],
+    [[...container, 'ports', 0, 'containerPort'], '9090', 'containerPort: string, want number'],
+    [['metadata', 'labels', 'x'], 1, '.metadata.labels.x: number, want string'],
+    [[...pod, 'securityContext'], [], 'securityContext: list, want V1PodSecurityContext'],
+    [['kind'], 'Deployments', 'has no such kind'],
+  ])('the types refuse %j = %j', (path, value, problem) => {
+    const objects = changed(of('production'), gateway, path, value);
+    const problems = objects.flatMap((manifest) => typeProblems(manifest, types));
+    expect(problems).toEqual([expect.stringContaining(problem)]);
+  });
+
+  it.each([
+    [gateway, [...pod, 'hostNetwork'], true, 'shares a namespace of its host'],
+    [gateway, [...pod, 'securityContext', 'runAsNonRoot'], false, 'pod may run as root'],
+    [gateway, [...pod, 'securityContext', 'runAsUser'], 0, 'pod runs as user 0'],
+    [gateway, [...pod, 'securityContext', 'seccompProfile'], undefined, 'seccomp profile'],
+    [gateway, [...pod, 'automountServiceAccountToken'], undefined, 'mounts the token'],
+    [gateway, [...pod, 'initContainers'], [{ name: 'x' }], 'has init containers'],
+    [gateway, [...pod, 'volumes', 1], { name: 'tmp', hostPath: { path: '/' } }, 'a path of its host'],
+    [gateway, ['spec', 'selector', 'matchLabels', 'a'], 'b', 'selector does not match'],
+    [gateway, [...pod, 'topologySpreadConstraints'], undefined, 'not spread'],
+    [gateway, [...pod, 'terminationGracePeriodSeconds'], 64, 'killed before it has drained'],
+    [gateway, [...container, 'image'], 'casvault:latest', 'no fixed version'],
+    [gateway, [...container, 'image'], 'registry:5000/casvault', 'no fixed version'],
+    [gateway, [...container, 'resources', 'limits', 'memory'], undefined, 'limits are not set'],
+    [gateway, [...container, 'resources', 'requests'], undefined, 'requests are not set'],
+    [gateway, [...container, 'livenessProbe'], undefined, 'probes are not set'],
+    [gateway, [...container, 'readinessProbe', 'httpGet', 'port'], 'api2', 'a port that is not there'],
+    [gateway, [...container, 'securityContext', 'privileged'], true, 'is privileged'],
+    [gateway, [...container, 'securityContext', 'allowPrivilegeEscalation'], undefined, 'gain privileges'],
+    [gateway, [...container, 'securityContext', 'readOnlyRootFilesystem'], false, 'is writable'],
+    [gateway, [...container, 'securityContext', 'capabilities', 'add'], ['NET_ADMIN'], 'keeps capabilities'],
+    [gateway, [...container, 'volumeMounts', 0, 'name'], 'nothing', 'a volume that is not there'],
+    [gateway, [...container, 'env', 0, 'value'], 'nats://u:p@h:1', 'a secret is in the environment'],
+    [gateway, [...pod, 'serviceAccountName'], 'default', 'an account that is not made here'],
+    ['ServiceAccount casvault-gateway', ['automountServiceAccountToken'], true, 'hands out tokens'],
+    ['NetworkPolicy casvault-gateway', ['spec', 'policyTypes'], ['Ingress'], 'no network policy'],
+    ['PodDisruptionBudget casvault-gateway', ['kind'], 'Nothing', 'not exactly one disruption budget'],
+    ['Service casvault-gateway', ['spec', 'selector'], {}, 'selects the pods of no workload'],
+    ['Service casvault-gateway', ['spec', 'ports', 0, 'targetPort'], 'apis', 'leads to a port'],
+    ['ServiceAccount casvault-gateway', ['kind'], 'ClusterRole', 'needs the Kubernetes API'],
+    ['ScaledObject casvault-data-mover-default', ['spec', 'scaleTargetRef', 'name'], 'x', 'is not there'],
+    ['ScaledObject casvault-data-mover-default', ['spec', 'minReplicaCount'], 99, 'bounds are crossed'],
+    [mover, ['spec', 'replicas'], 1, 'a fixed number of pods'],
+  ])('the policy refuses %s %j = %j', (title, path, value, problem) => {
+    const problems = policyProblems(changed(of('production'), title, path, value));
+    expect(problems).toContainEqual(expect.stringContaining(problem));
+  });
+
+  it('the services refuse what they do not know or understand, and files that nothing brings', async () => {
+    const env = (index: number) => [...container, 'env', index];
+    let objects = changed(of('production'), gateway, env(2), { name: 'CASVAULT_LOG_LEVELS', value: 'info' });
+    objects = changed(objects, mover, env(2), { name: 'CASVAULT_LOG_LEVEL', value: 'loud' });
+    objects = changed(
+      objects,
+      'Deployment casvault-scheduler',
+      [...pod, 'volumes', 0, 'projected', 'sources'],
+      [],
+    );
+    const problems = await configProblems(objects);
+    expect(problems).toContain(`${gateway}: CASVAULT_LOG_LEVELS is not known to the service`);
+    expect(problems).toContainEqual(expect.stringContaining(`${mover}: CASVAULT_LOG_LEVEL:`));
+    expect(problems).toContainEqual(
+      expect.stringContaining('no volume brings /run/secrets/casvault/database-url'),
+    );
+  });
+});
