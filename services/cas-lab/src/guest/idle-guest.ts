@@ -23,7 +23,7 @@ const sector = 512;
 const setupSectorsAt = 0x1f1;
 
 /** A whole guest in three sectors. */
-export function idleGuest(): Buffer {
+function idleGuest(): Buffer {
   const image = Buffer.alloc(3 * sector);
   image.writeUInt8(1, setupSectorsAt);
   const code = Buffer.from(program.map(([bytes]) => bytes.replaceAll(' ', '')).join(''), 'hex');
