@@ -54,10 +54,12 @@ export class Oracle {
     if (kind === 'run') this.#limits(id, databases);
     if (kind === 'protection') {
       this.#available(after as ProtectionState);
+      this.#undone(after as ProtectionState);
       this.#rollbacks.onProtection(step);
     }
     if (kind === 'rollback')
       this.#rollbacks.onRollback(step, this.#promised.get((after as RestoreState).request.pointId));
+    if (kind === 'restore') this.#onRestore(after as RestoreState);
     if (kind === 'deletion') this.#onDeletion(step);
     if (kind === 'verification') this.#onVerification(after as VerificationState);
     if (kind === 'protection' || kind === 'restore' || kind === 'rollback') {
@@ -74,6 +76,23 @@ export class Oracle {
         this.#require(!this.#o.pool.manifests.has(id), () => `deletion ended before point ${id} was removed`);
     if (phase !== 'deleting' || (before as DeletionState).phase === 'deleting') return;
     for (const { id } of request.list.points) this.#condemned.add(id);
+  }
+
+  /** The platform is left as it was found, or what is left is told. */
+  #undone({ phase, platform, fault, request: { itemId, vmId } }: ProtectionState): void {
+    if (!platform || !isOver(phase) || fault?.details['left'] !== undefined) return;
+    const vm = this.#o.platform.byId(vmId);
+    const isThere = vm?.snapshots.some(({ name }) => name === `casvault-${itemId}`);
+    this.#require(isThere !== true, () => `protection ${itemId} is ${phase}, yet its snapshot is there`);
+    const isUp = vm?.power === 'running' || vm?.wantedPower !== 'running' || this.#o.isShutDown(vm);
+    this.#require(isUp, () => `protection ${itemId} is ${phase}, yet VM ${vm?.name} is off`);
+  }
+
+  /** It removes what it made itself: the reconciler is for what nobody can know of. */
+  #onRestore({ phase, vm, request: { itemId } }: RestoreState): void {
+    if (vm !== 'gone' || !isOver(phase)) return;
+    const isThere = this.#o.platform.vms.some(({ marker }) => marker === itemId);
+    this.#require(!isThere, () => `restore ${itemId} is ${phase} and says that its VM is gone`);
   }
 
   /** E8: nothing here damages what lies in a pool. */

@@ -92,6 +92,13 @@ export const plantedBugs: readonly PlantedBug[] = [
     const isAgain = (type: string) => event.type === 'woken' && type === 'startTransfer';
     return { ...stepped, effects: stepped.effects.filter(({ type }) => !isAgain(type)) };
   }),
+  planted('protection: leaves the VM as it captured it', protectionMachine, (step) => (state, event, now) => {
+    const { effects, ...stepped } = run(step, state, event, now);
+    const isUndo = (effect: object) => 'action' in effect && effect.action === 'undo';
+    if (!effects.some(isUndo)) return { ...stepped, effects };
+    const over = run(step, stepped.state, { type: 'undone' }, now);
+    return { ...over, effects: [...effects.filter((one) => !isUndo(one)), ...over.effects] };
+  }),
   planted('restore: forgets to remove the half-made VM', restoreMachine, (step) => (state, event, now) => {
     const stepped = run(step, state, event, now);
     const { vm, ending, ...rest } = stepped.state as RestoreState;
