@@ -106,25 +106,8 @@ export class Oracle {
       this.#condemned.has(pointId),
       () => `the available point ${pointId} was removed, and nobody confirmed that`,
     );
-    const { protections, restores, rollbacks, verifications } = this.#databases ?? {};
-    for (const { request, source, phase } of verifications?.values() ?? [])
-      this.#require(
-        request.pointId !== pointId || source === null || phase !== 'running',
-        () => `point ${pointId} was removed while verification ${request.verificationId} read it`,
-      );
-    for (const { request, transfer, phase } of [
-      ...(restores?.values() ?? []),
-      ...(rollbacks?.values() ?? []),
-    ])
-      this.#require(
-        request.pointId !== pointId || transfer === null || isOver(phase),
-        () => `point ${pointId} was removed while item ${request.itemId} read it`,
-      );
-    for (const { request, plan, phase } of protections?.values() ?? [])
-      this.#require(
-        plan?.spec.parentPointId !== pointId || isOver(phase),
-        () => `point ${pointId} was removed while item ${request.itemId} extended it`,
-      );
+    const users = this.#databases ? usersOf(pointId, this.#databases) : [];
+    this.#require(users.length === 0, () => `point ${pointId} was removed while ${users.join(', ')}`);
   }
 
   /** G2: what lies in a pack already is never read again, so that a crash costs the pack in the making. */
@@ -143,20 +126,15 @@ export class Oracle {
 
   /** G2, first half: everything that was begun has come to its end. */
   settled(databases: Databases): readonly string[] {
+    const { protections, restores, rollbacks, deletions, verifications, transfers } = databases;
     const open: string[] = [];
     for (const { id, state } of databases.scheduler.runs.values())
       if (!isOver(state)) open.push(`run ${id} is ${state}`);
-    for (const [id, { phase }] of databases.protections)
-      if (!isOver(phase)) open.push(`protection ${id} is ${phase}`);
-    for (const [id, { phase }] of databases.restores)
-      if (!isOver(phase)) open.push(`restore ${id} is ${phase}`);
-    for (const [id, { phase }] of databases.rollbacks)
-      if (!isOver(phase)) open.push(`roll-back ${id} is ${phase}`);
-    for (const [id, { phase }] of databases.deletions)
+    for (const [kind, machines] of Object.entries({ protections, restores, rollbacks, verifications }))
+      for (const [id, { phase }] of machines) if (!isOver(phase)) open.push(`${kind}: ${id} is ${phase}`);
+    for (const [id, { phase }] of deletions)
       if (phase === 'measuring' || phase === 'deleting') open.push(`deletion ${id} is ${phase}`);
-    for (const [id, { phase }] of databases.verifications)
-      if (phase === 'running') open.push(`verification ${id} is ${phase}`);
-    for (const [id, { state, request }] of databases.transfers.transfers)
+    for (const [id, { state, request }] of transfers.transfers)
       if (!isOver(state)) open.push(`${request.spec.kind} ${id} is ${state}`);
     return open;
   }
@@ -338,3 +316,18 @@ export class Oracle {
     }
   }
 }
+
+/** Who reads or extends a point now (G2). */
+const usersOf = (pointId: string, databases: Databases): string[] => {
+  const { protections, restores, rollbacks, verifications } = databases;
+  const readers = [...restores.values(), ...rollbacks.values()]
+    .filter(({ request, transfer, phase }) => request.pointId === pointId && transfer && !isOver(phase))
+    .map(({ request }) => `item ${request.itemId} read it`);
+  const extending = [...protections.values()]
+    .filter(({ plan, phase }) => plan?.spec.parentPointId === pointId && !isOver(phase))
+    .map(({ request }) => `item ${request.itemId} extended it`);
+  const verifying = [...verifications.values()]
+    .filter(({ request, source, phase }) => request.pointId === pointId && source && !isOver(phase))
+    .map(({ request }) => `verification ${request.verificationId} read it`);
+  return [...readers, ...extending, ...verifying];
+};
