@@ -31,11 +31,19 @@ const fields: Readonly<Record<string, string>> = {
   'status.podIP': '10.1.2.3',
 };
 
+/** What the services themselves say to the environment that a chart gives them. */
+export interface ConfigFindings {
+  /** Variables that a service does not know, values that it refuses, files that no volume brings. */
+  readonly problems: readonly string[];
+  /** Variables that services look for and no container sets, by any values: the chart has no setting for them. */
+  readonly unset: readonly string[];
+}
+
 /**
- * Starts the configuration of every container of the product's image by the compiled services themselves, with samples where
- * secrets would be. Problems: variables that the service does not know, values that it refuses, files that no volume brings.
+ * Reads the environment of every container of the product's image by the compiled services' own readers, with samples where
+ * secrets would be.
  */
-export const configProblems = async (manifests: readonly Manifest[]): Promise<string[]> => {
+export const judgeConfig = async (manifests: readonly Manifest[]): Promise<ConfigFindings> => {
   const folder = await mkdtemp(join(tmpdir(), 'casvault-config-'));
   try {
     const problems: string[] = [];
@@ -53,11 +61,16 @@ export const configProblems = async (manifests: readonly Manifest[]): Promise<st
       problems.push(...unknown.map((name) => `${title}: ${name} is not known to the service`));
       problems.push(...answer.problems.map((problem) => `${title}: ${problem}`));
     }
-    return problems;
+    const set = new Set(starts.flatMap(({ env }) => Object.keys(env).map(plain)));
+    const read = new Set(answers.flatMap((answer) => answer.read.map(plain)));
+    return { problems, unset: [...read].filter((name) => !set.has(name)).sort() };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 };
+
+/** Every variable may also come as a file: one setting under two names. */
+const plain = (name: string): string => name.replace(/(_FILE)+$/, '');
 
 /** Ours are told what to be by their first argument; the servers of a trial have an environment of their own. */
 const isOurs = (container: Branch): boolean =>
