@@ -38,7 +38,7 @@ export const platformDeadlines = {
   /** Inventory answers after 40 s, whether the guest is down or not. */
   shutDownMs: 60_000,
   /** A VM's start, a snapshot. */
-  taskMs: 180_000,
+  taskMs: 120_000,
 } as const;
 
 /** Attempts before a passing cause is taken as final: the first within 200 ms, later ones every 15 s. */
