@@ -28,6 +28,8 @@ const recipeProblems = (dockerfile: string): string[] => {
     ['ADD fetches or unpacks', !instructions.some((line) => line.startsWith('ADD '))],
     ['the user has no number, or is root', /^USER [1-9]\d*:[1-9]\d*$/.test(last('USER'))],
     ['a shell stands between the signals and the process', /^ENTRYPOINT \["/.test(last('ENTRYPOINT'))],
+    // Node itself is an optional package of the root.
+    ['Node is left out', instructions.some((line) => line.includes('--include-workspace-root'))],
     ['packages for development are kept', instructions.some((line) => line.includes('--omit=dev'))],
   ];
   return rules.filter(([, holds]) => !holds).map(([problem]) => problem);
@@ -53,6 +55,7 @@ describe('the image', () => {
     ['USER 10001:10001', 'USER node', 'the user has no number'],
     ['USER 10001:10001', '', 'the user has no number'],
     ['ENTRYPOINT [', 'ENTRYPOINT exec [', 'a shell stands between'],
+    ['--include-workspace-root ', '', 'Node is left out'],
     ['--omit=dev ', '', 'packages for development'],
   ])('is refused with %s changed to %j', (from, to, problem) => {
     const problems = recipeProblems(dockerfile.replace(from, to));
