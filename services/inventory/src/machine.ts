@@ -4,3 +4,4 @@ export { Checkpoints, type CheckpointsOptions } from './checkpoints.js';
 export { Reconciliation, type ReconciliationOptions } from './reconciliation.js';
 export { VmPower, type VmPowerOptions } from './vm-power.js';
 export { VmSnapshots, type VmSnapshotsOptions } from './vm-snapshots.js';
+export { isHeir } from './shutdown.js';

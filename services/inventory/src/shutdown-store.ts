@@ -1,7 +1,7 @@
 import { type PlatformId, type RunItemId, type VmId } from '@casvault/contracts';
 import { inTransaction, reading } from '@casvault/persistence';
 import { type DataSource, Not } from 'typeorm';
-import { type Shutdown, type ShutdownState } from './shutdown.js';
+import { isHeir, type Shutdown, type ShutdownState } from './shutdown.js';
 import { type ShutdownRow, shutdownTable } from './shutdown.table.js';
 
 const domainOf = (row: ShutdownRow): Shutdown => ({
@@ -35,9 +35,48 @@ export class ShutdownStore {
     return rows.map(domainOf);
   }
 
-  async save(shutdown: Shutdown): Promise<void> {
+  /**
+   * Ends the item's own, if other items have the VM off or are about to, and leaves the start to them: as if they had found it running.
+   * Says whether there are any. Of two that give the VM back at once the second finds the first to have ended.
+   */
+  async handOver({ itemId, vmId }: Pick<Shutdown, 'itemId' | 'vmId'>): Promise<boolean> {
+    return inTransaction(this.database, async (tx) => {
+      const rows = await tx.query<{ itemId: string; state: ShutdownState }[]>(
+        'SELECT item_id AS "itemId", state FROM vm_shutdown WHERE vm_id = $1 ORDER BY item_id FOR UPDATE',
+        [vmId],
+      );
+      const heirs = rows.filter((row) => row.itemId !== itemId && isHeir(row)).map((row) => row.itemId);
+      if (heirs.length === 0) return false;
+      await tx.query('UPDATE vm_shutdown SET was_running = true WHERE vm_id = $1 AND item_id = ANY($2)', [
+        vmId,
+        heirs,
+      ]);
+      await tx.query(`UPDATE vm_shutdown SET state = 'ended' WHERE vm_id = $1 AND item_id = $2`, [
+        vmId,
+        itemId,
+      ]);
+      return true;
+    });
+  }
+
+  /** No item starts the VM any more. */
+  async endAll(vmId: VmId): Promise<void> {
     await inTransaction(this.database, (tx) =>
-      tx.getRepository(shutdownTable).upsert({ ...shutdown }, ['itemId', 'vmId']),
+      tx.query(`UPDATE vm_shutdown SET state = 'ended' WHERE vm_id = $1 AND state <> 'ended'`, [vmId]),
+    );
+  }
+
+  /** What others have said meanwhile is not taken back: that the item is to start the VM (`handOver`), that it has ended (`endAll`). */
+  async save({ itemId, vmId, platformId, state, wasRunning, askedAt }: Shutdown): Promise<void> {
+    await inTransaction(this.database, (tx) =>
+      tx.query(
+        `INSERT INTO vm_shutdown (item_id, vm_id, platform_id, state, was_running, asked_at)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (item_id, vm_id) DO UPDATE SET platform_id = excluded.platform_id, state = excluded.state,
+           was_running = vm_shutdown.was_running OR excluded.was_running, asked_at = excluded.asked_at
+         WHERE vm_shutdown.state <> 'ended'`,
+        [itemId, vmId, platformId, state, wasRunning, askedAt],
+      ),
     );
   }
 }

@@ -18,6 +18,9 @@ export interface Shutdown {
   readonly askedAt: Date;
 }
 
+/** F8: whether it has the VM off, or is about to: nobody else starts the VM then, whose disks may be half written. */
+export const isHeir = ({ state }: Pick<Shutdown, 'state'>): boolean => state === 'asked' || state === 'down';
+
 /** `wait`: the guest was, or was about to be, asked, and has its time since then. */
 export type ShutdownStep = 'ask' | 'wait' | 'already-down';
 

@@ -72,6 +72,8 @@ class SlowGuest {
         save: async (shutdown) => {
           this.stored = shutdown;
         },
+        endAll: () => Promise.reject(new Error('nothing is left off here')),
+        handOver: () => Promise.reject(new Error('nothing is started here')),
       },
       clock: this.clock,
       logger: new TestLogger(),

@@ -13,7 +13,7 @@ import { Turns } from './turns.js';
 import { type VmAccess } from './vm-access.js';
 
 export interface VmPowerOptions {
-  readonly shutdowns: Pick<ShutdownStore, 'find' | 'save'>;
+  readonly shutdowns: Pick<ShutdownStore, 'find' | 'save' | 'handOver' | 'endAll'>;
   readonly vms: Pick<VmAccess, 'with'>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -76,7 +76,10 @@ export class VmPower {
     );
   }
 
-  /** Starts what this item shut down, with `wasOffToo` also what it found off, and nothing else. No error when it runs already or is gone. Safe to repeat. */
+  /**
+   * Starts what this item shut down, with `wasOffToo` also what it found off, and nothing else; while another item has it off, that one is
+   * to start it (F8: disks may be half written). No error when it runs already or is gone. Safe to repeat.
+   */
   start(
     itemId: RunItemId,
     vmId: VmId,
@@ -96,11 +99,11 @@ export class VmPower {
     });
   }
 
-  /** It is its user's again, off. Safe to repeat. */
+  /** It is its user's again, off, whoever else has it off: its disks are half written. Safe to repeat. */
   leaveOff(itemId: RunItemId, vmId: VmId): Promise<void> {
     return this.turns.take(itemId, async () => {
       const shutdown = await this.options.shutdowns.find(itemId, vmId);
-      if (shutdown) await this.options.shutdowns.save({ ...shutdown, state: 'ended' });
+      if (shutdown && shutdown.state !== 'ended') await this.options.shutdowns.endAll(vmId);
     });
   }
 
@@ -113,6 +116,7 @@ export class VmPower {
         return 'watched' as const;
       }
       if (step === 'start') {
+        if (await shutdowns.handOver(shutdown)) return 'ended' as const;
         await client.startVm(row.externalId, signal);
         logger.info({ itemId: shutdown.itemId, vm: row.name }, 'VM started again');
       }

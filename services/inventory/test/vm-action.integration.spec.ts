@@ -4,6 +4,7 @@ import {
   createRestoreVm,
   createVmSnapshot,
   getVmFacts,
+  leaveVmOff,
   listLiveItems,
   listNeededCheckpoints,
   listProtectedVms,
@@ -240,6 +241,29 @@ describe('R6: a safe shutdown', () => {
     await start(itemId, 'running');
     expect((await faultOf(shutDown(itemId, 'running'))).code).toBe('CONFLICT');
     expect(await stateOf('running')).toBe('running');
+  });
+
+  it('F8: a VM that two items have off is started by the one that gives it back last', async () => {
+    const [first, second] = [item(), item()];
+    await lab.admin.workload(labId('running'));
+    expect(await shutDown(first, 'running')).toEqual({ wasRunning: true });
+    expect(await shutDown(second, 'running')).toEqual({ wasRunning: false });
+    await start(first, 'running');
+    expect(await stateOf('running')).toBe('shutOff');
+    await start(second, 'running');
+    expect(await stateOf('running')).toBe('running');
+  });
+
+  it('F8: a VM that one item leaves off is started by no other that had it off too', async () => {
+    const [interrupted, other] = [item(), item()];
+    await lab.admin.workload(labId('running'));
+    await shutDown(other, 'running');
+    await shutDown(interrupted, 'running');
+    const left = { itemId: interrupted, vmId: vmId('running') };
+    await inventory.client.request(leaveVmOff, left, { deadlineMs });
+    await start(other, 'running');
+    expect(await stateOf('running')).toBe('shutOff');
+    await lab.admin.power(labId('running'), 'start');
   });
 
   it('a VM that is off stays off', async () => {

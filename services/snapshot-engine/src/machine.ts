@@ -17,7 +17,7 @@ export { pointOf, type ProtectionState } from './protection.js';
 export { restoreMachine } from './restore.machine.js';
 export { type RestoreState } from './restore.js';
 export { rollbackMachine } from './rollback.machine.js';
-export { mayHaveWritten, type RollbackState } from './rollback.js';
+export { mayHaveWritten, writtenUntil, type RollbackState } from './rollback.js';
 export { type VerificationState } from './verification.js';
 export { verificationMachine } from './verification.machine.js';
 export { Verifications, type VerificationsOptions } from './verifications.js';

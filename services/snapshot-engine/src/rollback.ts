@@ -50,5 +50,12 @@ export interface RollbackState {
 export const mayHaveWritten = ({ transfer, writtenSince }: RollbackState): boolean =>
   writtenSince !== null || (transfer !== null && !endedUnwritten(transfer, writtenSince));
 
+/** Later than any backup. */
+const whileWritten = new Date('9999-12-31T00:00:00.000Z');
+
+/** R14: the instant up to which points are of before the roll-back; while it may still be written, all are. */
+export const writtenUntil = ({ phase }: RollbackState, now: Date): Date =>
+  phase === 'transferring' || phase === 'cleaning' ? whileWritten : now;
+
 const endedUnwritten = ({ state }: TransferWatch, writtenSince: string | null): boolean =>
   (state === 'failed' || state === 'stopped') && writtenSince === null;

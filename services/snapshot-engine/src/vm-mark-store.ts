@@ -1,7 +1,7 @@
 import { type RunItemId, type VmId } from '@casvault/contracts';
 import { reading, type ProjectedStep, type Transaction } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
-import { mayHaveWritten, type RollbackState } from './rollback.js';
+import { mayHaveWritten, writtenUntil, type RollbackState } from './rollback.js';
 
 /** R14: which VMs were written by us, and when. Their next backup is a new full: no bitmap and no chain goes on over it. */
 export class VmMarkStore {
@@ -9,7 +9,7 @@ export class VmMarkStore {
 
   /**
    * Marks the VM in the transaction that asks for the transfer, so before its first write, and anew with each phase, so after its last: points made
-   * in between count as from before it. Takes the mark back when nothing was written.
+   * in between count as from before it, and what is backed up meanwhile stands on none. Takes the mark back when nothing was written.
    */
   async project(tx: Transaction, { before, after, now }: ProjectedStep<RollbackState>): Promise<void> {
     const was = before !== null && mayHaveWritten(before);
@@ -17,7 +17,7 @@ export class VmMarkStore {
     const { vmId, request } = after;
     const isNews = was !== is || (is && before?.phase !== after.phase);
     if (!isNews || vmId === null) return;
-    if (is) await this.markRestored(tx, vmId, request.itemId, now);
+    if (is) await this.markRestored(tx, vmId, request.itemId, writtenUntil(after, now));
     else await tx.query('DELETE FROM vm_mark WHERE vm_id = $1 AND item_id = $2', [vmId, request.itemId]);
   }
 
@@ -29,7 +29,7 @@ export class VmMarkStore {
     );
   }
 
-  /** When the VM was last written by a restore; null: never. */
+  /** Until when the VM was written by a restore, in the future while one writes; null: never. */
   async restoredAt(vmId: VmId): Promise<Date | null> {
     const rows = await reading(this.database, (source) =>
       source.query<{ at: Date | null }[]>('SELECT max(restored_at) AS at FROM vm_mark WHERE vm_id = $1', [

@@ -12,6 +12,7 @@ import {
 import {
   listDeletion,
   mayHaveWritten,
+  writtenUntil,
   newParents,
   pointOf,
   refuseChanged,
@@ -72,7 +73,7 @@ export class CatalogueRows {
     if (!isNews || after.vmId === null) return;
     const marks = this.marks.get(after.vmId) ?? new Map<string, Date>();
     this.marks.set(after.vmId, marks);
-    if (is) marks.set(after.request.itemId, now);
+    if (is) marks.set(after.request.itemId, writtenUntil(after, now));
     else marks.delete(after.request.itemId);
   }
 

@@ -1,4 +1,4 @@
-import { type ReconciliationOptions } from '@casvault/inventory/machine';
+import { isHeir, type ReconciliationOptions, type VmPowerOptions } from '@casvault/inventory/machine';
 import { type Edge, type SimProcess } from './process.js';
 
 type RowOf<T extends (...args: never[]) => Promise<unknown[]>> = Awaited<ReturnType<T>>[number];
@@ -45,6 +45,35 @@ export class InventoryRows {
   );
   /** When the platform is synchronised, and reconciled after it, by the simulation's time. */
   nextSyncAt = 0;
+
+  /** As inventory's own table does it. */
+  shutdownsOf(process: SimProcess): VmPowerOptions['shutdowns'] & ReconciliationOptions['shutdowns'] {
+    const { rows } = this.shutdowns;
+    const handOver = ({ itemId, vmId }: Pick<Shutdown, 'itemId' | 'vmId'>): Promise<boolean> =>
+      process.call(edge, () => {
+        const own = rows.get(itemId);
+        const heirs = [...rows.values()].filter(
+          (one) => one.vmId === vmId && one.itemId !== itemId && isHeir(one),
+        );
+        if (own === undefined || heirs.length === 0) return false;
+        for (const one of heirs) rows.set(one.itemId, { ...one, wasRunning: true });
+        rows.set(itemId, { ...own, state: 'ended' });
+        return true;
+      });
+    const endAll = (vmId: string): Promise<void> =>
+      process.call(edge, () => {
+        for (const one of rows.values())
+          if (one.vmId === vmId) rows.set(one.itemId, { ...one, state: 'ended' });
+      });
+    const { find, open } = this.shutdowns.of(process);
+    const save = (row: Shutdown): Promise<void> =>
+      process.call(edge, () => {
+        if (rows.get(row.itemId)?.state === 'ended') return;
+        const wasRunning = row.wasRunning || rows.get(row.itemId)?.wasRunning === true;
+        rows.set(row.itemId, { ...row, wasRunning });
+      });
+    return { find, open, save, handOver, endAll };
+  }
 
   /** Whether an item shut the VM down and has not given it back. */
   isShutDown(vmId: string): boolean {

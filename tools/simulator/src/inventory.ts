@@ -75,7 +75,7 @@ export class ModelInventory {
     const { clock } = process;
     this.#cvm = new Cvm(process, platform, disks);
     const logger = loggerOf(process);
-    const shutdowns = inventory.shutdowns.of(process);
+    const shutdowns = inventory.shutdownsOf(process);
     const snapshots = inventory.snapshots.of(process);
     const vms = { with: this.#with };
     this.#power = new VmPower({ shutdowns, vms, clock, logger });

@@ -54,7 +54,7 @@ export class Oracle {
     if (kind === 'run') this.#limits(id, databases);
     if (kind === 'protection') {
       this.#available(after as ProtectionState);
-      this.#undone(after as ProtectionState);
+      this.#undone(step.before as ProtectionState | null, after as ProtectionState);
       this.#rollbacks.onProtection(step);
     }
     if (kind === 'rollback')
@@ -79,8 +79,10 @@ export class Oracle {
   }
 
   /** The platform is left as it was found, or what is left is told. */
-  #undone({ phase, platform, fault, request: { itemId, vmId } }: ProtectionState): void {
-    if (!platform || !isOver(phase) || fault?.details['left'] !== undefined) return;
+  #undone(before: ProtectionState | null, after: ProtectionState): void {
+    const { phase, platform, fault, request } = after;
+    const { itemId, vmId } = request;
+    if (!platform || !isOver(phase) || isOver(before?.phase) || fault?.details['left'] !== undefined) return;
     const vm = this.#o.platform.byId(vmId);
     const isThere = vm?.snapshots.some(({ name }) => name === `casvault-${itemId}`);
     this.#require(isThere !== true, () => `protection ${itemId} is ${phase}, yet its snapshot is there`);

@@ -15,6 +15,8 @@ export class RollbackOracle {
   readonly #beforeWrites = new Map<string, { readonly generation: number; readonly at: number }>();
   /** When a VM was last changed by a roll-back. */
   readonly #changedAt = new Map<string, number>();
+  /** When a VM was left off last, by a roll-back that was interrupted. */
+  readonly #leftOffAt = new Map<string, number>();
   readonly #begunAt = new Map<string, number>();
   readonly #madeAt = new Map<string, number>();
 
@@ -85,6 +87,9 @@ export class RollbackOracle {
     const vm = this.#vm(vmId);
     if (!vm) return;
     const wanted = wasRunning || request.target.startAfter;
+    // Another one on the same VM, which it had left the VM to, was interrupted meanwhile.
+    const begunAt = this.#beforeWrites.get(request.itemId)?.at ?? 0;
+    if ((this.#leftOffAt.get(vm.vmId) ?? -1) >= begunAt) return;
     const isOff = reasons.includes('POWER_ON_FAILED');
     if (isOff) vm.wantedPower = null;
     else if (wanted && vm.wantedPower !== null) vm.wantedPower = 'running';
@@ -99,8 +104,10 @@ export class RollbackOracle {
   #interrupted({ request: { itemId }, vmId, fault, writtenSince }: RollbackState): void {
     const vm = this.#vm(vmId);
     if (fault?.details['leftOff'] === true && vm) vm.wantedPower = null;
-    // Another item that gives the VM back may have started it meanwhile.
-    if (writtenSince !== null && vm) vm.wantedPower = vm.power === 'stopped' ? 'stopped' : null;
+    if (writtenSince !== null && vm) {
+      vm.wantedPower = 'stopped';
+      this.#leftOffAt.set(vm.vmId, this.#world.time.now);
+    }
     if (!this.#wrote.has(itemId)) return;
     this.#require(writtenSince !== null, () => `roll-back ${itemId} wrote and says that it did not`);
     const told = fault?.details['unfinishedDisks'];

@@ -2,11 +2,11 @@ import { plantedBugs } from './planted-bugs.js';
 import { simulate } from './simulate.js';
 import { soak, type Summary } from './soak.js';
 
-/** Some ten seconds on two quiet cores. */
-const seeds = 200;
+/** Some fifty seconds on two quiet cores. */
+const seeds = 2_000;
 
 describe('the simulator', () => {
-  it('G2, G3: finds nothing wrong in 200 seeds with crashes, lost messages, clocks a day apart and a failing platform', async () => {
+  it('G2, G3: finds nothing wrong in 2,000 seeds with crashes, lost messages, clocks a day apart and a failing platform', async () => {
     const results: Summary[] = [];
     await soak({ first: 1, seeds }, (result) => results.push(result));
     const wrong = results.flatMap(({ seed, violation }) =>
