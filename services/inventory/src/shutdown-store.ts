@@ -59,21 +59,25 @@ export class ShutdownStore {
     });
   }
 
-  /** No item starts the VM any more. */
-  async endAll(vmId: VmId): Promise<void> {
+  /** Ends the item's own; the others that have the VM off, or are about to, do not start it either unless they are told to. */
+  async leaveOff({ itemId, vmId }: Pick<Shutdown, 'itemId' | 'vmId'>): Promise<void> {
     await inTransaction(this.database, (tx) =>
-      tx.query(`UPDATE vm_shutdown SET state = 'ended' WHERE vm_id = $1 AND state <> 'ended'`, [vmId]),
+      tx.query(
+        `UPDATE vm_shutdown SET was_running = false, state = CASE item_id WHEN $2 THEN 'ended' ELSE state END
+         WHERE vm_id = $1`,
+        [vmId, itemId],
+      ),
     );
   }
 
-  /** What others have said meanwhile is not taken back: that the item is to start the VM (`handOver`), that it has ended (`endAll`). */
+  /** `wasRunning` is that of the first time, or what others have said since: `handOver`, `leaveOff`. What has ended stays so. */
   async save({ itemId, vmId, platformId, state, wasRunning, askedAt }: Shutdown): Promise<void> {
     await inTransaction(this.database, (tx) =>
       tx.query(
         `INSERT INTO vm_shutdown (item_id, vm_id, platform_id, state, was_running, asked_at)
          VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (item_id, vm_id) DO UPDATE SET platform_id = excluded.platform_id, state = excluded.state,
-           was_running = vm_shutdown.was_running OR excluded.was_running, asked_at = excluded.asked_at
+           asked_at = excluded.asked_at
          WHERE vm_shutdown.state <> 'ended'`,
         [itemId, vmId, platformId, state, wasRunning, askedAt],
       ),

@@ -72,7 +72,7 @@ class SlowGuest {
         save: async (shutdown) => {
           this.stored = shutdown;
         },
-        endAll: () => Promise.reject(new Error('nothing is left off here')),
+        leaveOff: () => Promise.reject(new Error('nothing is left off here')),
         handOver: () => Promise.reject(new Error('nothing is started here')),
       },
       clock: this.clock,

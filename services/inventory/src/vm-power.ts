@@ -13,7 +13,7 @@ import { Turns } from './turns.js';
 import { type VmAccess } from './vm-access.js';
 
 export interface VmPowerOptions {
-  readonly shutdowns: Pick<ShutdownStore, 'find' | 'save' | 'handOver' | 'endAll'>;
+  readonly shutdowns: Pick<ShutdownStore, 'find' | 'save' | 'handOver' | 'leaveOff'>;
   readonly vms: Pick<VmAccess, 'with'>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -103,7 +103,7 @@ export class VmPower {
   leaveOff(itemId: RunItemId, vmId: VmId): Promise<void> {
     return this.turns.take(itemId, async () => {
       const shutdown = await this.options.shutdowns.find(itemId, vmId);
-      if (shutdown && shutdown.state !== 'ended') await this.options.shutdowns.endAll(vmId);
+      if (shutdown && shutdown.state !== 'ended') await this.options.shutdowns.leaveOff(shutdown);
     });
   }
 

@@ -1,5 +1,5 @@
 import { type CasDisk, type CasPowerState, type CasSnapshot } from '@casvault/cas-client';
-import { Fault, type RunItemId } from '@casvault/contracts';
+import { Fault, runItemIdSchema, type RunItemId } from '@casvault/contracts';
 
 export type SnapshotKind = 'internal' | 'external';
 
@@ -21,6 +21,12 @@ export const isOurs = (snapshot: CasSnapshot, itemId: RunItemId): boolean =>
 /** Made for an item, whichever. */
 export const isOfSomeItem = ({ name, description }: CasSnapshot): boolean =>
   name.startsWith('casvault-') && description.includes(markerPrefix);
+
+/** The item that a snapshot was made for; null: none of ours. */
+export const itemOf = (snapshot: CasSnapshot): RunItemId | null => {
+  const { data } = runItemIdSchema.safeParse(snapshot.name.replace(/^casvault-/, ''));
+  return data !== undefined && isOurs(snapshot, data) ? data : null;
+};
 
 /** The disks that a snapshot of this kind takes; CAPTURE_REFUSED where the platform can't, VM_STATE_REFUSED by R11. */
 export const disksToTake = (

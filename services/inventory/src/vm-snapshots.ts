@@ -14,6 +14,7 @@ import {
   disksToRead,
   disksToTake,
   isOfSomeItem,
+  itemOf,
   isOurs,
   snapshotMarker,
   snapshotName,
@@ -86,7 +87,7 @@ export class VmSnapshots {
     const { itemId, vmId, kind } = request;
     // The disks first: if the snapshot is not there after this look, these are the paths from before it.
     const { detail } = await client.vm(row.externalId, signal);
-    let present = await this.find(client, row.externalId, itemId, signal);
+    let present = await this.find(client, row.externalId, request, signal);
     let intent = earlier;
     if (present === null) {
       const before = disksToTake(kind, row.powerState, detail.disks);
@@ -111,7 +112,7 @@ export class VmSnapshots {
         },
         signal,
       );
-      present = await this.find(client, row.externalId, itemId, signal);
+      present = await this.find(client, row.externalId, request, signal);
     }
     if (present === null || intent === null)
       throw new Fault('PLATFORM_PROTOCOL', `the CVM has no snapshot ${snapshotName(itemId)} of our making`);
@@ -126,18 +127,23 @@ export class VmSnapshots {
   private async find(
     client: CasClient,
     vmExternalId: string,
-    itemId: RunItemId,
+    { itemId, vmId }: SnapshotRequest,
     signal: AbortSignal,
   ): Promise<CasSnapshot | null> {
     const name = snapshotName(itemId);
     const present = await client.snapshots(vmExternalId, signal);
     const found = present.find((one) => one.name === name);
     const other = present.find(isOfSomeItem);
-    if (found === undefined && other !== undefined)
+    if (found === undefined && other !== undefined) {
+      // One that the CVM made late, after its item had it removed: nobody else is there to do so again.
+      const otherItem = itemOf(other);
+      const asked = otherItem && (await this.options.snapshots.find(otherItem, vmId));
+      if (asked?.state === 'removed') await client.deleteSnapshot(vmExternalId, other.name, signal);
       throw new Fault(
         'PLATFORM_BUSY',
         `the VM has the snapshot ${other.name} of another item: one at a time`,
       );
+    }
     if (found === undefined) return null;
     if (isOurs(found, itemId)) return found;
     throw new Fault('ALREADY_EXISTS', `the VM has a snapshot ${name} that this product did not make`);

@@ -60,19 +60,20 @@ export class InventoryRows {
         rows.set(itemId, { ...own, state: 'ended' });
         return true;
       });
-    const endAll = (vmId: string): Promise<void> =>
+    const leaveOff = ({ itemId, vmId }: Pick<Shutdown, 'itemId' | 'vmId'>): Promise<void> =>
       process.call(edge, () => {
-        for (const one of rows.values())
-          if (one.vmId === vmId) rows.set(one.itemId, { ...one, state: 'ended' });
+        for (const one of rows.values()) {
+          const state = one.itemId === itemId ? 'ended' : one.state;
+          if (one.vmId === vmId) rows.set(one.itemId, { ...one, state, wasRunning: false });
+        }
       });
     const { find, open } = this.shutdowns.of(process);
     const save = (row: Shutdown): Promise<void> =>
       process.call(edge, () => {
-        if (rows.get(row.itemId)?.state === 'ended') return;
-        const wasRunning = row.wasRunning || rows.get(row.itemId)?.wasRunning === true;
-        rows.set(row.itemId, { ...row, wasRunning });
+        const known = rows.get(row.itemId);
+        if (known?.state !== 'ended') rows.set(row.itemId, { ...row, wasRunning: (known ?? row).wasRunning });
       });
-    return { find, open, save, handOver, endAll };
+    return { find, open, save, handOver, leaveOff };
   }
 
   /** Whether an item shut the VM down and has not given it back. */

@@ -89,7 +89,10 @@ export class RollbackOracle {
     const wanted = wasRunning || request.target.startAfter;
     // Another one on the same VM, which it had left the VM to, was interrupted meanwhile.
     const begunAt = this.#beforeWrites.get(request.itemId)?.at ?? 0;
-    if ((this.#leftOffAt.get(vm.vmId) ?? -1) >= begunAt) return;
+    if ((this.#leftOffAt.get(vm.vmId) ?? -1) >= begunAt) {
+      vm.wantedPower = null;
+      return;
+    }
     const isOff = reasons.includes('POWER_ON_FAILED');
     if (isOff) vm.wantedPower = null;
     else if (wanted && vm.wantedPower !== null) vm.wantedPower = 'running';
