@@ -173,7 +173,9 @@ describe('leases, and the death of the service', () => {
     await removeAll();
   });
   test('D6: checkpoints that went long ago cost an opening nothing', async () => {
-    const [first, second, third, ...gone] = Array.from({ length: 18 }, () => checkpointName(newId<PointId>()));
+    const [first, second, third, ...gone] = Array.from({ length: 18 }, () =>
+      checkpointName(newId<PointId>()),
+    );
     if (!first || !second || !third) throw new Error('no names');
     await keepFirst(first);
     const without = await host.commandsOf(() => supersede(newId<OpeningId>(), first, second));
