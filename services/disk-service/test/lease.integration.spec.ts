@@ -180,8 +180,10 @@ describe('leases, and the death of the service', () => {
     await keepFirst(first);
     const without = await host.commandsOf(() => supersede(newId<OpeningId>(), first, second));
     const withThem = await host.commandsOf(() => supersede(newId<OpeningId>(), second, third, gone));
-    expect(withThem).toEqual(without);
     await removeAll();
+    expect(withThem.changes).toBe(without.changes);
+    // The service looks around by itself meanwhile; to look for each of them would be three commands and more.
+    expect(withThem.all - without.all).toBeLessThan(2 * gone.length);
   });
   // Begin, end, remove the superseded one.
   const keeping = [1, 2, 3].flatMap((nth) => (['after', 'before'] as const).map((when) => ({ nth, when })));
