@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { type LabHostInfo } from '@casvault/testkit';
 
@@ -41,8 +42,18 @@ export const writeAsGuest = async (
   ended(await run('virsh', ['--connect', `qemu+unix:///session?socket=${socket}`, lines.join('; ')]));
 };
 
+/** The product may have the image open for a moment, to remove a bitmap that nobody needs any more. */
+const lockPatienceMs = 20_000;
+
 /** The same to the image of a stopped machine; bitmaps in the image take notice, as of a guest. */
 export const writeToImage = async (path: string, writes: readonly DiskWrite[]): Promise<void> => {
   const commands = writes.flatMap((write) => ['-c', command(write)]);
-  ended(await run('qemu-io', ['-f', 'qcow2', ...commands, path]));
+  for (const end = performance.now() + lockPatienceMs; ; await sleep(100)) {
+    try {
+      ended(await run('qemu-io', ['-f', 'qcow2', ...commands, path]));
+      return;
+    } catch (error) {
+      if (!String(error).includes('Failed to get "write" lock') || performance.now() > end) throw error;
+    }
+  }
 };
