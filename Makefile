@@ -37,7 +37,7 @@ check: build
 
 unit: build
 	@tools/setup/helm.sh >/dev/null
-	@$(JEST) --selectProjects unit
+	@$(JEST) --selectProjects unit --maxWorkers=2
 
 integration: build setup-test
 	@$(JEST) --selectProjects integration --maxWorkers=3
