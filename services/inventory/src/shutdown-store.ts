@@ -37,7 +37,8 @@ export class ShutdownStore {
 
   /**
    * Ends the item's own, if other items have the VM off or are about to, and leaves the start to them: as if they had found it running.
-   * Says whether there are any. Of two that give the VM back at once the second finds the first to have ended.
+   * Says whether there are any; else it is `starting`, and nobody leaves the start to it any more: what it still does may come late.
+   * Of two that give the VM back at once the second finds the first to have ended.
    */
   async handOver({ itemId, vmId }: Pick<Shutdown, 'itemId' | 'vmId'>): Promise<boolean> {
     return inTransaction(this.database, async (tx) => {
@@ -46,16 +47,16 @@ export class ShutdownStore {
         [vmId],
       );
       const heirs = rows.filter((row) => row.itemId !== itemId && isHeir(row)).map((row) => row.itemId);
-      if (heirs.length === 0) return false;
       await tx.query('UPDATE vm_shutdown SET was_running = true WHERE vm_id = $1 AND item_id = ANY($2)', [
         vmId,
         heirs,
       ]);
-      await tx.query(`UPDATE vm_shutdown SET state = 'ended' WHERE vm_id = $1 AND item_id = $2`, [
-        vmId,
-        itemId,
-      ]);
-      return true;
+      const isLeft = heirs.length > 0;
+      await tx.query(
+        `UPDATE vm_shutdown SET state = $3 WHERE vm_id = $1 AND item_id = $2 AND state <> 'ended'`,
+        [vmId, itemId, isLeft ? 'ended' : 'starting'],
+      );
+      return isLeft;
     });
   }
 

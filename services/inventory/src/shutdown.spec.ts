@@ -28,6 +28,7 @@ describe('whether a VM is shut down', () => {
     ['R11: a migrating one', null, 'migrating', 'VM_STATE_REFUSED'],
     ['one of which nothing is known', null, 'unknown', 'VM_STATE_REFUSED'],
     ['one that another started', shutdown('down', false), 'running', 'VM_STATE_REFUSED'],
+    ['one that is being given back: the message is late', shutdown('starting'), 'stopped', 'CONFLICT'],
     ['one that was given back: the message is late', shutdown('ended'), 'running', 'CONFLICT'],
   ])('%s is refused', (_, earlier, power, code) => {
     expect(() => decideShutdown(earlier, power)).toThrow(expect.objectContaining({ code }) as Error);
@@ -41,6 +42,8 @@ describe('whether a VM is started', () => {
     ['shut down by the item', shutdown('down'), 'stopped', late, 'start'],
     ['the item died between the intent and the answer', shutdown('asked'), 'stopped', soon, 'start'],
     ['followed the request late', shutdown('refused'), 'stopped', soon, 'start'],
+    ['the item died while it started it', shutdown('starting'), 'stopped', late, 'start'],
+    ['runs again, of which its item has not heard', shutdown('starting'), 'running', soon, 'end'],
     ['off before the item came', shutdown('down', false), 'stopped', soon, 'end'],
     ['given back before', shutdown('ended'), 'stopped', soon, 'end'],
     ['runs already', shutdown('down'), 'running', soon, 'end'],

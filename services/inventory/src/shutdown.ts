@@ -3,9 +3,9 @@ import { Fault, type PlatformId, type RunItemId, type VmId } from '@casvault/con
 
 /**
  * `asked`: the guest is, or is about to be, asked. `down`: it did. `refused`: it did not in time, and may still.
- * `ended`: the VM is its user's again.
+ * `starting`: it is, or is about to be, powered on. `ended`: the VM is its user's again.
  */
-export type ShutdownState = 'asked' | 'down' | 'refused' | 'ended';
+export type ShutdownState = 'asked' | 'down' | 'refused' | 'starting' | 'ended';
 
 /** What one item did to the power of one VM. Stored before the CVM is asked. */
 export interface Shutdown {
@@ -26,7 +26,7 @@ export type ShutdownStep = 'ask' | 'wait' | 'already-down';
 
 /** What `shutDownVm` does. Throws VM_STATE_REFUSED (R11: paused, migrating) and CONFLICT for a message that comes too late. */
 export const decideShutdown = (earlier: Shutdown | null, power: CasPowerState): ShutdownStep => {
-  if (earlier?.state === 'ended')
+  if (earlier?.state === 'starting' || earlier?.state === 'ended')
     throw new Fault('CONFLICT', 'the item has given the VM back already: it is not shut down once more');
   if (power === 'stopped') return 'already-down';
   if (power !== 'running')
@@ -52,7 +52,7 @@ export const decideStart = (
   if ((!shutdown.wasRunning && !wasOffToo) || shutdown.state === 'ended') return 'end';
   if (power === 'stopped') return 'start';
   if (power === 'unknown') throw new Fault('PLATFORM_BUSY', 'the CVM cannot tell now whether the VM runs');
-  const isDown = shutdown.state === 'down';
-  const mayFollow = !isDown && now.getTime() - shutdown.askedAt.getTime() < lateShutdownMs;
+  const wasDown = shutdown.state === 'down' || shutdown.state === 'starting';
+  const mayFollow = !wasDown && now.getTime() - shutdown.askedAt.getTime() < lateShutdownMs;
   return mayFollow ? 'watch' : 'end';
 };

@@ -89,6 +89,7 @@ export class Cvm {
     if (this.disks.isOpen(vm)) throw new Fault('PLATFORM_TASK_FAILED', `the disks of ${vm.name} are in use`);
     vm.generation += 1;
     vm.power = 'running';
+    this.process.world.trace('platform', `VM ${vm.name} is up`);
   }
 
   #snapshot(vm: ModelVm, asked: Parameters<CasClient['createSnapshot']>[0]): void {

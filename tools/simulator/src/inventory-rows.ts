@@ -55,10 +55,10 @@ export class InventoryRows {
         const heirs = [...rows.values()].filter(
           (one) => one.vmId === vmId && one.itemId !== itemId && isHeir(one),
         );
-        if (own === undefined || heirs.length === 0) return false;
         for (const one of heirs) rows.set(one.itemId, { ...one, wasRunning: true });
-        rows.set(itemId, { ...own, state: 'ended' });
-        return true;
+        const isLeft = heirs.length > 0;
+        if (own && own.state !== 'ended') rows.set(itemId, { ...own, state: isLeft ? 'ended' : 'starting' });
+        return isLeft;
       });
     const leaveOff = ({ itemId, vmId }: Pick<Shutdown, 'itemId' | 'vmId'>): Promise<void> =>
       process.call(edge, () => {
