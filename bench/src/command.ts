@@ -90,6 +90,11 @@ export async function chill(path: string): Promise<void> {
   await runQuietly('find', path, '-type', 'f', '-exec', ...drop, ';');
 }
 
+/** Writes back what commands before left in the page cache: the disk would be busy with it while the next is timed. */
+export async function writeBack(): Promise<void> {
+  await runQuietly('sync');
+}
+
 /** Reads a file so that it lies in the page cache. */
 export async function warm(path: string): Promise<void> {
   await runQuietly('dd', `if=${path}`, 'of=/dev/null', 'bs=1M', 'status=none');

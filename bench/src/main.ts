@@ -2,7 +2,7 @@ import { chmod, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { changeDisk, type ChangedDisk } from './changed-disk.js';
-import { runQuietly, touchMemory } from './command.js';
+import { runQuietly, touchMemory, writeBack } from './command.js';
 import { makeDiskImage, type DiskImage } from './disk-image.js';
 import { endings } from './endings.js';
 import { EngineContestant, EngineProcess } from './engine.js';
@@ -99,6 +99,7 @@ async function measure(
     },
     settle: async (step) => {
       if (options.touch) await touchMemory(touched(step, options.sizeBytes));
+      await writeBack();
       await untilQuiet(options.patienceS);
     },
     onFigures: showFigures,
