@@ -151,7 +151,8 @@ class World {
   /** Runs an immediate job to its successful end. */
   async runJob(name: string, definition: object): Promise<RunDetail> {
     const plans = [{ type: 'immediate' as const }];
-    const job = await this.api.createJob({ name, definition: definition as never, plans });
+    const asked = { name, definition: definition as never, plans };
+    const job = await this.api.createJob(await this.api.confirmed(asked));
     const [first] = await this.api.listRuns({ jobId: job.id });
     if (first === undefined) throw new Error(`job ${name} has no run`);
     const run = await this.api.watchRun(first.id, () => undefined);

@@ -78,7 +78,9 @@ describe('observed', () => {
     name: string,
     definition: object,
   ): Promise<{ traceId: string; runId: RunDetail['id'] }> => {
-    const reply = await send('/jobs', { name, definition, plans: [{ type: 'immediate' }] });
+    const plans = [{ type: 'immediate' as const }];
+    const asked = await world.trial.api.confirmed({ name, definition: definition as never, plans });
+    const reply = await send('/jobs', asked);
     expect(reply.status).toBe(201);
     const { id } = JSON.parse(reply.text) as { id: string };
     const [run] = await world.trial.api.listRuns({ jobId: id });

@@ -17,6 +17,7 @@ import {
   cloneJob,
   createJob,
   enableJob,
+  previewRestore,
   restoreDefinitionSchema,
   startCreation,
   startRollback,
@@ -89,6 +90,9 @@ export const newJobBodySchema = createJob.request
   .omit({ id: true })
   .extend({ definition: z.discriminatedUnion('kind', [backupDefinitionSchema, restoreDefinitionSchema]) });
 export type NewJobBody = z.input<typeof newJobBodySchema>;
+/** F6: as it is submitted after, without the code. */
+export const restorePreviewBodySchema = previewRestore.request;
+export type RestorePreviewBody = z.input<typeof restorePreviewBodySchema>;
 export const jobBodySchema = newJobBodySchema.extend({ version: updateJob.request.shape.version });
 export type JobBody = z.input<typeof jobBodySchema>;
 export const jobEnablementBodySchema = enableJob.request.omit({ jobId: true });

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { bytesSchema, defineQuery, emptySchema } from './define.js';
+import { faultSchema } from './fault.js';
 import { hostIdSchema, platformIdSchema, runItemIdSchema, vmIdSchema, type RunItemId } from './ids.js';
 import { diskSchema, imageSchema } from './inventory.js';
 import { reasonCodeSchema } from './reason.js';
@@ -28,6 +29,13 @@ export const restoreVolumeSchema = z.object({
 });
 
 /**
+ * F4: how the platform lays a new volume out. `thin`: room is taken as data come. `lazy-zeroed`: its room is kept for it at once. `eager-zeroed`:
+ * its room is kept and written with zeros. What lies on named volumes (S3) is as it is.
+ */
+export const preallocationSchema = z.enum(['thin', 'lazy-zeroed', 'eager-zeroed']);
+export type Preallocation = z.infer<typeof preallocationSchema>;
+
+/**
  * Makes the VM of a restore with empty volumes, powered off (F4). Idempotent by `restoreId`: it finds the VM that an
  * earlier try made. Replies with the paths to write.
  */
@@ -44,8 +52,11 @@ export const createRestoreVm = defineQuery('inventory', 'create-restore-vm', 1, 
         "letters, digits, '-', '_' and '.', not beginning with '-' or '.', at most 64",
       ),
     cpuCount: z.number().int().min(1),
+    /** S7: `cpuCount` is sockets x cores. */
+    coresPerSocket: z.number().int().min(1).default(1),
     memoryMiB: z.number().int().min(64),
     disks: z.array(restoreDiskSchema).min(1).max(64),
+    preallocation: preallocationSchema.default('thin'),
     /** S3: one for each disk, or none: then volumes are made. */
     volumes: z.array(restoreVolumeSchema).max(64).default([]),
     /** F9: it is to become an image: what would hinder that is refused before anything is written. */
@@ -71,6 +82,21 @@ export const createRestoreVm = defineQuery('inventory', 'create-restore-vm', 1, 
     ),
     /** What the user should know of the new VM (S5, S6). */
     reasons: z.array(reasonCodeSchema).default([]),
+  }),
+});
+/** Restores judged in one query: the configuration of each VM travels with it. */
+export const maxJudgedTogether = 20;
+/**
+ * What would be said if these VMs were made now, by the rules that `create-restore-vm` goes by: every refusal, not only the first, and the
+ * notices. Each is judged as if it were alone. Nothing is made.
+ */
+export const judgeRestoreVms = defineQuery('inventory', 'judge-restore-vms', 1, {
+  request: z.object({
+    requests: z.array(createRestoreVm.request.omit({ restoreId: true })).min(1).max(maxJudgedTogether),
+  }),
+  reply: z.object({
+    /** In the order of the requests. */
+    verdicts: z.array(z.object({ refusals: z.array(faultSchema), notices: z.array(reasonCodeSchema) })),
   }),
 });
 /**

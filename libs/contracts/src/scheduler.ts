@@ -28,6 +28,7 @@ import {
   itemKindSchema,
   itemPhaseSchema,
   pointKindSchema,
+  restoreOutlineSchema,
   restoreTargetSchema,
   rollbackTargetSchema,
   type ItemKind,
@@ -55,10 +56,25 @@ export const backupDefinitionSchema = z.object({
   powerOff: z.boolean().default(false),
   options: transferOptionsSchema.prefault({}),
 });
+/** F4: what is said of one VM of a restore; for the rest `defaults` are asked, then the point. */
+const restoreWishSchema = restoreTargetSchema.partial().extend({ powerOn: z.boolean().optional() });
+export type RestoreWish = z.infer<typeof restoreWishSchema>;
+const namePartSchema = z
+  .string()
+  .max(32)
+  .regex(/^[A-Za-z0-9_.-]*$/, "letters, digits, '-', '_' and '.', at most 32");
+/** F4, in batch: what holds for every VM that does not say otherwise. */
+export const restoreDefaultsSchema = restoreWishSchema.omit({ vmName: true, volumes: true }).extend({
+  /** Put before and after the name of the point's VM, where an item names none. */
+  vmNamePrefix: namePartSchema.optional(),
+  vmNameSuffix: namePartSchema.optional(),
+});
+export type RestoreDefaults = z.infer<typeof restoreDefaultsSchema>;
 export const restoreDefinitionSchema = z.object({
   kind: z.literal('restore'),
+  defaults: restoreDefaultsSchema.optional(),
   items: z
-    .array(z.object({ pointId: pointIdSchema, target: restoreTargetSchema }))
+    .array(z.object({ pointId: pointIdSchema, target: restoreWishSchema.default({}) }))
     .min(1)
     .max(1000),
   group: z.string().min(1).max(64).default('default'),
@@ -66,7 +82,7 @@ export const restoreDefinitionSchema = z.object({
   options: transferOptionsSchema.prefault({}),
 });
 /** F8. Not a saved job of a user: it is made, with one immediate run, for exactly one confirmed request. */
-export const rollbackDefinitionSchema = restoreDefinitionSchema.extend({
+export const rollbackDefinitionSchema = restoreDefinitionSchema.omit({ defaults: true }).extend({
   kind: z.literal('rollback'),
   items: z
     .array(z.object({ pointId: pointIdSchema, target: rollbackTargetSchema }))
@@ -74,7 +90,7 @@ export const rollbackDefinitionSchema = restoreDefinitionSchema.extend({
     .max(1000),
 });
 /** F9. As a roll-back: one job and one run for one request. Its runs and items are restores. */
-export const creationDefinitionSchema = restoreDefinitionSchema.extend({
+export const creationDefinitionSchema = restoreDefinitionSchema.omit({ defaults: true }).extend({
   kind: z.literal('creation'),
   items: z
     .array(z.object({ pointId: pointIdSchema, target: creationTargetSchema }))
@@ -174,15 +190,52 @@ export const runDetailSchema = runSchema.extend({ items: z.array(runItemSchema) 
 export type RunDetail = z.infer<typeof runDetailSchema>;
 
 const jobNameSchema = z.string().trim().min(1).max(128);
-/** Idempotent by `id`. With an immediate plan the first run is made in the same transaction. */
+/**
+ * Idempotent by `id`. With an immediate plan the first run is made in the same transaction. A restore is taken only with the code that
+ * `preview-restore` issued to the same caller for exactly this request (F6); the code is used up in that transaction too.
+ */
 export const createJob = defineQuery('scheduler', 'create-job', 1, {
   request: z.object({
     id: jobIdSchema,
     name: jobNameSchema,
     definition: jobDefinitionSchema,
     plans: plansSchema,
+    /** F6: of restores, and only of them. */
+    confirmation: z.string().min(1).max(64).optional(),
   }),
   reply: jobSchema,
+});
+/** One VM of a restore as it would be made. */
+export const restorePreviewItemSchema = z.object({
+  pointId: pointIdSchema,
+  /** Of the point; null: there is no such point. */
+  sourceVmName: z.string().nullable(),
+  capturedAt: instantSchema.nullable(),
+  /**
+   * All settings: those asked for, else those of `defaults`, else those of the point. Platform, host and storage pool that nobody names are
+   * proposed as the source VM has them; a restore that does not name them is refused.
+   */
+  target: restoreWishSchema,
+  /** Null: it could not be judged. */
+  outline: restoreOutlineSchema.nullable(),
+  /** Every one that can be known beforehand; empty: none. `details.field` names the field of the request. */
+  refusals: z.array(faultSchema),
+  notices: z.array(reasonCodeSchema),
+});
+export const restorePreviewSchema = z.object({
+  items: z.array(restorePreviewItemSchema),
+  /** What is refused of the job as a whole. */
+  refusals: z.array(faultSchema),
+  /** F6: null while anything is refused. Good once, for exactly this request of this caller, until `expiresAt`. */
+  confirmation: z.object({ code: z.string(), expiresAt: instantSchema }).nullable(),
+});
+export type RestorePreview = z.infer<typeof restorePreviewSchema>;
+/** F4, F6: what a restore job would do and what would be refused, asked of the platforms now; nothing is made but the code. */
+export const previewRestore = defineQuery('scheduler', 'preview-restore', 1, {
+  request: createJob.request
+    .omit({ id: true, confirmation: true })
+    .extend({ definition: restoreDefinitionSchema }),
+  reply: restorePreviewSchema,
 });
 /**
  * `version` is the one that was edited: CONFLICT when it is no longer the job's. Runs keep the definition that they began

@@ -29,7 +29,13 @@ import {
 } from './ids.js';
 import { imageSchema, nicSchema } from './inventory.js';
 import { reasonCodeSchema } from './reason.js';
-import { imageDescriptionSchema, restoreVolumeSchema, volumeNameSchema } from './restore-place.js';
+import {
+  imageDescriptionSchema,
+  preallocationSchema,
+  restoreDiskSchema,
+  restoreVolumeSchema,
+  volumeNameSchema,
+} from './restore-place.js';
 import { verificationMarkSchema } from './verification.js';
 
 /** D5. */
@@ -205,6 +211,8 @@ export const restoreTargetSchema = z.object({
     ),
   /** Absent: as the point has them. */
   cpuCount: z.number().int().min(1).max(1024).optional(),
+  /** S7: `cpuCount` is sockets x cores; it must be a multiple of this. Absent: 1. */
+  coresPerSocket: z.number().int().min(1).max(256).optional(),
   memoryMiB: z.number().int().min(64).optional(),
   /** Absent: as the point has them, on the switches of the same names; empty: none (networks left disconnected). */
   nics: z
@@ -213,8 +221,11 @@ export const restoreTargetSchema = z.object({
     .optional(),
   /** S3: volumes of `storageName` that take the disks, one for each, and are overwritten; absent: volumes are made. */
   volumes: z.array(restoreVolumeSchema).min(1).max(64).optional(),
+  /** Of the volumes that are made. Absent: `thin`. */
+  preallocation: preallocationSchema.optional(),
   powerOn: z.boolean().default(false),
 });
+export type RestoreTarget = z.infer<typeof restoreTargetSchema>;
 export const restoreVm = defineCommand('snapshot-engine', 'restore-vm', 1, {
   payload: z.object({
     itemId: runItemIdSchema,
@@ -224,6 +235,38 @@ export const restoreVm = defineCommand('snapshot-engine', 'restore-vm', 1, {
     group: z.string(),
     target: restoreTargetSchema,
     options: transferOptionsSchema,
+  }),
+});
+/** Restores judged in one query. */
+export const maxPreviewedTogether = 100;
+/** What a restore would make of a point, with what the request leaves to the point filled in. */
+export const restoreOutlineSchema = z.object({
+  cpuCount: z.number().int(),
+  coresPerSocket: z.number().int(),
+  memoryMiB: z.number().int(),
+  nics: z.array(nicSchema.omit({ mac: true })),
+  preallocation: preallocationSchema,
+  /** S4: they come back dependent. */
+  disks: z.array(restoreDiskSchema),
+});
+export type RestoreOutline = z.infer<typeof restoreOutlineSchema>;
+/** F4: what `restore-vm` would make of these points and targets, refuse and tell of, judged now by the rules that it goes by. */
+export const previewRestores = defineQuery('snapshot-engine', 'preview-restores', 1, {
+  request: z.object({
+    items: z
+      .array(z.object({ pointId: pointIdSchema, target: restoreTargetSchema }))
+      .min(1)
+      .max(maxPreviewedTogether),
+  }),
+  reply: z.object({
+    /** In the order of the request. A refusal's `field` is one of the target. */
+    items: z.array(
+      z.object({
+        outline: restoreOutlineSchema,
+        refusals: z.array(faultSchema),
+        notices: z.array(reasonCodeSchema),
+      }),
+    ),
   }),
 });
 /** F9: what is made of a point besides a whole VM. */

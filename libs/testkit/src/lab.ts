@@ -350,6 +350,11 @@ export class LabAdmin {
     await this.#call('PUT', '/pools', { hostId, name, quotaBytes });
   }
 
+  /** False: the storage pool is stopped, as one that has vanished; its volumes stay. */
+  async activatePool(hostId: number, name: string, active: boolean): Promise<void> {
+    await this.#call('PUT', '/pools', { hostId, name, active });
+  }
+
   async #call<T>(method: string, path: string, body?: unknown): Promise<T> {
     const reply = await fetch(this.url + path, {
       method,

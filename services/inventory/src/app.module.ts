@@ -25,6 +25,7 @@ import { type Owners, Reconciliation } from './reconciliation.js';
 import { RepositoryPlaces } from './repository-places.js';
 import { RestoreVmHandlers } from './restore-vm.handlers.js';
 import { RestoreVmStore } from './restore-vm-store.js';
+import { RestoreVmJudge } from './restore-vm-judge.js';
 import { RestoreVms } from './restore-vms.js';
 import { RestoreVolumeHandlers } from './restore-volume.handlers.js';
 import { RestoreVolumeStore } from './restore-volume-store.js';
@@ -125,6 +126,7 @@ export const inventoryParts = (parts: InventoryParts) => {
     { provide: NetworkStore, useValue: networks },
     { provide: BackupHostStore, useValue: new BackupHostStore(database) },
     { provide: RestoreVms, useValue: restoreVms },
+    { provide: RestoreVmJudge, useValue: new RestoreVmJudge({ platforms, hosts, vms, access }) },
     { provide: RestoreVolumes, useValue: restoreVolumes },
     { provide: VmPower, useValue: power },
     { provide: VmSnapshots, useValue: vmSnapshots },

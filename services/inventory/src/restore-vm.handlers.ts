@@ -1,14 +1,29 @@
-import { createRestoreVm, finishRestoreImage, finishRestoreVm, removeRestoreVm } from '@casvault/contracts';
+import {
+  createRestoreVm,
+  finishRestoreImage,
+  finishRestoreVm,
+  judgeRestoreVms,
+  removeRestoreVm,
+} from '@casvault/contracts';
 import { type MessageContext, OnQuery } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
+import { RestoreVmJudge } from './restore-vm-judge.js';
 import { RestoreVms } from './restore-vms.js';
 
 type Request<T extends { request: z.ZodType }> = z.output<T['request']>;
 
 @Controller()
 export class RestoreVmHandlers {
-  constructor(@Inject(RestoreVms) private readonly restores: RestoreVms) {}
+  constructor(
+    @Inject(RestoreVms) private readonly restores: RestoreVms,
+    @Inject(RestoreVmJudge) private readonly judge: RestoreVmJudge,
+  ) {}
+
+  @OnQuery(judgeRestoreVms)
+  async judgeAll({ requests }: Request<typeof judgeRestoreVms>, { signal }: MessageContext) {
+    return { verdicts: await this.judge.judge(requests, signal) };
+  }
 
   @OnQuery(createRestoreVm)
   async create(request: Request<typeof createRestoreVm>, context: MessageContext) {

@@ -5,6 +5,7 @@ import {
   matchDisks,
   noticesOf,
   planRestoreVm,
+  refusalsOf,
   restoreMarker,
   type RestoreSite,
   type RestoreVmRequest,
@@ -73,7 +74,9 @@ const faultOf = (work: () => unknown): Fault => {
 describe('what is judged before a VM is made', () => {
   it('plans whole MiB, switches and templates by their ids', () => {
     expect(planRestoreVm(request(), site())).toEqual({
-      disks: [{ sizeMiB: 65, format: 'qcow2', bus: 'virtio', storageName: 'images' }],
+      disks: [
+        { sizeMiB: 65, format: 'qcow2', bus: 'virtio', storageName: 'images', preallocation: 'thin' },
+      ],
       nics: [{ switchExternalId: '3', switchName: 'vswitch0', profileExternalId: '1', model: 'virtio' }],
     });
   });
@@ -81,6 +84,12 @@ describe('what is judged before a VM is made', () => {
   it.each([
     ['S7: CPUs', request({ cpuCount: 9 }), site(), /cpuCount: 9 is more than the 8 of host cvk1 \(S7\)/],
     ['S7: memory', request({ memoryMiB: 4097 }), site(), /memoryMiB: 4097 .* \(S7\)/],
+    [
+      'S7: sockets that are not whole',
+      request({ cpuCount: 6, coresPerSocket: 4 }),
+      site(),
+      /coresPerSocket: 6 CPUs are no whole number of sockets of 4 cores \(S7\)/,
+    ],
     ['no such storage', request({ storageName: 'other' }), site(), /host cvk1 has no storage pool "other"/],
     [
       'S2: qcow2 on block devices',
@@ -106,6 +115,14 @@ describe('what is judged before a VM is made', () => {
       site(),
       /bytes free, at least 629145600 are needed/,
     ],
+    ...(['lazy-zeroed', 'eager-zeroed'] as const).map(
+      (preallocation): [string, RestoreVmRequest, RestoreSite, RegExp] => [
+        `no room for a ${preallocation} qcow2`,
+        request({ preallocation, disks: [disk({ sizeBytes: 600 * MiB })] }),
+        site(),
+        /bytes free, at least 629145600 are needed/,
+      ],
+    ),
     [
       'no such switch',
       request(),
@@ -126,6 +143,31 @@ describe('what is judged before a VM is made', () => {
     ['an inactive storage', site({ storages: [{ ...storage, active: false }] })],
   ])('a conflict: %s', (_, where) => {
     expect(faultOf(() => planRestoreVm(request(), where)).code).toBe('CONFLICT');
+  });
+
+  it('F4: tells every refusal of a request, each by its field, before anything is asked of the CVM', () => {
+    const wrong = request({
+      cpuCount: 9,
+      memoryMiB: 4097,
+      storageName: 'other',
+      nics: [
+        { switchName: 'vswitch9', profileName: null, model: 'virtio' },
+        { switchName: 'vswitch0', profileName: 'none', model: 'virtio' },
+      ],
+    });
+    const refusals = refusalsOf(wrong, site({ host: { ...host, status: 'abnormal' } }));
+    expect(refusals.map(({ details }) => details['field'])).toEqual([
+      'hostId',
+      'cpuCount',
+      'memoryMiB',
+      'storageName',
+      'nics.0.switchName',
+      'nics.1.profileName',
+    ]);
+    expect(faultOf(() => planRestoreVm(wrong, site())).message).toBe(
+      refusalsOf(wrong, site())[0]?.message,
+    );
+    expect(refusalsOf(request(), site())).toEqual([]);
   });
 
   it('lets a sparse qcow2 disk be larger than the room that is there', () => {

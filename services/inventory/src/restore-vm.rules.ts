@@ -12,6 +12,8 @@ import { type createRestoreVm, Fault, type ReasonCode, type RunItemId } from '@c
 import { type z } from 'zod';
 
 export type RestoreVmRequest = z.infer<typeof createRestoreVm.request>;
+/** What is judged of it: nothing is made for a preview, which has no restore. */
+export type RestoreVmPlanRequest = Omit<RestoreVmRequest, 'restoreId'>;
 
 /** The target as the CVM tells it now. */
 export interface RestoreSite {
@@ -54,20 +56,26 @@ export const judgeHostState = (host: CasHost): void => {
     });
 };
 
-const judgeHost = (request: RestoreVmRequest, host: CasHost): void => {
-  judgeHostState(host);
-  // S7. A host that tells no numbers can't be judged.
-  if (host.cpuCount > 0 && request.cpuCount > host.cpuCount)
-    refuse('cpuCount', `${request.cpuCount} is more than the ${host.cpuCount} of host ${host.name} (S7)`);
-  if (host.memoryMiB > 0 && request.memoryMiB > host.memoryMiB)
-    refuse('memoryMiB', `${request.memoryMiB} is more than the ${host.memoryMiB} of host ${host.name} (S7)`);
+/** S7. A host that tells no numbers can't be judged. */
+const judgeCpu = ({ cpuCount, coresPerSocket }: RestoreVmPlanRequest, host: CasHost): void => {
+  if (host.cpuCount > 0 && cpuCount > host.cpuCount)
+    refuse('cpuCount', `${cpuCount} is more than the ${host.cpuCount} of host ${host.name} (S7)`);
+  if (cpuCount % coresPerSocket !== 0)
+    refuse('coresPerSocket', `${cpuCount} CPUs are no whole number of sockets of ${coresPerSocket} cores (S7)`);
+};
+
+/** S7, as above. */
+const judgeMemory = ({ memoryMiB }: RestoreVmPlanRequest, host: CasHost): void => {
+  if (host.memoryMiB > 0 && memoryMiB > host.memoryMiB)
+    refuse('memoryMiB', `${memoryMiB} is more than the ${host.memoryMiB} of host ${host.name} (S7)`);
 };
 
 /** S2, S3, and room for what is made. */
 export const judgeStorage = (
-  { storageName, disks, volumes }: Pick<RestoreVmRequest, 'storageName' | 'disks' | 'volumes'>,
+  request: Pick<RestoreVmRequest, 'storageName' | 'disks' | 'volumes' | 'preallocation'>,
   site: Pick<RestoreSite, 'host' | 'storages'>,
 ): void => {
+  const { storageName, disks, volumes, preallocation } = request;
   const storage = site.storages.find((item) => item.name === storageName);
   if (storage === undefined)
     return refuse('storageName', `host ${site.host.name} has no storage pool "${storageName}"`);
@@ -85,8 +93,9 @@ export const judgeStorage = (
       refuse('volumes', `raw disks in "${storageName}", a pool of block devices, need a volume named (S3)`);
   }
   if (volumes.length > 0) return;
+  const isThin = (format: string): boolean => preallocation === 'thin' && format !== 'raw';
   const needed = disks
-    .map((disk) => (disk.format === 'raw' ? volumeBytes(disk.sizeBytes) : emptyQcow2Bytes))
+    .map((disk) => (isThin(disk.format) ? emptyQcow2Bytes : volumeBytes(disk.sizeBytes)))
     .reduce((sum, bytes) => sum + bytes, 0);
   if (needed > storage.freeBytes) {
     const rule = `"${storageName}" has ${storage.freeBytes} bytes free, at least ${needed} are needed`;
@@ -95,7 +104,7 @@ export const judgeStorage = (
 };
 
 /** S3: the volume that takes the disk, or null where one is made. */
-const volumeOf = (request: RestoreVmRequest, index: number, site: RestoreSite): NewDisk['volume'] | null => {
+const volumeOf = (request: RestoreVmPlanRequest, index: number, site: RestoreSite): NewDisk['volume'] | null => {
   const { storageName, volumes, disks } = request;
   const disk = disks[index];
   if (volumes.length === 0 || disk === undefined) return null;
@@ -126,7 +135,7 @@ const volumeOf = (request: RestoreVmRequest, index: number, site: RestoreSite): 
   return { path: found.path, fileType: isBlockStorage(type) ? 'block' : 'file' };
 };
 
-const judgeVolumes = ({ volumes, disks }: RestoreVmRequest): void => {
+const judgeVolumes = ({ volumes, disks }: RestoreVmPlanRequest): void => {
   if (volumes.length === 0) return;
   const unknown = volumes.find(({ target }) => !disks.some((disk) => disk.target === target));
   if (unknown !== undefined) refuse('volumes', `the point has no disk ${unknown.target}`);
@@ -136,7 +145,7 @@ const judgeVolumes = ({ volumes, disks }: RestoreVmRequest): void => {
     refuse('volumes', 'each target may stand once');
 };
 
-const diskOf = (request: RestoreVmRequest, index: number, site: RestoreSite): NewDisk => {
+const diskOf = (request: RestoreVmPlanRequest, index: number, site: RestoreSite): NewDisk => {
   const disk = request.disks[index];
   if (disk === undefined || disk.bus === 'unknown')
     return refuse(`disks.${index}.bus`, 'must be one of virtio, scsi, ide, usb');
@@ -146,11 +155,12 @@ const diskOf = (request: RestoreVmRequest, index: number, site: RestoreSite): Ne
     format: disk.format,
     bus: disk.bus,
     storageName: request.storageName,
+    preallocation: request.preallocation,
     ...(volume && { volume }),
   };
 };
 
-const nicOf = (nic: RestoreVmRequest['nics'][number], index: number, site: RestoreSite): NewNic => {
+const nicOf = (nic: RestoreVmPlanRequest['nics'][number], index: number, site: RestoreSite): NewNic => {
   const found = site.switches.find((item) => item.name === nic.switchName);
   if (found === undefined)
     return refuse(
@@ -169,28 +179,60 @@ const nicOf = (nic: RestoreVmRequest['nics'][number], index: number, site: Resto
 };
 
 /** F9: an image's disk is made anew, as a file. */
-const judgeImage = ({ becomesImage, storageName }: RestoreVmRequest, { storages }: RestoreSite): void => {
+const judgeImage = ({ becomesImage, storageName }: RestoreVmPlanRequest, { storages }: RestoreSite): void => {
   const storage = storages.find((item) => item.name === storageName);
   if (becomesImage && storage !== undefined && isBlockStorage(storage.type))
     refuse('storageName', `an image is a file, "${storageName}" a pool of block devices (S2, S3)`);
 };
 
-/** Everything that can be judged before anything is made; INPUT_INVALID or CONFLICT names what is wrong. */
+const judgeTargets = ({ disks }: RestoreVmPlanRequest): void => {
+  const targets = disks.map((disk) => disk.target);
+  if (new Set(targets).size !== targets.length) refuse('disks', 'each target may stand once');
+};
+
+/** Everything that can be judged before anything is made, each by itself: each throws what is wrong. */
+const judgesOf = (request: RestoreVmPlanRequest, site: RestoreSite): (() => unknown)[] => [
+  () => judgeHostState(site.host),
+  () => judgeCpu(request, site.host),
+  () => judgeMemory(request, site.host),
+  () => judgeImage(request, site),
+  () => judgeStorage(request, site),
+  () => judgeTargets(request),
+  () => judgeVolumes(request),
+  ...request.disks.map((_, index) => () => diskOf(request, index, site)),
+  ...request.nics.map((nic, index) => () => nicOf(nic, index, site)),
+];
+
+/** Every refusal of a request at its target; none: it can be planned. */
+export const refusalsOf = (request: RestoreVmPlanRequest, site: RestoreSite): Fault[] =>
+  judgesOf(request, site).flatMap((judge) => {
+    try {
+      judge();
+      return [];
+    } catch (error) {
+      if (Fault.is(error)) return [error];
+      throw error;
+    }
+  });
+
+/** What the CVM is asked for; the first refusal, INPUT_INVALID or CONFLICT, names what is wrong. */
 export const planRestoreVm = (
-  request: RestoreVmRequest,
+  request: RestoreVmPlanRequest,
   site: RestoreSite,
 ): { disks: NewDisk[]; nics: NewNic[] } => {
-  judgeHost(request, site.host);
-  judgeImage(request, site);
-  judgeStorage(request, site);
-  const targets = request.disks.map((disk) => disk.target);
-  if (new Set(targets).size !== targets.length) refuse('disks', 'each target may stand once');
-  judgeVolumes(request);
+  const [refusal] = refusalsOf(request, site);
+  if (refusal) throw refusal;
   return {
     disks: request.disks.map((_, index) => diskOf(request, index, site)),
     nics: request.nics.map((nic, index) => nicOf(nic, index, site)),
   };
 };
+
+/** S8: nothing overwrites what bears the name, protected or not. */
+export const nameTaken = ({ vmName }: Pick<RestoreVmRequest, 'vmName'>): Fault =>
+  new Fault('ALREADY_EXISTS', `vmName: the platform has a VM or template "${vmName}" already (S8)`, {
+    details: { field: 'vmName' },
+  });
 
 interface MadeDisk {
   readonly target: string;

@@ -15,9 +15,11 @@ import { type DiskServices } from './disk-services.js';
 import { type HostStore } from './host-store.js';
 import { type PlatformStore } from './platform-store.js';
 import { type PlatformSync } from './platform-sync.js';
+import { readSite, stillExists, withVolumes } from './restore-site.js';
 import {
   imageDescription,
   matchDisks,
+  nameTaken,
   noticesOf,
   planRestoreVm,
   restoreMarker,
@@ -104,20 +106,8 @@ export class RestoreVms {
     await restores.rememberUuid(request.restoreId, made.uuid);
     await this.refuseRemoved(request, signal);
     const { url } = await diskServices.dataPlace(platform, host, signal);
-    const reasons = noticesOf(request, await this.exists(request.sourceVmId));
+    const reasons = noticesOf(request, await stillExists(this.options.vms, request.sourceVmId));
     return { ...reply, reasons, diskService: { url, token: platform.diskService.token } };
-  }
-
-  /** As last synchronised. */
-  private async exists(vmId: VmId | undefined): Promise<boolean> {
-    if (vmId === undefined) return false;
-    try {
-      await this.options.vms.get(vmId);
-      return true;
-    } catch (error) {
-      if (Fault.is(error) && error.code === 'VM_NOT_FOUND') return false;
-      throw error;
-    }
   }
 
   /** Another process may have removed the restore while its VM was being made here: then this one goes too. */
@@ -150,16 +140,7 @@ export class RestoreVms {
     const { vmName } = request;
     if (request.becomesImage && (await client.templateByName(vmName, signal)) !== null)
       throw nameTaken(request);
-    const site = {
-      host: await client.host(host.externalId, signal),
-      storages: await client.storagePools(host.externalId, signal),
-      switches: await client.virtualSwitches(host.externalId, signal),
-      profiles: await client.networkProfiles(signal),
-      volumes:
-        request.volumes.length === 0
-          ? []
-          : await client.storageVolumes(host.externalId, request.storageName, signal),
-    };
+    const site = await withVolumes(client, await readSite(client, host, signal), request, signal);
     return { ...planRestoreVm(request, site), host: site.host, hostExternalId: host.externalId };
   }
 
@@ -178,6 +159,7 @@ export class RestoreVms {
           description: restoreMarker(request.restoreId),
           hostExternalId: plan.hostExternalId,
           cpuCount: request.cpuCount,
+          coresPerSocket: request.coresPerSocket,
           memoryMiB: request.memoryMiB,
           disks: plan.disks,
           nics: plan.nics,
@@ -342,11 +324,6 @@ const convert = async (
   if (made !== null) return made;
   throw failure;
 };
-
-const nameTaken = ({ vmName }: RestoreVmRequest): Fault =>
-  new Fault('ALREADY_EXISTS', `vmName: the platform has a VM or template "${vmName}" already (S8)`, {
-    details: { field: 'vmName' },
-  });
 
 /** A request that comes late, after its restore has ended, makes no VM that nobody would ever remove. */
 const refuseEnded = (restoreId: RunItemId, restore: RestoreVm | null): void => {

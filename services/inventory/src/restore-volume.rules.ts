@@ -18,7 +18,8 @@ export const judgeRestoreVolume = (
   receiver: Receiver | null,
 ): void => {
   judgeHostState(site.host);
-  judgeStorage({ storageName: request.storageName, disks: [request.disk], volumes: [] }, site);
+  const { storageName, disk } = request;
+  judgeStorage({ storageName, disks: [disk], volumes: [], preallocation: 'thin' }, site);
   if (receiver !== null && receiver.hostExternalId !== site.host.externalId)
     throw new Fault(
       'INPUT_INVALID',

@@ -5,6 +5,7 @@ import {
   finishRestoreVm,
   getVm,
   type HostId,
+  judgeRestoreVms,
   listHosts,
   listVms,
   newId,
@@ -14,6 +15,7 @@ import {
   type RunItemId,
   syncPlatform,
 } from '@casvault/contracts';
+import { CasClient } from '@casvault/cas-client';
 import { type Lab, startLab, tempDir } from '@casvault/testkit';
 import { type z } from 'zod';
 import { faultOf, registrationOf, type RunningInventory, startInventory } from './running-inventory.js';
@@ -63,6 +65,15 @@ const finish = (restoreId: RunItemId, powerOn = false) =>
   inventory.client.request(finishRestoreVm, { restoreId, platformId, powerOn }, { deadlineMs });
 const remove = (restoreId: RunItemId) =>
   inventory.client.request(removeRestoreVm, { restoreId, platformId }, { deadlineMs });
+const cvm = async <T>(work: (client: CasClient) => Promise<T>): Promise<T> => {
+  const { address, port, user: userName, password } = lab.cvm;
+  const client = new CasClient({ address, port, userName, password, ssl: false, sslIgnoreErrors: false });
+  try {
+    return await work(client);
+  } finally {
+    client.close();
+  }
+};
 const inLab = async (name: string) => (await lab.admin.vms()).find((vm) => vm.name === name);
 const removeFromLab = async (name: string) => {
   const vm = await inLab(name);
@@ -92,6 +103,47 @@ describe('F4: the VM of a restore', () => {
     for (const disk of made.disks) await expect(stat(disk.path)).rejects.toThrow(/ENOENT/);
     expect((await lab.admin.leftovers(2)).looseVolumes).toEqual([]);
     await remove(request.restoreId);
+  });
+
+  it('F4: has the cores a socket and the room for its disks that were asked for', async () => {
+    const allocated: number[] = [];
+    for (const preallocation of ['thin', 'lazy-zeroed', 'eager-zeroed'] as const) {
+      const vmName = `laid-${preallocation}`;
+      const request = requestOf({ vmName, cpuCount: 2, coresPerSocket: 2, preallocation });
+      const made = await create(request);
+      const detail = await cvm((client) => client.vm(made.externalId));
+      expect(detail.configuration).toMatchObject({ cpu: { cpuSockets: 1, cpuCores: 2 } });
+      let bytes = 0;
+      for (const { path } of made.disks) bytes += (await stat(path)).blocks * 512;
+      allocated.push(bytes);
+      await remove(request.restoreId);
+    }
+    const [thin = 0, lazy = 0, eager = 0] = allocated;
+    expect(thin).toBeLessThan(4 * MiB);
+    expect(Math.min(lazy, eager)).toBeGreaterThanOrEqual(29 * MiB);
+  });
+
+  it('F4: is judged beforehand by the same rules, all of them at once, and nothing is made', async () => {
+    const before = await lab.admin.vms();
+    const [existing] = (await inventory.client.request(listVms, { platformId, search: 'existing' })).items;
+    const wrong = { vmName: 'existing', cpuCount: 1024, storageName: 'nowhere', sourceVmId: existing?.id };
+    const asked = [requestOf({ vmName: 'good' }), requestOf(wrong), requestOf({ hostId: newId<HostId>() })];
+    const requests = asked.map(({ restoreId: _, ...request }) => request);
+    const { verdicts } = await inventory.client.request(judgeRestoreVms, { requests }, { deadlineMs });
+    expect(verdicts.map(({ refusals }) => refusals.map(({ details }) => details['field']))).toEqual([
+      [],
+      ['vmName', 'cpuCount', 'storageName'],
+      ['hostId'],
+    ]);
+    expect(verdicts.map(({ notices }) => notices)).toEqual([[], ['MAY_CLASH'], []]);
+    expect(verdicts[1]?.refusals[0]?.message).toMatch(/\(S8\)/);
+    const [, { restoreId: _, ...taken }] = asked as [Request, Request];
+    const { refusals } = verdicts[1] ?? { refusals: [] };
+    // What is told beforehand is what hinders the restore.
+    expect(await faultOf(create({ ...taken, restoreId: newId<RunItemId>() }))).toMatchObject({
+      message: refusals[0]?.message,
+    });
+    expect(await lab.admin.vms()).toEqual(before);
   });
 
   it('S4: has dependent disks, whatever the disks of the source were', async () => {

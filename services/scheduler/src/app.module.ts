@@ -1,8 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import { Fault } from '@casvault/contracts';
 import { type Host } from '@casvault/service-host';
 import { type DynamicModule } from '@nestjs/common';
 import { type SchedulerConfig } from './config.js';
 import { BackupZones } from './backup-zones.js';
+import { Confirmations } from './confirmations.js';
 import { DefinitionCheck } from './definition-check.js';
 import { JobEdits } from './job-edits.js';
 import { JobHandlers } from './job.handlers.js';
@@ -11,6 +13,7 @@ import { Jobs } from './jobs.js';
 import { PostgresPlanStore } from './plan-store.js';
 import { PlanUpkeep } from './plan-upkeep.js';
 import { Planner } from './planner.js';
+import { RestorePreviews } from './restore-previews.js';
 import { RunBroadcast } from './run-broadcast.js';
 import { RunHandlers } from './run.handlers.js';
 import { RunItemStore } from './run-item-store.js';
@@ -40,8 +43,10 @@ export const schedulerModule = (host: Host<SchedulerConfig>): DynamicModule => {
   const check = new DefinitionCheck(client);
   const plans = new PostgresPlanStore(database, jobStore, runStore);
   const zones = new BackupZones(client);
-  const jobs = new Jobs({ database, jobs: jobStore, plans, zones, runStore, runs, check, clock });
-  const edits = new JobEdits({ database, jobs: jobStore, plans, runs: runStore, zones, check, clock });
+  const confirmations = new Confirmations({ database, clock, random: randomBytes });
+  const saved = { database, jobs: jobStore, plans, zones, check, confirmations, clock };
+  const jobs = new Jobs({ ...saved, runStore, runs });
+  const edits = new JobEdits({ ...saved, runs: runStore });
   const planner = new Planner({
     store: plans,
     resolve: ({ job }, { run }) => check.itemsOfRun(job.definition, run?.choice ?? {}, stopping),
@@ -67,6 +72,10 @@ export const schedulerModule = (host: Host<SchedulerConfig>): DynamicModule => {
       { provide: Jobs, useValue: jobs },
       { provide: JobEdits, useValue: edits },
       { provide: JobStore, useValue: jobStore },
+      {
+        provide: RestorePreviews,
+        useValue: new RestorePreviews({ client, zones, confirmations, clock }),
+      },
       { provide: RunStore, useValue: runStore },
       { provide: Runs, useValue: runs },
     ],

@@ -1,7 +1,6 @@
 import {
   Fault,
   getChain,
-  getPlatform,
   getPoint,
   getPool,
   getVm,
@@ -11,7 +10,6 @@ import {
   type ChainId,
   type CreationTarget,
   type JobDefinition,
-  type PlatformId,
   type Point,
   type PointId,
   type RunChoice,
@@ -23,26 +21,13 @@ import {
 import { type MessagingClient } from '@casvault/messaging';
 import { mapBounded } from './bounded.js';
 import { refuseSource } from './creation.rules.js';
+import { atOnce, availablePoint, inField, requirePlatforms } from './references.js';
+import { restoreItems } from './restore-check.js';
 import { type NewItem } from './run-item.js';
 
 type Backup = Extract<JobDefinition, { kind: 'backup' }>;
-type Restore = Extract<JobDefinition, { kind: 'restore' }>;
 type Rollback = Extract<JobDefinition, { kind: 'rollback' }>;
 type Creation = Extract<JobDefinition, { kind: 'creation' }>;
-
-/** Questions at the same time to one service. */
-const atOnce = 16;
-
-/** Names the field of the definition to which a fault of another service belongs. */
-const inField = async <T>(field: string, work: Promise<T>): Promise<T> => {
-  try {
-    return await work;
-  } catch (error) {
-    const fault = Fault.from(error);
-    if (fault.kind !== 'user' && fault.kind !== 'conflict') throw fault;
-    throw new Fault(fault.code, `${field}: ${fault.message}`, { details: { ...fault.details, field } });
-  }
-};
 
 const wrongDisks = (rule: string): Fault =>
   new Fault('INPUT_INVALID', `definition.diskIds: ${rule}`, { details: { field: 'definition.diskIds' } });
@@ -78,7 +63,7 @@ export class DefinitionCheck {
       case 'backup':
         return this.#backup(definition, signal);
       case 'restore':
-        return this.#restore(definition, signal);
+        return restoreItems(this.client, definition, signal);
       case 'rollback':
         return this.#rollback(definition, signal);
       case 'creation':
@@ -134,40 +119,10 @@ export class DefinitionCheck {
     return backupItem(vm);
   }
 
-  async #platforms(
-    items: readonly { target: { platformId: PlatformId } }[],
-    signal: AbortSignal,
-  ): Promise<void> {
-    const platforms = [...new Set(items.map(({ target }) => target.platformId))];
-    await mapBounded(platforms, atOnce, (platformId) =>
-      inField(
-        'definition.items.target.platformId',
-        this.client.request(getPlatform, { platformId }, { signal }),
-      ),
-    );
-  }
-
-  async #restore({ items }: Restore, signal: AbortSignal): Promise<NewItem[]> {
-    await this.#platforms(items, signal);
-    return mapBounded(items, atOnce, (item) => this.#point(item, signal));
-  }
-
-  async #point({ pointId, target }: Restore['items'][number], signal: AbortSignal): Promise<NewItem> {
-    const { vmId } = await this.#available(pointId, signal);
-    return {
-      id: newId<RunItemId>(),
-      kind: 'restore',
-      vmId,
-      vmName: target.vmName,
-      host: target.hostId,
-      pointId,
-      target,
-    };
-  }
-
   /** F9. The host, its storage pool and the VM that gets the disk are judged when it runs. */
   async #creation({ items }: Creation, signal: AbortSignal): Promise<NewItem[]> {
-    await this.#platforms(items, signal);
+    const targets = items.map(({ target }) => target);
+    await requirePlatforms(this.client, targets, signal);
     return mapBounded(items, atOnce, async ({ pointId, target }): Promise<NewItem> => {
       const { vmId, vmName } = await this.#sourceOf(pointId, target, signal);
       const host = target.hostId;
@@ -217,13 +172,7 @@ export class DefinitionCheck {
     return `${what} of ${vmName} at ${capturedAt ?? createdAt}`.slice(0, 128);
   }
 
-  async #available(pointId: PointId, signal: AbortSignal): Promise<Point> {
-    const field = 'definition.items.pointId';
-    const point = await inField(field, this.client.request(getPoint, { pointId }, { signal }));
-    if (point.state !== 'available')
-      throw new Fault('CONFLICT', `${field}: point ${pointId} is ${point.state}, not available`, {
-        details: { field, pointId, state: point.state },
-      });
-    return point;
+  #available(pointId: PointId, signal: AbortSignal): Promise<Point> {
+    return availablePoint(this.client, { pointId, field: 'definition.items.pointId' }, signal);
   }
 }

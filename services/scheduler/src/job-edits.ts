@@ -12,6 +12,7 @@ import { inTransaction, isUniqueViolation, type Transaction } from '@casvault/pe
 import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
 import { type BackupZones } from './backup-zones.js';
+import { type Confirmations } from './confirmations.js';
 import { type DefinitionCheck } from './definition-check.js';
 import { firstDues } from './firing.rules.js';
 import { type JobStore } from './job-store.js';
@@ -33,6 +34,7 @@ export interface JobEditsOptions {
   readonly runs: RunStore;
   readonly zones: BackupZones;
   readonly check: Pick<DefinitionCheck, 'items'>;
+  readonly confirmations: Pick<Confirmations, 'redeem'>;
   readonly clock: Clock;
 }
 
@@ -56,8 +58,8 @@ export class JobEdits {
     this.#o = options;
   }
 
-  /** CONFLICT when the job is no longer of that version; the same edit again changes nothing. */
-  async update({ jobId, version, ...request }: Edit, signal: AbortSignal): Promise<Job> {
+  /** CONFLICT when the job is no longer of that version; the same edit again changes nothing. A restore takes its code anew (F6). */
+  async update({ jobId, version, ...request }: Edit, actor: string, signal: AbortSignal): Promise<Job> {
     const { jobs, zones, check, clock } = this.#o;
     const before = await jobs.get(jobId);
     if (before.version === version + 1 && asksFor(request, before)) return before;
@@ -77,6 +79,7 @@ export class JobEdits {
           details: { version: job.version },
         });
       const { enabled } = job;
+      await this.#o.confirmations.redeem(tx, request, { actor, jobId });
       await jobs.change(tx, jobId, { name, definition, plans, timeZone });
       await this.#o.plans.setDues(tx, jobId, due({ plans, timeZone, enabled }, clock.now()));
     });

@@ -7,6 +7,7 @@ import {
   getJob,
   listJobs,
   previewPlan,
+  previewRestore,
   startCreation,
   startRollback,
   startRun,
@@ -18,8 +19,12 @@ import { type z } from 'zod';
 import { JobEdits } from './job-edits.js';
 import { JobStore } from './job-store.js';
 import { Jobs } from './jobs.js';
+import { RestorePreviews } from './restore-previews.js';
 
 type Request<T extends { request: z.ZodType }> = z.output<T['request']>;
+
+/** Who asks when the message does not say so: another service. */
+const nobody = 'system';
 
 @Controller()
 export class JobHandlers {
@@ -27,16 +32,17 @@ export class JobHandlers {
     @Inject(Jobs) private readonly jobs: Jobs,
     @Inject(JobEdits) private readonly edits: JobEdits,
     @Inject(JobStore) private readonly store: JobStore,
+    @Inject(RestorePreviews) private readonly previews: RestorePreviews,
   ) {}
 
   @OnQuery(createJob)
-  async create(request: Request<typeof createJob>, { signal }: MessageContext) {
-    return this.jobs.create(request, signal);
+  async create(request: Request<typeof createJob>, { actor, signal }: MessageContext) {
+    return this.jobs.create(request, signal, actor ?? nobody);
   }
 
   @OnQuery(updateJob)
-  async update(request: Request<typeof updateJob>, { signal }: MessageContext) {
-    return this.edits.update(request, signal);
+  async update(request: Request<typeof updateJob>, { actor, signal }: MessageContext) {
+    return this.edits.update(request, actor ?? nobody, signal);
   }
 
   @OnQuery(enableJob)
@@ -58,6 +64,11 @@ export class JobHandlers {
   @OnQuery(previewPlan)
   async preview(request: Request<typeof previewPlan>, { signal }: MessageContext) {
     return this.edits.preview(request, signal);
+  }
+
+  @OnQuery(previewRestore)
+  async previewRestore(request: Request<typeof previewRestore>, { actor, signal }: MessageContext) {
+    return this.previews.preview(request, actor ?? nobody, signal);
   }
 
   @OnQuery(startRun)

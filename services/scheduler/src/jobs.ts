@@ -20,6 +20,7 @@ import { inTransaction, isUniqueViolation } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
 import { type BackupZones } from './backup-zones.js';
+import { type Confirmations } from './confirmations.js';
 import { type DefinitionCheck } from './definition-check.js';
 import { firstDues } from './firing.rules.js';
 import { type JobStore } from './job-store.js';
@@ -40,6 +41,7 @@ export interface JobsOptions {
   readonly plans: PostgresPlanStore;
   readonly zones: BackupZones;
   readonly check: DefinitionCheck;
+  readonly confirmations: Pick<Confirmations, 'redeem'>;
   readonly clock: Clock;
 }
 
@@ -68,19 +70,22 @@ export class Jobs {
     this.#o = options;
   }
 
-  /** Idempotent by `id`; the same id with other content is ALREADY_EXISTS. */
-  async create(request: NewJob, signal: AbortSignal): Promise<Job> {
+  /** Idempotent by `id`; the same id with other content is ALREADY_EXISTS. A restore is made only with its code (F6). */
+  async create(request: NewJob, signal: AbortSignal, actor = ''): Promise<Job> {
     const existing = await this.#existing(request);
     if (existing) return existing;
-    const { database, jobs, plans: planStore, runStore, zones, check, clock } = this.#o;
+    const { jobs, plans: planStore, runStore, zones, check, clock } = this.#o;
     const timeZone = await zones.of(request.definition.group, signal);
     const plans = checkedPlans(request.definition, request.plans, { timeZone, now: clock.now() });
     const items = await check.items(request.definition, signal);
     const now = clock.now();
     const immediate = plans.find(({ type }) => type === 'immediate');
     const runId = immediate ? newId<RunId>() : null;
+    const { id, name, definition } = request;
     const job: Job = {
-      ...request,
+      id,
+      name,
+      definition,
       plans,
       timeZone,
       enabled: true,
@@ -91,8 +96,9 @@ export class Jobs {
       createdAt: now.toISOString(),
     };
     try {
-      await inTransaction(database, async (tx) => {
+      await inTransaction(this.#o.database, async (tx) => {
         await jobs.insert(tx, job);
+        await this.#o.confirmations.redeem(tx, request, { actor, jobId: id });
         await planStore.setDues(tx, job.id, firstDues(plans, timeZone, now));
         const choice = choiceOf(immediate);
         if (runId) await runStore.insert(tx, { runId, job, choice, items, dueAt: null }, now);

@@ -106,4 +106,17 @@ export const migrations: readonly Migration[] = [
       CREATE INDEX job_plan_due ON job_plan (due_at) WHERE due_at IS NOT NULL;
       INSERT INTO job_plan (job_id, seq) SELECT id, 0 FROM job;`,
   },
+  {
+    name: '0005-confirm-restores',
+    sql: `
+      -- F6: codes with which restores are submitted, once; those long expired are dropped when one is issued
+      CREATE TABLE restore_confirmation (
+        code_hash text PRIMARY KEY,
+        actor text NOT NULL,
+        request_hash text NOT NULL,
+        expires_at timestamptz NOT NULL,
+        job_id uuid
+      );
+      CREATE INDEX restore_confirmation_expired ON restore_confirmation (expires_at);`,
+  },
 ];

@@ -9,12 +9,14 @@ import {
   itemChanged,
   listBackupHosts,
   newId,
+  previewRestores,
   protectVm,
   restoreVm,
   runChanged,
   stopItem,
   type BackupHost,
   type BackupHostId,
+  type FaultJson,
   type HostId,
   type ItemChanged,
   type Platform,
@@ -23,6 +25,7 @@ import {
   type PointId,
   type PoolId,
   type PoolView,
+  type RestoreTarget,
   type RunDetail,
   type RunId,
   type RunItemId,
@@ -50,6 +53,7 @@ interface Asked {
   readonly runId: RunId;
   readonly vmId: VmId | null;
   readonly pointId: PointId | null;
+  readonly target: RestoreTarget | null;
 }
 
 /** The peers of the scheduler, played: what they know is in maps, what they are asked for is remembered. */
@@ -60,6 +64,8 @@ export class Peers {
   readonly backupHosts: BackupHost[] = [];
   readonly asked: Asked[] = [];
   readonly stopped: RunItemId[] = [];
+  /** What a preview of a restore is told, by the name of the VM in the details. */
+  refusals: FaultJson[] = [];
   readonly news: RunDetail[] = [];
   engine!: ScriptedService;
   #told = Date.parse(at);
@@ -132,11 +138,18 @@ export class Peers {
 
   snapshotEngine = ({ query, command }: Script): void => {
     query(getPoint, ({ pointId }) => this.points.get(pointId) ?? missing('NOT_FOUND', `no point ${pointId}`));
+    query(previewRestores, ({ items }) => ({
+      items: items.map(({ target: { cpuCount = 1, memoryMiB = 64, nics = [], ...target } }) => ({
+        outline: { cpuCount, coresPerSocket: 1, memoryMiB, nics, preallocation: 'thin', disks: [] },
+        refusals: this.refusals.filter(({ details }) => details['vmName'] === target.vmName),
+        notices: ['MAY_CLASH'],
+      })),
+    }));
     command(protectVm, ({ itemId, runId, vmId }) => {
-      this.asked.push({ itemId, runId, vmId, pointId: null });
+      this.asked.push({ itemId, runId, vmId, pointId: null, target: null });
     });
-    command(restoreVm, ({ itemId, runId, pointId }) => {
-      this.asked.push({ itemId, runId, vmId: null, pointId });
+    command(restoreVm, ({ itemId, runId, pointId, target }) => {
+      this.asked.push({ itemId, runId, vmId: null, pointId, target });
     });
     command(stopItem, async ({ itemId }) => {
       this.stopped.push(itemId);
@@ -222,6 +235,9 @@ export class RunningScheduler {
     return scheduler;
   }
 
+  get databaseUrl(): string {
+    return this.env['CASVAULT_DATABASE_URL'] ?? '';
+  }
   async boot(): Promise<void> {
     this.service = spawnService(main, { env: this.env });
     await this.service.sees(/service started/);

@@ -5,6 +5,7 @@ import {
   listJobs,
   listRuns,
   newId,
+  previewRestore,
   startRun,
   stopRun,
   type createJob as CreateJob,
@@ -218,7 +219,9 @@ describe('scheduler over NATS and Postgres', () => {
     peers.points.set(pointId, { ...pointDefaults, ...point });
     await expect(create(job)).rejects.toMatchObject({ code: 'CONFLICT' });
     peers.points.set(pointId, { ...pointDefaults, ...point, state: 'available' });
-    const runId = (await create(job)).lastRunId as RunId;
+    const { id: _, ...asked } = job;
+    const { confirmation } = await scheduler.client.request(previewRestore, asked as never);
+    const runId = (await create({ ...job, confirmation: confirmation?.code })).lastRunId as RunId;
     const [item] = await peers.askedFor(runId, 1);
     expect(item?.pointId).toBe(pointId);
     const restoredVmId = peers.vm();

@@ -17,6 +17,7 @@ import { PointHandlers } from './point.handlers.js';
 import { observePoints } from './point-metrics.js';
 import { PointStore } from './point-store.js';
 import { ReadingStore } from './reading-store.js';
+import { RestorePreviews } from './restore-previews.js';
 import { VerificationStore } from './verification-store.js';
 import { VerificationHandlers } from './verification.handlers.js';
 import { Verifications } from './verifications.js';
@@ -64,6 +65,7 @@ export const snapshotEngineModule = (host: Host<SnapshotEngineConfig>): DynamicM
     providers: [
       { provide: Items, useValue: items },
       { provide: PointStore, useValue: points },
+      { provide: RestorePreviews, useValue: new RestorePreviews(client, points) },
       { provide: Deletions, useValue: deletions },
       { provide: DeletionStore, useValue: deletionStore },
       { provide: Verifications, useValue: verifications },

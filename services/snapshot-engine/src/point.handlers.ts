@@ -1,14 +1,18 @@
-import { getChain, getPoint, listChains, listPoints } from '@casvault/contracts';
-import { OnQuery } from '@casvault/messaging';
+import { getChain, getPoint, listChains, listPoints, previewRestores } from '@casvault/contracts';
+import { OnQuery, type MessageContext } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
 import { PointStore } from './point-store.js';
+import { RestorePreviews } from './restore-previews.js';
 
 type Request<T extends { request: z.ZodType }> = z.output<T['request']>;
 
 @Controller()
 export class PointHandlers {
-  constructor(@Inject(PointStore) private readonly points: PointStore) {}
+  constructor(
+    @Inject(PointStore) private readonly points: PointStore,
+    @Inject(RestorePreviews) private readonly previews: RestorePreviews,
+  ) {}
 
   @OnQuery(listPoints)
   async list(request: Request<typeof listPoints>) {
@@ -28,5 +32,10 @@ export class PointHandlers {
   @OnQuery(listChains)
   async chains(request: Request<typeof listChains>) {
     return this.points.chains(request);
+  }
+
+  @OnQuery(previewRestores)
+  async previewRestores({ items }: Request<typeof previewRestores>, { signal }: MessageContext) {
+    return { items: await this.previews.preview(items, signal) };
   }
 }

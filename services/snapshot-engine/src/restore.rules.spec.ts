@@ -1,5 +1,5 @@
 import { Fault, restoreTargetSchema } from '@casvault/contracts';
-import { halfMade, planRestoreImage, planRestoreVm, refuseUnrestorable } from './restore.rules.js';
+import { halfMade, outlineOf, planRestoreImage, planRestoreVm, refuseUnrestorable } from './restore.rules.js';
 import { sampleImage, sampleRestoreVm, sampleSource, sampleVolume } from './testing/samples.js';
 
 const source = sampleSource();
@@ -25,6 +25,20 @@ describe('restore rules', () => {
       memoryMiB: 4096,
       nics: [],
     });
+  });
+
+  it('F4: takes cores a socket and preallocation as asked, and tells of both beforehand', () => {
+    const target = { ...request.target, coresPerSocket: 2, preallocation: 'lazy-zeroed' } as const;
+    const { restoreId: _, ...planned } = planRestoreVm({ ...request, target }, source);
+    expect(outlineOf(planned)).toEqual({
+      cpuCount: 2,
+      coresPerSocket: 2,
+      memoryMiB: 512,
+      nics: [{ switchName: 'vswitch0', profileName: null, model: 'virtio' }],
+      preallocation: 'lazy-zeroed',
+      disks: [{ target: 'vda', sizeBytes: 1 << 30, format: 'qcow2', bus: 'virtio' }],
+    });
+    expect(planRestoreVm(request, source)).toMatchObject({ coresPerSocket: 1, preallocation: 'thin' });
   });
 
   it('S6: an empty list leaves the networks disconnected; the VM of the point is told of', () => {
@@ -81,7 +95,9 @@ describe('F9: an image', () => {
       storageName: 'local',
       vmName: 'golden',
       cpuCount: 2,
+      coresPerSocket: 1,
       memoryMiB: 512,
+      preallocation: 'thin',
       disks: [{ target: 'vda', sizeBytes: 1 << 30, format: 'qcow2', bus: 'virtio' }],
       volumes: [],
       becomesImage: true,

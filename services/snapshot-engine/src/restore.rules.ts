@@ -1,4 +1,11 @@
-import { Fault, restoreDiskSchema, restoreVolumeName, systemDiskOf, type Point } from '@casvault/contracts';
+import {
+  Fault,
+  restoreDiskSchema,
+  restoreVolumeName,
+  systemDiskOf,
+  type Point,
+  type RestoreOutline,
+} from '@casvault/contracts';
 import {
   type CreateImage,
   type CreateRestoreVm,
@@ -50,11 +57,19 @@ export const planRestoreVm = (
   ...hardwareOf(target, source),
   restoreId,
   vmName: target.vmName,
+  coresPerSocket: target.coresPerSocket ?? 1,
   disks: disksOf(source.point),
+  preallocation: target.preallocation ?? 'thin',
   volumes: target.volumes ?? [],
   becomesImage: false,
   sourceVmId: source.point.vmId,
 });
+
+/** F4: what the platform would be asked for, in the words of a preview. */
+export const outlineOf = (request: Omit<CreateRestoreVm, 'restoreId'>): RestoreOutline => {
+  const { cpuCount, coresPerSocket, memoryMiB, nics, preallocation, disks } = request;
+  return { cpuCount, coresPerSocket, memoryMiB, nics, preallocation, disks };
+};
 
 /** F9: the VM that becomes an image, with the point's system disk alone; a fault when the point holds none. Never started, it clashes with nothing. */
 export const planRestoreImage = (
@@ -73,6 +88,8 @@ export const planRestoreImage = (
     ...hardwareOf(target, source),
     restoreId,
     vmName: target.name,
+    coresPerSocket: 1,
+    preallocation: 'thin',
     disks: disksOf({ disks: [disk] }),
     volumes: [],
     becomesImage: true,

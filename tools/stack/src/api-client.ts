@@ -17,6 +17,7 @@ import {
   platformSchema,
   poolViewSchema,
   problemSchema,
+  restorePreviewSchema,
   runDetailSchema,
   runSchema,
   sessionSchema,
@@ -39,6 +40,8 @@ import {
   type PointId,
   type PoolView,
   type Problem,
+  type RestorePreview,
+  type RestorePreviewBody,
   type Run,
   type RunChoice,
   type RunDetail,
@@ -170,6 +173,19 @@ export class ApiClient {
 
   createJob(body: NewJobBody, idempotencyKey?: string): Promise<Job> {
     return this.ask(jobSchema, '/jobs', { method: 'POST', body, ...keyed(idempotencyKey) });
+  }
+  /** F6: what a restore would do, with the code to submit it with unless something is refused. */
+  previewRestore(body: RestorePreviewBody): Promise<RestorePreview> {
+    return this.ask(restorePreviewSchema, '/restores/preview', { method: 'POST', body });
+  }
+  /** The same job with the code of its preview where it takes one (F6); throws every refusal. */
+  async confirmed(body: NewJobBody): Promise<NewJobBody> {
+    const { name, definition, plans } = body;
+    if (definition.kind !== 'restore') return body;
+    const { confirmation, ...preview } = await this.previewRestore({ name, definition, plans });
+    if (confirmation !== null) return { ...body, confirmation: confirmation.code };
+    const refusals = [...preview.refusals, ...preview.items.flatMap((item) => item.refusals)];
+    throw new Error(`restore refused: ${refusals.map(({ message }) => message).join('; ')}`);
   }
   getJob(jobId: JobId): Promise<Job> {
     return this.ask(jobSchema, `/jobs/${jobId}`);

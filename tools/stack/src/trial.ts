@@ -125,13 +125,10 @@ export class Trial {
     return this.api.watchRun(started, onChange);
   }
 
-  /** Creates an immediate job; the id of its run. */
+  /** Creates an immediate job, a restore with the code of its preview; the id of its run. */
   async startJob(definition: object, name: string): Promise<RunDetail['id']> {
-    const job = await this.api.createJob({
-      name,
-      definition: definition as never,
-      plans: [{ type: 'immediate' }],
-    });
+    const asked = { name, definition: definition as never, plans: [{ type: 'immediate' as const }] };
+    const job = await this.api.createJob(await this.api.confirmed(asked));
     const [first] = await this.api.listRuns({ jobId: job.id });
     if (first === undefined) throw new Error(`job ${name} has no run`);
     return first.id;

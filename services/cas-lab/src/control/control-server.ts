@@ -69,14 +69,12 @@ function addSwitches(server: FastifyInstance, platform: Platform, cvm: CvmListen
     return { listening: cvm.listening };
   });
   server.put('/lab/pools', async (request) => {
-    const wanted = z
-      .object({ hostId: z.number(), name: z.string(), quotaBytes: z.number().int().min(0).nullable() })
-      .parse(request.body);
+    const { hostId, name, ...change } = poolChangeSchema.parse(request.body);
     const { storagePools } = platform.state;
-    const pool = storagePools.find((one) => one.hostId === wanted.hostId && one.name === wanted.name);
-    if (!pool)
-      throw new Fault('NOT_FOUND', `no storage pool ${wanted.name} on host ${String(wanted.hostId)}`);
-    pool.quotaBytes = wanted.quotaBytes;
+    const pool = storagePools.find((one) => one.hostId === hostId && one.name === name);
+    if (!pool) throw new Fault('NOT_FOUND', `no storage pool ${name} on host ${String(hostId)}`);
+    pool.quotaBytes = change.quotaBytes ?? (change.quotaBytes === null ? null : pool.quotaBytes);
+    pool.active = change.active ?? pool.active;
     await platform.file.save();
     return pool;
   });
@@ -191,6 +189,14 @@ function addUpheavals(server: FastifyInstance, platform: Platform): void {
     return {};
   });
 }
+
+/** What is absent stays as it is. */
+const poolChangeSchema = z.object({
+  hostId: z.number(),
+  name: z.string(),
+  quotaBytes: z.number().int().min(0).nullable().optional(),
+  active: z.boolean().optional(),
+});
 
 const MiB = 1_048_576;
 const sizeSchema = z.object({ sizeBytes: z.number().int().min(512).multipleOf(512) });

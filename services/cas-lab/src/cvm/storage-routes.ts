@@ -1,6 +1,6 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { createImage, imageInfo, type ImageFormat } from '../host/disk-images.js';
+import { createImage, imageInfo, type ImageFormat, type Layout } from '../host/disk-images.js';
 import { makePoolFolder } from '../platform/machines.js';
 import { type StoragePoolRecord } from '../platform/state.js';
 import { CasError, casErrorCodes } from '../rest/cas-error.js';
@@ -105,15 +105,23 @@ async function listVolumes({ query, platform }: CasCall): Promise<Fields[]> {
   return rows;
 }
 
-/** A raw volume is provisioned whole; a qcow2 one is thin and may be larger than what is free, but needs room for its tables. */
-const roomFor = ({ format, sizeMiB }: { format: ImageFormat; sizeMiB: number }): number =>
-  format === 'raw' ? sizeMiB * MiB : MiB;
+interface NewVolume {
+  readonly name: string;
+  readonly sizeMiB: number;
+  readonly format: ImageFormat;
+  /** Default `off`. */
+  readonly layout?: Layout;
+}
+
+/** A raw volume is provisioned whole; a qcow2 one may be thin, and larger than what is free, but needs room for its tables. */
+const roomFor = ({ format, sizeMiB, layout = 'off' }: NewVolume): number =>
+  format === 'raw' || layout !== 'off' ? sizeMiB * MiB : MiB;
 
 /** Makes an empty volume in a pool; refused when the pool is off or too full for it. Its path. */
 export async function addVolume(
   platform: Platform,
   pool: StoragePoolRecord,
-  volume: { name: string; sizeMiB: number; format: ImageFormat },
+  volume: NewVolume,
 ): Promise<string> {
   if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/.test(volume.name))
     throw refuse(`存储卷名称 ${volume.name} 不合法。`);
@@ -122,7 +130,8 @@ export async function addVolume(
   const { free } = await capacityOf(platform, pool);
   if (roomFor(volume) > free) throw refuse(`存储池 ${pool.name} 可用空间不足。`);
   const path = join(pool.path, volume.name);
-  await createImage(path, volume.format, volume.sizeMiB * MiB, platform.machines.host(pool.hostId).user);
+  const { user } = platform.machines.host(pool.hostId);
+  await createImage(path, volume.format, volume.sizeMiB * MiB, user, volume.layout);
   return path;
 }
 

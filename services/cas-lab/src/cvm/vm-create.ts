@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { imageInfo, type ImageFormat } from '../host/disk-images.js';
+import { imageInfo, type ImageFormat, type Layout } from '../host/disk-images.js';
 import {
   cacheTypes,
   diskBuses,
@@ -36,7 +36,8 @@ export function readNewMachine(platform: Platform, body: RequestBody): NewMachin
   }
   const host = hostById(platform, asText(body['hostId']) ?? String([...platform.hosts.keys()][0]));
   const memoryMiB = memoryOf(body);
-  const cpuCount = (asNumber(body['cpuSockets']) ?? 1) * (asNumber(body['cpuCores']) ?? 1);
+  const coresPerSocket = asNumber(body['cpuCores']) ?? 1;
+  const cpuCount = (asNumber(body['cpuSockets']) ?? 1) * coresPerSocket;
   if (!(memoryMiB >= 64) || !(cpuCount >= 1)) throw refuse('CPU或内存不合法。');
   return {
     spec: {
@@ -46,6 +47,7 @@ export function readNewMachine(platform: Platform, body: RequestBody): NewMachin
       hostId: host.id,
       memoryMiB,
       cpuCount,
+      coresPerSocket,
       nics: asList(body['network']).map((row) => nicOf(platform, row)),
       guest: 'linux',
       osVersion: asText(body['osVersion']) ?? '',
@@ -109,9 +111,14 @@ export async function makeDisk(
     name: await freeVolumeName(pool.path, machine.name),
     sizeMiB: asNumber(row['capacity']) ?? asNumber(row['size']) ?? 0,
     format: wanted,
+    layout: layoutOf(row),
   });
   return { target, path, format: wanted, bus, cache };
 }
+
+/** That `mode` is the way of provisioning is a guess of the emulation and the client alike: 0 eager zeroed, 1 lazy zeroed, 2 thin. */
+const layouts: readonly Layout[] = ['full', 'falloc', 'off'];
+const layoutOf = (row: RequestBody): Layout => layouts[asNumber(row['mode']) ?? 2] ?? 'off';
 
 const formatText = (row: RequestBody): string | undefined =>
   asText(row['driveType']) ?? asText(row['format']);

@@ -157,8 +157,8 @@ export async function vmDetail(platform: Platform, vm: VmRecord): Promise<Fields
       machineVersion: '7.0',
     },
     cpu: {
-      cpuSockets: facts.cpuCount,
-      cpuCores: 1,
+      cpuSockets: facts.cpuCount / facts.coresPerSocket,
+      cpuCores: facts.coresPerSocket,
       cpuMode: 'custom',
       cpuArch: 'x86_64',
       cpuShares: 512,

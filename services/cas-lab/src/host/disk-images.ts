@@ -65,18 +65,23 @@ export async function imageLayers(path: string): Promise<string[]> {
     .map(({ filename }) => filename);
 }
 
+/** How QEMU lays an empty image out. `falloc`: its room is kept; `full`: and written. */
+export type Layout = 'off' | 'falloc' | 'full';
+
 /** Makes an empty image; refuses a file that is there. */
 export async function createImage(
   path: string,
   format: ImageFormat,
   sizeBytes: number,
   user: LabUser | undefined,
+  layout: Layout = 'off',
 ): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const claim = await open(path, 'wx').catch(() => null);
   if (claim === null) throw new Fault('ALREADY_EXISTS', `the volume ${path} is there already`);
   await claim.close();
-  const options = format === 'qcow2' ? ['-o', `cluster_size=${String(clusterBytes)}`] : [];
+  const clusters = format === 'qcow2' ? `cluster_size=${String(clusterBytes)},` : '';
+  const options = ['-o', `${clusters}preallocation=${layout}`];
   try {
     await runCommand('qemu-img', ['create', '-q', '-f', format, ...options, path, String(sizeBytes)]);
     if (user) await chown(path, user.uid, user.gid);

@@ -27,6 +27,8 @@ export interface DomainSpec {
   readonly uuid: string;
   readonly memoryMiB: number;
   readonly cpuCount: number;
+  /** Default 1. */
+  readonly coresPerSocket?: number;
   readonly disks: readonly DomainDiskSpec[];
   readonly nics: readonly DomainNicSpec[];
   /** What it boots, disks or not: the lab's guests have no boot loader on theirs. */
@@ -57,6 +59,12 @@ const serialXml = (port: number, socket: string, log?: string): string =>
   (log === undefined ? '' : `<log file='${escapeXml(log)}' append='off'/>`) +
   `<target port='${String(port)}'/></serial>`;
 
+/** Without one libvirt makes every processor a socket, and their number can be changed. */
+const topologyXml = ({ cpuCount, coresPerSocket: cores = 1 }: DomainSpec): string =>
+  cores === 1
+    ? ''
+    : `<topology sockets='${String(cpuCount / cores)}' cores='${String(cores)}' threads='1'/>`;
+
 /** A domain of the lab for libvirt: emulated in software (TCG), so that it runs on any machine. */
 export function domainXml(spec: DomainSpec): string {
   const kernel =
@@ -68,7 +76,7 @@ export function domainXml(spec: DomainSpec): string {
     `<domain type='qemu'><name>${escapeXml(spec.name)}</name><uuid>${spec.uuid}</uuid>`,
     `<memory unit='MiB'>${String(spec.memoryMiB)}</memory><vcpu>${String(spec.cpuCount)}</vcpu>`,
     `<os><type arch='x86_64' machine='pc'>hvm</type>${kernel}</os>`,
-    `<features><acpi/></features><cpu mode='maximum'/>`,
+    `<features><acpi/></features><cpu mode='maximum'>${topologyXml(spec)}</cpu>`,
     `<on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>`,
     `<devices>`,
     ...spec.disks.map(diskXml),

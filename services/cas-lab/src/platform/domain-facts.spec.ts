@@ -13,7 +13,8 @@ describe('a description of a machine', () => {
       name: 'vm',
       uuid: '00000000-0000-4000-8000-000000000001',
       memoryMiB: 160,
-      cpuCount: 2,
+      cpuCount: 4,
+      coresPerSocket: 2,
       disks,
       nics,
       guest: { kernel: '/k', initrd: '/i' },
@@ -25,7 +26,8 @@ describe('a description of a machine', () => {
     const facts = domainFacts(xml.replace("unit='MiB'>160<", "unit='KiB'>163840<"));
     expect(facts).toEqual({
       memoryMiB: 160,
-      cpuCount: 2,
+      cpuCount: 4,
+      coresPerSocket: 2,
       disks: disks.map((disk) => ({ ...disk, device: 'disk', type: 'file', encrypted: false })),
       nics,
     });

@@ -5,6 +5,7 @@ import { z } from 'zod';
 export interface DomainFacts {
   readonly memoryMiB: number;
   readonly cpuCount: number;
+  readonly coresPerSocket: number;
   readonly disks: readonly DiskFacts[];
   readonly nics: readonly NicFacts[];
 }
@@ -52,6 +53,7 @@ const documentSchema = z.object({
   domain: z.object({
     memory: z.object({ '#text': z.string(), '@unit': z.string().default('KiB') }),
     vcpu: z.union([z.string(), z.object({ '#text': z.string() })]),
+    cpu: z.object({ topology: z.object({ '@cores': z.string() }).optional() }).optional(),
     devices: z.object({
       disk: z.array(diskSchema).default([]),
       interface: z.array(interfaceSchema).default([]),
@@ -66,6 +68,7 @@ export function domainFacts(xml: string): DomainFacts {
   return {
     memoryMiB: Math.round(Number(domain.memory['#text']) / 1024),
     cpuCount: Number(vcpu),
+    coresPerSocket: Number(domain.cpu?.topology?.['@cores'] ?? 1),
     disks: domain.devices.disk.map((disk) => ({
       target: disk.target['@dev'],
       bus: disk.target['@bus'],

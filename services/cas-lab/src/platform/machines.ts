@@ -23,6 +23,8 @@ export interface MachineSpec {
   readonly hostId: number;
   readonly memoryMiB: number;
   readonly cpuCount: number;
+  /** Default 1. */
+  readonly coresPerSocket?: number;
   readonly disks: readonly DomainDiskSpec[];
   readonly nics: readonly (DomainNicSpec & { switchId: number; profileId: number | null })[];
   readonly guest: keyof GuestImages;

@@ -226,6 +226,49 @@ export const planPreview = {
   ],
 };
 
+const restoredVm = {
+  platformId: ids.platform,
+  hostId: ids.host,
+  storageName: 'images',
+  memoryMiB: 8192,
+  nics: [],
+  preallocation: 'lazy-zeroed',
+} as const;
+
+export const restoreRequest = {
+  name: 'ERP as of Monday',
+  definition: {
+    kind: 'restore',
+    defaults: { ...restoredVm, vmNamePrefix: 'monday-' },
+    items: [{ pointId: ids.point, target: { powerOn: true } }],
+    parallel: { vms: 2, vmsPerHost: 1 },
+  },
+  plans: [{ type: 'immediate' }],
+};
+
+export const restorePreview = {
+  items: [
+    {
+      pointId: ids.point,
+      sourceVmName: vm.name,
+      capturedAt: at,
+      target: { ...restoredVm, vmName: `monday-${vm.name}`, powerOn: true },
+      outline: {
+        cpuCount: 4,
+        coresPerSocket: 1,
+        memoryMiB: 8192,
+        nics: [],
+        preallocation: 'lazy-zeroed',
+        disks: [{ target: 'vda', sizeBytes: 107_374_182_400, format: 'qcow2', bus: 'virtio' }],
+      },
+      refusals: [],
+      notices: ['UEFI_NOTICE'],
+    },
+  ],
+  refusals: [],
+  confirmation: { code: 'K7QD-3MZA-X0PW', expiresAt: '2026-03-02T21:10:00Z' },
+};
+
 export const run = {
   id: ids.run,
   jobId: ids.job,

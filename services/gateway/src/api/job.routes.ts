@@ -38,7 +38,8 @@ export const jobRoutes: readonly Route[] = [
     description:
       'With the plan `immediate` its first run begins at once; with `manual`, when somebody starts one. Times are those of the ' +
       'clock at the backup hosts of the group; one that daylight saving skips is due when the gap is over, one that comes twice ' +
-      'is due the first time. Of two plans one is full and one incremental; when both are due the full one runs.',
+      'is due the first time. Of two plans one is full and one incremental; when both are due the full one runs. A restore needs the ' +
+      '`confirmation` that `POST /restores/preview` gave for exactly this request.',
     access: operating,
     body: newJobBodySchema,
     status: 201,
@@ -92,7 +93,7 @@ export const jobRoutes: readonly Route[] = [
     summary: 'Edit a job',
     description:
       '`version` is the one that was edited: 409 when the job has another by now. Runs keep the definition that they began with. ' +
-      'An `immediate` plan runs when a job is created, not when it is edited.',
+      'An `immediate` plan runs when a job is created, not when it is edited. A restore needs a `confirmation` of what it becomes.',
     access: operating,
     params,
     body: jobBodySchema,

@@ -44,6 +44,7 @@ const mayCall: Record<string, string> = {
   'POST /jobs/{jobId}/clones': 'AO',
   'DELETE /jobs/{jobId}': 'AO',
   'POST /plans/preview': 'AOR',
+  'POST /restores/preview': 'AO',
   'POST /jobs/{jobId}/runs': 'AO',
   'GET /runs': 'AOR',
   'GET /runs/{runId}': 'AOR',

@@ -5,6 +5,7 @@ import { jobRoutes } from './job.routes.js';
 import { platformRoutes } from './platform.routes.js';
 import { pointRoutes } from './point.routes.js';
 import { poolRoutes } from './pool.routes.js';
+import { restoreRoutes } from './restore.routes.js';
 import type { Route } from './route.js';
 import { runRoutes } from './run.routes.js';
 import { serviceRoutes } from './service.routes.js';
@@ -20,6 +21,7 @@ export const routes: readonly Route[] = [
   ...vmRoutes,
   ...poolRoutes,
   ...jobRoutes,
+  ...restoreRoutes,
   ...runRoutes,
   ...pointRoutes,
   ...holdRoutes,

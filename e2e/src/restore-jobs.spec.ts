@@ -1,0 +1,223 @@
+import {
+  type HostId,
+  type NewJobBody,
+  type Point,
+  type RestorePreview,
+  type RunDetail,
+  type Vm,
+} from '@casvault/contracts';
+import { allocatedBytes, sameDisk } from '@casvault/stack';
+import { CasClient } from '@casvault/cas-client';
+import { writeAsGuest } from './history/guest-io.js';
+import { expectSucceeded, MiB, pointOf, startWorld, type World } from './world.js';
+
+const names = ['alpha', 'beta', 'gamma'] as const;
+type Name = (typeof names)[number];
+
+/** What the CVM is asked for of each VM of the job; by the name of its source. */
+const wanted = {
+  alpha: { host: 1, storage: 'defaultpool', cpus: 1, cores: 1, memoryMiB: 192, isThin: true, cards: [] },
+  beta: {
+    host: 2,
+    storage: 'defaultpool',
+    cpus: 2,
+    cores: 2,
+    memoryMiB: 128,
+    isThin: false,
+    cards: ['vswitch0 2 e1000'],
+  },
+  gamma: {
+    host: 2,
+    storage: 'isopool',
+    cpus: 2,
+    cores: 1,
+    memoryMiB: 160,
+    isThin: false,
+    cards: ['vswitch0 1 virtio', 'vswitch0 2 virtio'],
+  },
+};
+
+/** F4-F6 over all services: one job for many VMs, each with its own settings, submitted with the code of its preview. */
+describe('F4, F6: a restore of many VMs in one job', () => {
+  let world: World;
+  const vms = new Map<Name, Vm>();
+  const points = new Map<Name, Point>();
+  let hosts: Map<string, HostId>;
+
+  beforeAll(async () => {
+    const disks = [{ sizeBytes: 24 * MiB }];
+    world = await startWorld('restore-jobs', {
+      vms: names.map((name, index) => ({ name, host: (index % 2) + 1, disks, guest: 'idle' as const })),
+    });
+    const { api } = world.trial;
+    hosts = new Map((await api.listHosts(world.platform.id)).map(({ externalId, id }) => [externalId, id]));
+    const { id: poolId } = await world.trial.standardPool('restore-jobs');
+    for (const [index, name] of names.entries()) {
+      const vm = await world.trial.vm(world.platform, name);
+      vms.set(name, vm);
+      await write(name, index, 0x51 + index);
+      points.set(name, await pointOf(world, expectSucceeded(await world.trial.backUp(vm, poolId))));
+    }
+    // A second point of the first VM: the job takes its first one.
+    await write('alpha', 4, 0x77);
+    expectSucceeded(await world.trial.backUp(vmOf('alpha'), poolId));
+  });
+  afterAll(() => world[Symbol.asyncDispose]());
+
+  const vmOf = (name: Name): Vm => vms.get(name) ?? missing(name);
+  const pointFrom = (name: Name): Point => points.get(name) ?? missing(name);
+  const hostOf = (externalId: number): HostId => hosts.get(String(externalId)) ?? missing(`host ${externalId}`);
+  const write = async (name: Name, place: number, pattern: number): Promise<void> => {
+    const vm = vmOf(name);
+    const host = world.trial.lab.hosts.find(({ id }) => hostOf(id) === vm.hostId) ?? missing(vm.hostName);
+    await writeAsGuest(host, vm.uuid, 0, [{ offset: place * MiB + 512, length: 2 * MiB, pattern }]);
+  };
+  const cvm = async <T>(work: (client: CasClient) => Promise<T>): Promise<T> => {
+    const { address, port, user: userName, password } = world.trial.lab.cvm;
+    const client = new CasClient({ address, port, userName, password, ssl: false, sslIgnoreErrors: false });
+    try {
+      return await work(client);
+    } finally {
+      client.close();
+    }
+  };
+
+  const jobOf = (prefix: string): NewJobBody => ({
+    name: `restore ${prefix}`,
+    definition: {
+      kind: 'restore',
+      defaults: {
+        platformId: world.platform.id,
+        hostId: hostOf(2),
+        storageName: 'defaultpool',
+        vmNamePrefix: prefix,
+        cpuCount: 2,
+        nics: [{ switchName: 'vswitch0', profileName: 'vlan100', model: 'e1000' }],
+      },
+      items: [
+        {
+          pointId: pointFrom('alpha').id,
+          target: { hostId: hostOf(1), cpuCount: 1, memoryMiB: 192, nics: [] },
+        },
+        {
+          pointId: pointFrom('beta').id,
+          target: { coresPerSocket: 2, memoryMiB: 128, preallocation: 'lazy-zeroed', powerOn: true },
+        },
+        {
+          pointId: pointFrom('gamma').id,
+          target: {
+            storageName: 'isopool',
+            preallocation: 'eager-zeroed',
+            nics: [
+              { switchName: 'vswitch0', profileName: null, model: 'virtio' },
+              { switchName: 'vswitch0', profileName: 'vlan100', model: 'virtio' },
+            ],
+          },
+        },
+      ],
+      parallel: { vms: 2, vmsPerHost: 2 },
+    },
+    plans: [{ type: 'immediate' }],
+  });
+  const preview = ({ name, definition, plans }: NewJobBody): Promise<RestorePreview> =>
+    world.trial.api.previewRestore({ name, definition, plans } as never);
+  const submit = async (job: NewJobBody): Promise<RunDetail['id']> => {
+    const { lastRunId } = await world.trial.api.createJob(await world.trial.api.confirmed(job));
+    return lastRunId ?? missing('the run');
+  };
+  const inLab = async (name: string) => (await world.trial.lab.admin.vms()).find((vm) => vm.name === name);
+  const loose = async () => {
+    const found: string[] = [];
+    for (const { id } of world.trial.lab.hosts)
+      found.push(...(await world.trial.lab.admin.leftovers(id)).looseVolumes);
+    return found;
+  };
+
+  const expectAsAsked = async (prefix: string, name: Name): Promise<void> => {
+    const asked = wanted[name];
+    const vm = (await inLab(`${prefix}${name}`)) ?? missing(`${prefix}${name}`);
+    const [disk] = vm.disks;
+    if (disk === undefined) return missing(`the disk of ${vm.name}`);
+    const { detail, configuration } = await cvm((client) => client.vm(String(vm.id)));
+    expect(configuration).toMatchObject({
+      cpu: { cpuSockets: asked.cpus / asked.cores, cpuCores: asked.cores },
+      memory: { size: asked.memoryMiB },
+    });
+    expect([vm.hostId, vm.state]).toEqual([asked.host, name === 'beta' ? 'running' : 'shutOff']);
+    expect(disk.path).toContain(`/${asked.storage}/`);
+    const cards = detail.nics.map(({ switchName, profileExternalId, model }) =>
+      [switchName, profileExternalId, model].join(' '),
+    );
+    expect(cards).toEqual(asked.cards);
+    const allocated = await allocatedBytes(disk.path);
+    if (asked.isThin) expect(allocated).toBeLessThan(16 * MiB);
+    else expect(allocated).toBeGreaterThanOrEqual(24 * MiB);
+    const reference = (await world.trial.referenceOf(pointFrom(name))).get('vda') ?? '';
+    expect([name, await sameDisk({ path: reference, format: 'raw' }, disk)]).toEqual([name, true]);
+  };
+
+  it('F4: each VM has the bytes of its point and is as asked for, singly and in batch', async () => {
+    const job = jobOf('all-');
+    const told = await preview(job);
+    expect(told.items.map(({ refusals }) => refusals)).toEqual([[], [], []]);
+    expect(told.items.map(({ target, outline }) => [target.vmName, outline?.cpuCount, outline?.memoryMiB])).toEqual(
+      [
+        ['all-alpha', 1, 192],
+        ['all-beta', 2, 128],
+        ['all-gamma', 2, vmOf('gamma').memoryMiB],
+      ],
+    );
+    // S6: the sources are still there; the first has no network to clash on.
+    expect(told.items.map(({ notices }) => notices.includes('MAY_CLASH'))).toEqual([false, true, true]);
+    const run = expectSucceeded(await world.trial.api.watchRun(await submit(job), () => undefined));
+    expect(run.items).toHaveLength(3);
+    for (const name of names) await expectAsAsked('all-', name);
+    expect(await loose()).toEqual([]);
+  });
+
+  it('F6: is refused without a code, and with one of another request', async () => {
+    const job = jobOf('unconfirmed-');
+    const { confirmation } = await preview(job);
+    const submitWith = (code?: string) =>
+      world.trial.api.createJob({ ...job, name: 'other', ...(code === undefined ? {} : { confirmation: code }) });
+    for (const code of [undefined, confirmation?.code])
+      await expect(submitWith(code)).rejects.toMatchObject({
+        problem: { code: 'INPUT_INVALID', errors: [{ field: 'confirmation' }] },
+      });
+    expect(await inLab('unconfirmed-alpha')).toBeUndefined();
+  });
+
+  it('F4: every refusal is told before submission, by field', async () => {
+    const { definition, ...job } = jobOf('all-');
+    if (definition.kind !== 'restore') return missing('the restore');
+    const defaults = { ...definition.defaults, storageName: 'nowhere' };
+    const told = await preview({ ...job, definition: { ...definition, defaults } });
+    expect(told.confirmation).toBeNull();
+    const fields = told.items.map(({ refusals }) => refusals.map(({ details }) => details['field']));
+    const field = (index: number, name: string) => `definition.items.${index}.target.${name}`;
+    expect(fields).toEqual([
+      [field(0, 'vmName'), field(0, 'storageName')],
+      [field(1, 'vmName'), field(1, 'storageName')],
+      [field(2, 'vmName')],
+    ]);
+  });
+
+  it('F4: a VM whose storage pool vanishes in between leaves nothing behind, and the others succeed', async () => {
+    const before = (await world.trial.lab.admin.vms()).length;
+    const confirmed = await world.trial.api.confirmed(jobOf('partly-'));
+    await world.trial.lab.admin.activatePool(2, 'isopool', false);
+    const { lastRunId } = await world.trial.api.createJob(confirmed);
+    const run = await world.trial.api.watchRun(lastRunId ?? missing('the run'), () => undefined);
+    expect(run.state).toBe('partly failed');
+    expect(run.items.map(({ state }) => state)).toEqual(['succeeded', 'succeeded', 'failed']);
+    expect(run.items[2]?.fault).toMatchObject({ details: { field: 'storageName' } });
+    expect(await inLab('partly-gamma')).toBeUndefined();
+    expect((await world.trial.lab.admin.vms()).length).toBe(before + 2);
+    expect(await loose()).toEqual([]);
+    await expectAsAsked('partly-', 'alpha');
+  });
+});
+
+const missing = (what: string): never => {
+  throw new Error(`${what} is missing`);
+};

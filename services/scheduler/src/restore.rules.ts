@@ -1,0 +1,72 @@
+import {
+  Fault,
+  restoreTargetSchema,
+  type JobDefinition,
+  type RestoreTarget,
+  type RestoreWish,
+  type Vm,
+} from '@casvault/contracts';
+
+export type RestoreDefinition = Extract<JobDefinition, { kind: 'restore' }>;
+
+const fieldOf = (index: number, field: string): string =>
+  ['definition.items', index, 'target', field].filter((part) => part !== '').join('.');
+
+const refuse = (index: number, name: string, rule: string): Fault => {
+  const field = fieldOf(index, name);
+  return new Fault('INPUT_INVALID', `${field}: ${rule}`, { details: { field } });
+};
+
+/** F4: what is asked for one VM: what its item says, else what holds for all. Its name, unless the item has one, from that of the point's VM. */
+export const wishOf = (
+  { defaults = {}, items }: Pick<RestoreDefinition, 'defaults' | 'items'>,
+  index: number,
+  sourceName: string,
+): RestoreWish => {
+  const { vmNamePrefix = '', vmNameSuffix = '', ...shared } = defaults;
+  const vmName = `${vmNamePrefix}${sourceName}${vmNameSuffix}`;
+  return { ...shared, vmName, ...items[index]?.target };
+};
+
+/** The whole target of one VM, or every field that is missing or breaks a rule. */
+export const targetOf = (wish: RestoreWish, index: number): RestoreTarget | Fault[] => {
+  const parsed = restoreTargetSchema.safeParse(wish);
+  if (parsed.success) return parsed.data;
+  return parsed.error.issues.map(({ path, message }) => {
+    const isMissing = path.length === 1 && wish[path[0] as keyof RestoreWish] === undefined;
+    const rule = isMissing ? 'is required, here or in definition.defaults' : message;
+    return refuse(index, path.map(String).join('.'), rule);
+  });
+};
+
+/** For each target why its name cannot stand beside those before it; null: it can. */
+export const namesTwice = (targets: readonly (RestoreTarget | null)[]): (Fault | null)[] => {
+  const seen = new Map<string, number>();
+  return targets.map((target, index) => {
+    if (target === null) return null;
+    const key = `${target.platformId} ${target.vmName}`;
+    const first = seen.get(key);
+    if (first === undefined) seen.set(key, index);
+    return first === undefined
+      ? null
+      : refuse(index, 'vmName', `"${target.vmName}" is the name of item ${first} on the same platform`);
+  });
+};
+
+/** Where the source VM is, for what the wish leaves open: nothing once the wish leads elsewhere. */
+export const proposedPlace = (wish: RestoreWish, source: Vm | null): RestoreWish => {
+  if (source === null || (wish.platformId ?? source.platformId) !== source.platformId) return {};
+  const { platformId, hostId, disks } = source;
+  if ((wish.hostId ?? hostId) !== hostId) return { platformId };
+  const disk = disks.find(({ role }) => role === 'system') ?? disks[0];
+  const storageName = disk?.storageName ?? null;
+  return { platformId, hostId, ...(storageName === null ? {} : { storageName }) };
+};
+
+/** A refusal of a target by those who know the point and the platform, with the field of this request. */
+export const inTarget = (index: number, fault: Fault): Fault => {
+  const told = typeof fault.details['field'] === 'string' ? fault.details['field'] : '';
+  const field = fieldOf(index, told);
+  const rule = told !== '' && fault.message.startsWith(`${told}: `) ? fault.message.slice(told.length + 2) : fault.message;
+  return new Fault(fault.code, `${field}: ${rule}`, { details: { ...fault.details, field } });
+};

@@ -1,0 +1,250 @@
+import {
+  createJob,
+  getRun,
+  listJobs,
+  newId,
+  previewRestore,
+  updateJob,
+  type HostId,
+  type Job,
+  type JobId,
+  type PlatformId,
+  type Point,
+  type PointId,
+  type RestorePreview,
+  type RunId,
+} from '@casvault/contracts';
+import { openDatabase } from '@casvault/persistence';
+import { TestLogger } from '@casvault/testkit';
+import { randomBytes } from 'node:crypto';
+import { type z } from 'zod';
+import { Confirmations } from '../src/confirmations.js';
+import { migrations } from '../src/migrations.js';
+import { RunningScheduler } from './running-scheduler.js';
+
+type Asked = z.input<typeof previewRestore.request>;
+
+describe('F4, F6: restores over NATS and Postgres', () => {
+  let scheduler: RunningScheduler;
+  beforeAll(async () => {
+    scheduler = await RunningScheduler.start();
+  });
+  afterAll(() => scheduler.stop());
+
+  const place = { platformId: newId<PlatformId>(), hostId: newId<HostId>(), storageName: 'local' };
+  const pointOf = (vmName = 'db', fields: Partial<Point> = {}): PointId => {
+    const { peers } = scheduler;
+    const id = newId<PointId>();
+    const point = { id, state: 'available', vmId: peers.vm(), vmName, ...pointDefaults, ...fields };
+    peers.points.set(id, point as Point);
+    return id;
+  };
+  const asking = (definition: object, plan: 'immediate' | 'manual' = 'immediate'): Asked =>
+    ({
+      name: 'restore',
+      definition: { kind: 'restore', ...definition },
+      plans: [plan === 'manual' ? { type: 'once', at: '2099-01-01T00:00' } : { type: plan }],
+    }) as Asked;
+  const one = (fields: object = {}): Asked =>
+    asking({ items: [{ pointId: pointOf(), target: { ...place, vmName: `vm-${newId()}`.slice(0, 30), ...fields } }] });
+  const preview = (asked: Asked, actor = 'anna'): Promise<RestorePreview> =>
+    scheduler.client.request(previewRestore, asked, { actor });
+  const codeOf = async (asked: Asked, actor?: string): Promise<string> => {
+    const { confirmation, ...told } = await preview(asked, actor);
+    if (confirmation === null) throw new Error(`refused: ${JSON.stringify(told)}`);
+    return confirmation.code;
+  };
+  const submit = (asked: Asked, confirmation?: string, id = newId<JobId>(), actor = 'anna'): Promise<Job> =>
+    scheduler.client.request(createJob, { ...asked, id, confirmation }, { actor });
+  const jobs = async (): Promise<number> =>
+    (await scheduler.client.request(listJobs, { limit: 500 })).items.length;
+
+  it('F6: is submitted with the code of its preview, once', async () => {
+    const asked = one();
+    const code = await codeOf(asked);
+    const id = newId<JobId>();
+    const job = await submit(asked, code, id);
+    expect(job).toMatchObject({ id, definition: { kind: 'restore' } });
+    expect(job).not.toHaveProperty('confirmation');
+    // The same submission, as after a lost answer.
+    expect((await submit(asked, code, id)).lastRunId).toBe(job.lastRunId);
+    await expect(submit(asked, code)).rejects.toMatchObject({
+      code: 'CONFLICT',
+      details: { field: 'confirmation', reason: 'used', jobId: id },
+    });
+  });
+
+  it('F6: is refused without a code, with one of somebody else, of another request, or an expired one', async () => {
+    const asked = one();
+    const before = await jobs();
+    const refused = (reason: string) => ({ details: { field: 'confirmation', reason } });
+    await expect(submit(asked)).rejects.toMatchObject(refused('missing'));
+    await expect(submit(asked, 'AAAA-BBBB-CCCC')).rejects.toMatchObject(refused('unknown'));
+    await expect(submit(asked, await codeOf(asked, 'berta'))).rejects.toMatchObject(refused('unknown'));
+    const other = { ...asked, name: 'another' };
+    await expect(submit(asked, await codeOf(other))).rejects.toMatchObject(refused('other-request'));
+    await expect(submit(asked, await expiredCode(asked))).rejects.toMatchObject(refused('expired'));
+    expect(await jobs()).toBe(before);
+    const backup = { kind: 'backup', vmIds: [scheduler.peers.vm()], poolId: scheduler.peers.pool() };
+    const needless = { ...asked, definition: backup } as unknown as Asked;
+    await expect(submit(needless, 'AAAA-BBBB-CCCC')).rejects.toMatchObject(refused('needless'));
+  });
+
+  /** As issued an hour ago. */
+  const expiredCode = async (asked: Asked): Promise<string> => {
+    const database = await openDatabase({
+      url: scheduler.databaseUrl,
+      schema: 'scheduler',
+      tables: [],
+      migrations,
+      logger: new TestLogger(),
+    });
+    const clock = { now: () => new Date(new Date().getTime() - 3_600_000) };
+    const codes = new Confirmations({ database, clock, random: randomBytes });
+    const { code } = await codes.issue(previewRestore.request.parse(asked), 'anna');
+    await database.destroy();
+    return code;
+  };
+
+  it('F6: of many that submit with one code at once, over two replicas, one makes its job', async () => {
+    const replica = await scheduler.replica();
+    const asked = one();
+    const code = await codeOf(asked);
+    const before = await jobs();
+    const ids = Array.from({ length: 8 }, () => newId<JobId>());
+    const submissions = ids.flatMap((id) => [submit(asked, code, id), submit(asked, code, id)]);
+    const made = (await Promise.allSettled(submissions)).flatMap((outcome) =>
+      outcome.status === 'fulfilled' ? [outcome.value] : [],
+    );
+    expect(new Set(made.map(({ id }) => id)).size).toBe(1);
+    expect(new Set(made.map(({ lastRunId }) => lastRunId)).size).toBe(1);
+    expect(await jobs()).toBe(before + 1);
+    await replica.stop();
+  });
+
+  it('F6: an edit of a restore takes a code of its own', async () => {
+    const asked = asking({ items: one().definition.items }, 'manual');
+    const job = await submit(asked, await codeOf(asked));
+    const changed = { ...asked, name: 'changed' };
+    const edit = (confirmation?: string) =>
+      scheduler.client.request(
+        updateJob,
+        { ...changed, jobId: job.id, version: job.version, confirmation },
+        { actor: 'anna' },
+      );
+    await expect(edit()).rejects.toMatchObject({ details: { reason: 'missing' } });
+    const code = await codeOf(changed);
+    expect(await edit(code)).toMatchObject({ version: 2, name: 'changed' });
+    expect(await edit(code)).toMatchObject({ version: 2 });
+  });
+
+  it('F4: previews settings in batch and singly, and makes the VMs as previewed', async () => {
+    const definition = {
+      defaults: { ...place, vmNamePrefix: 'new-', memoryMiB: 512, preallocation: 'lazy-zeroed' },
+      items: [
+        { pointId: pointOf('db') },
+        { pointId: pointOf('web'), target: { vmName: 'www', memoryMiB: 256, storageName: 'fast' } },
+      ],
+    };
+    const asked = asking(definition);
+    const told = await preview(asked);
+    expect(told.items.map(({ sourceVmName, target, outline, refusals, notices }) => [
+      sourceVmName,
+      target,
+      outline?.memoryMiB,
+      refusals,
+      notices,
+    ])).toEqual([
+      ['db', { ...place, vmName: 'new-db', memoryMiB: 512, preallocation: 'lazy-zeroed' }, 512, [], ['MAY_CLASH']],
+      [
+        'web',
+        { ...place, storageName: 'fast', vmName: 'www', memoryMiB: 256, preallocation: 'lazy-zeroed' },
+        256,
+        [],
+        ['MAY_CLASH'],
+      ],
+    ]);
+    const job = await submit(asked, told.confirmation?.code);
+    const run = await scheduler.client.request(getRun, { runId: job.lastRunId as RunId });
+    expect(run.items.map(({ vmName }) => vmName)).toEqual(['new-db', 'www']);
+    const asks = await scheduler.peers.askedFor(run.id, 2);
+    expect(asks.map(({ target }) => target).sort(byName)).toEqual(
+      told.items.map(({ target }) => ({ ...target, powerOn: false })).sort(byName),
+    );
+  });
+
+  it('F4: previews every refusal of every VM, by field, and gives no code', async () => {
+    const { peers } = scheduler;
+    const full = { code: 'INPUT_INVALID' as const, message: 'storageName: no room', details: { field: 'storageName' } };
+    peers.refusals = [{ ...full, details: { ...full.details, vmName: 'full' } }];
+    const gone = newId<PointId>();
+    const told = await preview(
+      asking({
+        items: [
+          { pointId: pointOf(), target: { ...place, vmName: 'full' } },
+          { pointId: gone, target: { ...place, vmName: 'gone' } },
+          { pointId: pointOf('db', { state: 'failed' }), target: { ...place, vmName: 'failed' } },
+          { pointId: pointOf(), target: { ...place, vmName: 'full' } },
+        ],
+      }),
+    );
+    peers.refusals = [];
+    expect(told.confirmation).toBeNull();
+    expect(told.items.map(({ refusals }) => refusals.map(({ details }) => details['field']))).toEqual([
+      ['definition.items.0.target.storageName'],
+      ['definition.items.1.pointId'],
+      ['definition.items.2.pointId'],
+      ['definition.items.3.target.storageName', 'definition.items.3.target.vmName'],
+    ]);
+    const late = { ...one(), plans: [{ type: 'once', at: '2001-01-01T00:00' }] } as Asked;
+    expect(await preview(late)).toMatchObject({
+      confirmation: null,
+      refusals: [{ details: { field: 'plans.0.at' } }],
+    });
+  });
+
+  it('F4: proposes where the source VM is, and still refuses what names no place', async () => {
+    const { peers } = scheduler;
+    const pointId = pointOf('db');
+    const vm = peers.vms.get(peers.points.get(pointId)?.vmId ?? '');
+    const asked = asking({ items: [{ pointId, target: { vmName: 'again', storageName: 'local' } }] });
+    const told = await preview(asked);
+    expect(told.confirmation).toBeNull();
+    expect(told.items[0]).toMatchObject({
+      target: { platformId: vm?.platformId, hostId: vm?.hostId, storageName: 'local' },
+      outline: { cpuCount: 1 },
+    });
+    expect(told.items[0]?.refusals.map(({ details }) => details['field'])).toEqual([
+      'definition.items.0.target.platformId',
+      'definition.items.0.target.hostId',
+    ]);
+    await expect(submit(asked)).rejects.toMatchObject({
+      code: 'INPUT_INVALID',
+      details: { field: 'definition.items.0.target.platformId' },
+    });
+  });
+});
+
+const byName = (a: { vmName?: string | undefined } | null, b: { vmName?: string | undefined } | null): number =>
+  (a?.vmName ?? '') < (b?.vmName ?? '') ? -1 : 1;
+
+const pointDefaults: Omit<Point, 'id' | 'state' | 'vmId' | 'vmName'> = {
+  chainId: newId(),
+  parentPointId: null,
+  kind: 'full',
+  platformId: newId(),
+  poolId: newId(),
+  runId: newId(),
+  createdAt: '2026-01-01T00:00:00.000Z',
+  capturedAt: '2026-01-01T00:00:00.000Z',
+  availableAt: null,
+  method: 'live',
+  consistency: 'crash',
+  excludedDisks: [],
+  poolBytes: 0,
+  disks: [],
+  reasons: [],
+  fault: null,
+  hold: null,
+  verification: null,
+};
