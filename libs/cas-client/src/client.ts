@@ -260,6 +260,17 @@ export class CasClient {
     });
   }
 
+  /** Unplugs a disk; its volume stays. */
+  async detachDisk(vm: { id: string; name: string }, target: string, signal?: AbortSignal): Promise<void> {
+    await this.write({
+      method: 'PUT',
+      path: '/vm/delDevice',
+      what: `detach ${target} from VM ${vm.name}`,
+      body: { root: 'domain', fields: { ...vm, storage: { deviceName: target } } },
+      ...opt(signal),
+    });
+  }
+
   /** Deletes a VM and, unless told otherwise, its disks. */
   async deleteVm(id: string, options: { keepDisks: boolean }, signal?: AbortSignal): Promise<void> {
     await this.write({

@@ -146,6 +146,10 @@ export const reasons = {
     en: 'the source VM still exists: the IP addresses of both may clash (S6)',
     'zh-CN': '源虚拟机仍存在：两者的 IP 地址可能冲突 (S6)',
   },
+  OVERWRITES_VM: {
+    en: 'a VM of that name is overwritten: its disks are detached and kept, its networks stay',
+    'zh-CN': '同名虚拟机将被覆盖：其原有硬盘被卸载并保留，网络不变',
+  },
   HEAD_OF_CHAIN: {
     en: 'the first point of the chain was removed: this one is its head now, complete by itself',
     'zh-CN': '备份链的第一个时间点已删除：此时间点现为链首，自身完整',

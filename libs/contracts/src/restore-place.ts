@@ -59,6 +59,8 @@ export const createRestoreVm = defineQuery('inventory', 'create-restore-vm', 1, 
     preallocation: preallocationSchema.default('thin'),
     /** S3: one for each disk, or none: then volumes are made. */
     volumes: z.array(restoreVolumeSchema).max(64).default([]),
+    /** A VM of that name gets the disks, and its own are detached and kept; refused for a protected one (S8). */
+    overwrite: z.boolean().default(false),
     /** F9: it is to become an image: what would hinder that is refused before anything is written. */
     becomesImage: z.boolean().default(false),
     /** Whose point it is: if it still exists, the reply says that the two may clash (S6). */

@@ -223,6 +223,11 @@ export const restoreTargetSchema = z.object({
   volumes: z.array(restoreVolumeSchema).min(1).max(64).optional(),
   /** Of the volumes that are made. Absent: `thin`. */
   preallocation: preallocationSchema.optional(),
+  /**
+   * A VM of that name, not display name, gets the disks of the point; its own are detached and kept, its networks stay. It must be off, without
+   * snapshots, on that host, and have no points here (S8). Where no VM has the name one is made. Absent: false.
+   */
+  overwrite: z.boolean().optional(),
   powerOn: z.boolean().default(false),
 });
 export type RestoreTarget = z.infer<typeof restoreTargetSchema>;

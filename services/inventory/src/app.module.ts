@@ -86,7 +86,15 @@ export const inventoryParts = (parts: InventoryParts) => {
   const power = new VmPower({ shutdowns, vms: vmAccess, clock, logger });
   const vmSnapshots = new VmSnapshots({ snapshots, vms: vmAccess, clock, logger });
   const known = { platforms, hosts, vms, diskServices };
-  const restoreVms = new RestoreVms({ ...known, restores, sync, access, clock, logger });
+  const restoreVms = new RestoreVms({
+    ...known,
+    restores,
+    sync,
+    access,
+    owners: parts.owners,
+    clock,
+    logger,
+  });
   const volumes = new RestoreVolumeStore(database);
   const restoreVolumes = new RestoreVolumes({ ...known, volumes, sync, access, clock, logger });
   const checkpoints = new Checkpoints({ vms, platforms, sync, diskServices });
@@ -126,7 +134,10 @@ export const inventoryParts = (parts: InventoryParts) => {
     { provide: NetworkStore, useValue: networks },
     { provide: BackupHostStore, useValue: new BackupHostStore(database) },
     { provide: RestoreVms, useValue: restoreVms },
-    { provide: RestoreVmJudge, useValue: new RestoreVmJudge({ platforms, hosts, vms, access }) },
+    {
+      provide: RestoreVmJudge,
+      useValue: new RestoreVmJudge({ platforms, hosts, vms, access, owners: parts.owners }),
+    },
     { provide: RestoreVolumes, useValue: restoreVolumes },
     { provide: VmPower, useValue: power },
     { provide: VmSnapshots, useValue: vmSnapshots },

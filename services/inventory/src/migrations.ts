@@ -231,4 +231,12 @@ export const migrations: readonly Migration[] = [
       );
       CREATE INDEX image_page ON image (platform_id, name, external_id);`,
   },
+  {
+    name: '0010-overwrite-vm',
+    sql: `
+      -- S8: the VM that gets the disks, by its UUID
+      ALTER TABLE restore_vm ADD COLUMN overwrites uuid;
+      -- set before the first disk changes places: which it had, and which it gets
+      ALTER TABLE restore_vm ADD COLUMN swap jsonb;`,
+  },
 ];

@@ -1,9 +1,10 @@
-import { type CasClient } from '@casvault/cas-client';
+import { type CasClient, type CasVmRow } from '@casvault/cas-client';
 import { Fault, type HostId, type judgeRestoreVms, type PlatformId } from '@casvault/contracts';
 import { type z } from 'zod';
 import { eachBounded } from './bounded.js';
 import { type CasAccess } from './cas-access.js';
 import { type HostStore } from './host-store.js';
+import { overwritingRefusal, type Protection } from './overwriting.js';
 import { type PlatformStore } from './platform-store.js';
 import { readSite, stillExists, withVolumes } from './restore-site.js';
 import {
@@ -25,6 +26,7 @@ export interface RestoreVmJudgeOptions {
   readonly hosts: HostStore;
   readonly vms: VmStore;
   readonly access: CasAccess;
+  readonly owners: Protection['owners'];
 }
 
 /** One platform as it is now: read once for all requests of a question. */
@@ -57,7 +59,8 @@ export class RestoreVmJudge {
         own.map(([, request]) => request),
         signal,
       );
-      own.forEach(([index], place) => (verdicts[index] = told[place] ?? { refusals: [], notices: [] }));
+      for (const [place, [index]] of own.entries())
+        verdicts[index] = told[place] ?? { refusals: [], notices: [] };
     }
     return verdicts;
   }
@@ -108,13 +111,28 @@ export class RestoreVmJudge {
       refusalOf(error, 'volumes'),
     );
     if (Fault.is(whole)) return refusedAs(whole);
-    const isTaken =
-      templates.has(request.vmName) || (await client.vmByName(request.vmName, signal)) !== null;
-    const refusals = [...(isTaken ? [nameTaken(request)] : []), ...refusalsOf(request, whole)];
+    const row = await client.vmByName(request.vmName, signal);
+    const isTemplate = templates.has(request.vmName) || row?.powerState === 'template';
+    const taken = isTemplate ? nameTaken(request) : await this.taken(client, row, request, whole, signal);
+    const refusals = [...(taken ? [taken] : []), ...refusalsOf(request, whole)];
     const sourceExists = await stillExists(this.options.vms, request.sourceVmId);
     return {
       refusals: refusals.map((fault) => fault.toJSON()),
-      notices: noticesOf(request, sourceExists),
+      notices: noticesOf(request, sourceExists, row !== null && taken === null),
     };
+  }
+
+  /** S8: why the VM that bears the name hinders it; null: there is none, or it is overwritten. */
+  private async taken(
+    client: CasClient,
+    row: CasVmRow | null,
+    request: RestoreVmPlanRequest,
+    { host: { externalId: hostExternalId } }: RestoreSite,
+    signal: AbortSignal,
+  ): Promise<Fault | null> {
+    if (row === null) return null;
+    if (!request.overwrite) return nameTaken(request);
+    const place = { platformId: request.platformId, hostExternalId };
+    return overwritingRefusal(this.options, client, row, place, signal);
   }
 }

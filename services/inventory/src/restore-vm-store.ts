@@ -1,6 +1,7 @@
 import { type HostId, type PlatformId, type RunItemId } from '@casvault/contracts';
 import { inTransaction, reading } from '@casvault/persistence';
 import { type DataSource, MoreThan } from 'typeorm';
+import { type Swap } from './overwriting.rules.js';
 import { type RestoreVmRow, restoreVmTable } from './restore-vm.table.js';
 
 /** `making`: the CVM may have the VM. `finished`: it is the user's. `removed`: gone. */
@@ -18,6 +19,10 @@ export interface RestoreVm {
   readonly keepsVolumes: boolean;
   /** The CVM was asked to make it a template (F9): it may be one. */
   readonly becomesTemplate: boolean;
+  /** S8: the UUID of the VM that gets its disks: until then it carries them under a name of its own. */
+  readonly overwrites: string | null;
+  /** Written before the first disk changes places. */
+  readonly swap: Swap | null;
   readonly createdAt: Date;
 }
 

@@ -228,7 +228,7 @@ export const planRestoreVm = (
   };
 };
 
-/** S8: nothing overwrites what bears the name, protected or not. */
+/** S8: unless it is to be overwritten, what bears the name stays. */
 export const nameTaken = ({ vmName }: Pick<RestoreVmRequest, 'vmName'>): Fault =>
   new Fault('ALREADY_EXISTS', `vmName: the platform has a VM or template "${vmName}" already (S8)`, {
     details: { field: 'vmName' },
@@ -253,11 +253,13 @@ const saysUefi = (value: unknown, depth = 3): boolean => {
   );
 };
 
-/** What the user should know of the VM that was made (S5, S6). Without a network card nothing clashes. */
+/** What the user should know of the VM that was made (S5, S6, S8). Without a network card nothing clashes. */
 export const noticesOf = (
   { configuration, nics }: Pick<RestoreVmRequest, 'configuration' | 'nics'>,
   sourceExists: boolean,
+  overwrites = false,
 ): ReasonCode[] => [
+  ...(overwrites ? (['OVERWRITES_VM'] as const) : []),
   ...(saysUefi(configuration) ? (['UEFI_NOTICE'] as const) : []),
   ...(sourceExists && nics.length > 0 ? (['MAY_CLASH'] as const) : []),
 ];

@@ -1,4 +1,5 @@
 import { EntitySchema } from 'typeorm';
+import { type Swap } from './overwriting.rules.js';
 
 export interface RestoreVmRow {
   restoreId: string;
@@ -9,6 +10,8 @@ export interface RestoreVmRow {
   vmUuid: string | null;
   keepsVolumes: boolean;
   becomesTemplate: boolean;
+  overwrites: string | null;
+  swap: Swap | null;
   createdAt: Date;
 }
 
@@ -23,6 +26,8 @@ export const restoreVmTable = new EntitySchema<RestoreVmRow>({
     vmUuid: { type: 'uuid', name: 'vm_uuid', nullable: true },
     keepsVolumes: { type: 'boolean', name: 'keeps_volumes' },
     becomesTemplate: { type: 'boolean', name: 'becomes_template' },
+    overwrites: { type: 'uuid', nullable: true },
+    swap: { type: 'jsonb', nullable: true },
     createdAt: { type: 'timestamptz', name: 'created_at' },
   },
 });

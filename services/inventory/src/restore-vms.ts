@@ -13,6 +13,8 @@ import { type z } from 'zod';
 import { type CasAccess } from './cas-access.js';
 import { type DiskServices } from './disk-services.js';
 import { type HostStore } from './host-store.js';
+import { giveDisks, overwritingRefusal, type Protection, removeLoose, swapOf } from './overwriting.js';
+import { carrierName, type Swap } from './overwriting.rules.js';
 import { type PlatformStore } from './platform-store.js';
 import { type PlatformSync } from './platform-sync.js';
 import { readSite, stillExists, withVolumes } from './restore-site.js';
@@ -39,6 +41,7 @@ export interface RestoreVmsOptions {
   readonly diskServices: DiskServices;
   readonly sync: PlatformSync;
   readonly access: CasAccess;
+  readonly owners: Protection['owners'];
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -84,10 +87,11 @@ export class RestoreVms {
     const earlier = await restores.find(request.restoreId);
     refuseEnded(request.restoreId, earlier);
     const made = await access.with(platform, async (client) => {
-      const present = await this.present(client, request, signal);
-      if (present !== null) return present;
-      const plan = await this.plan(client, request, host, signal);
-      const { restoreId, platformId, hostId, vmName } = request;
+      const { asked, overwrites } = await this.carried(client, request, earlier, host, signal);
+      const present = await this.present(client, asked, signal);
+      if (present !== null) return { row: present, overwrites };
+      const plan = await this.plan(client, asked, host, signal);
+      const { restoreId, platformId, hostId, vmName } = asked;
       const createdAt = earlier?.createdAt ?? clock.now();
       await restores.save({
         restoreId,
@@ -98,16 +102,39 @@ export class RestoreVms {
         vmUuid: null,
         keepsVolumes: request.volumes.length > 0,
         becomesTemplate: earlier?.becomesTemplate ?? false,
+        overwrites,
+        swap: null,
         createdAt,
       });
-      return this.make(client, request, plan, signal);
+      return { row: await this.make(client, asked, plan, signal), overwrites };
     });
-    const reply = await access.with(platform, (client) => this.describe(client, request, made, signal));
-    await restores.rememberUuid(request.restoreId, made.uuid);
+    const reply = await access.with(platform, (client) => this.describe(client, request, made.row, signal));
+    await restores.rememberUuid(request.restoreId, made.row.uuid);
     await this.refuseRemoved(request, signal);
     const { url } = await diskServices.dataPlace(platform, host, signal);
-    const reasons = noticesOf(request, await stillExists(this.options.vms, request.sourceVmId));
+    const sourceExists = await stillExists(this.options.vms, request.sourceVmId);
+    const reasons = noticesOf(request, sourceExists, made.overwrites !== null);
     return { ...reply, reasons, diskService: { url, token: platform.diskService.token } };
+  }
+
+  /** S8: a VM that is overwritten keeps its disks until those of the point are written: another VM carries them meanwhile. */
+  private async carried(
+    client: CasClient,
+    request: RestoreVmRequest,
+    earlier: RestoreVm | null,
+    { externalId: hostExternalId }: Host,
+    signal: AbortSignal,
+  ): Promise<{ asked: RestoreVmRequest; overwrites: string | null }> {
+    const { vmName, restoreId, platformId } = request;
+    const carrier = { ...request, vmName: carrierName(vmName, restoreId), nics: [] };
+    const known = earlier?.overwrites ?? null;
+    if (known !== null) return { asked: carrier, overwrites: known };
+    const row = request.overwrite ? await client.vmByName(vmName, signal) : null;
+    if (row === null || row.powerState === 'template' || (await isMarked(client, row, restoreId, signal)))
+      return { asked: request, overwrites: null };
+    const refusal = await overwritingRefusal(this.options, client, row, { platformId, hostExternalId }, signal);
+    if (refusal) throw refusal;
+    return { asked: carrier, overwrites: row.uuid };
   }
 
   /** Another process may have removed the restore while its VM was being made here: then this one goes too. */
@@ -207,20 +234,57 @@ export class RestoreVms {
     const platform = await platforms.get(platformId);
     const restore = await this.known(restoreId, platformId);
     const row = await access.with(platform, async (client) => {
-      const found = await this.find(client, restore, signal);
-      if (found === null)
-        throw new Fault(
-          'VM_NOT_FOUND',
-          `the VM ${restore.vmName} of restore ${restoreId} is not on the platform`,
-        );
+      const isSwapped = restore.overwrites !== null && restore.state !== 'finished';
+      const found = isSwapped
+        ? await this.swapIn(client, restore, signal)
+        : await this.find(client, restore, signal);
+      if (found === null) throw notThere(restore);
       if (restore.state !== 'finished') {
-        await client.describeVm(found.externalId, '', signal);
+        if (!isSwapped) await client.describeVm(found.externalId, '', signal);
         await restores.save({ ...restore, state: 'finished', vmUuid: found.uuid });
       }
       if (powerOn && found.powerState !== 'running') await client.startVm(found.externalId, signal);
       return found;
     });
     return (await sync.readVm(platformId, row.uuid, signal)).vmId;
+  }
+
+  /** Gives the disks to the VM that is overwritten. What is written first says which disks it had: it can be undone until it is finished. */
+  private async swapIn(client: CasClient, restore: RestoreVm, signal: AbortSignal): Promise<CasVmRow> {
+    const carrier = await this.find(client, restore, signal);
+    const overwritten = await client.vmByUuid(restore.overwrites ?? '', signal);
+    if (overwritten === null) throw notThere(restore);
+    const swap = restore.swap ?? (await this.beginSwap(client, restore, { overwritten, carrier }, signal));
+    if (carrier !== null) await client.deleteVm(carrier.externalId, { keepDisks: true }, signal);
+    await giveDisks(client, overwritten, swap.made, signal);
+    return overwritten;
+  }
+
+  private async beginSwap(
+    client: CasClient,
+    restore: RestoreVm,
+    { overwritten, carrier }: { overwritten: CasVmRow; carrier: CasVmRow | null },
+    signal: AbortSignal,
+  ): Promise<Swap> {
+    if (carrier === null) throw notThere(restore);
+    const { platformId } = restore;
+    const place = { platformId, hostExternalId: carrier.hostExternalId };
+    const refusal = await overwritingRefusal(this.options, client, overwritten, place, signal);
+    if (refusal) throw refusal;
+    const swap = await swapOf(client, { overwritten, carrier }, signal);
+    await this.options.restores.save({ ...restore, swap });
+    return swap;
+  }
+
+  /** The VM that was to be overwritten gets its own disks back; the volumes that no VM has any more go. */
+  private async undoSwap(client: CasClient, restore: RestoreVm, swap: Swap, signal: AbortSignal): Promise<void> {
+    const overwritten = await client.vmByUuid(restore.overwrites ?? '', signal);
+    if (overwritten !== null && overwritten.powerState !== 'stopped')
+      throw new Fault('VM_STATE_REFUSED', `VM ${overwritten.name} is ${overwritten.powerState}: its own disks are given back when it is off`);
+    if (overwritten !== null) await giveDisks(client, overwritten, swap.kept, signal);
+    if (restore.keepsVolumes || (await this.find(client, restore, signal)) !== null) return;
+    const { externalId } = await this.options.hosts.get(restore.platformId, restore.hostId);
+    await removeLoose(client, externalId, swap.made, signal);
   }
 
   private async finishImageNow(
@@ -236,11 +300,7 @@ export class RestoreVms {
       const earlier = await markedTemplate(client, restore, signal);
       if (earlier !== null) return earlier;
       const row = await this.find(client, restore, signal);
-      if (row === null)
-        throw new Fault(
-          'VM_NOT_FOUND',
-          `the VM ${restore.vmName} of restore ${restoreId} is not on the platform`,
-        );
+      if (row === null) throw notThere(restore);
       await restores.save({ ...restore, vmUuid: row.uuid });
       return convert(client, row, { ...restore, vmUuid: row.uuid }, description, signal);
     });
@@ -264,8 +324,9 @@ export class RestoreVms {
         logger.info({ restoreId, template: restore.vmName }, 'template of a restore removed');
         return 'removed';
       }
+      if (restore.swap) await this.undoSwap(client, restore, restore.swap, signal);
       const row = await this.find(client, restore, signal);
-      if (row === null) return 'gone';
+      if (row === null) return restore.swap ? 'removed' : 'gone';
       if (row.powerState !== 'stopped') await client.powerOffVm(row.externalId, signal);
       await client.deleteVm(row.externalId, { keepDisks: restore.keepsVolumes }, signal);
       logger.info({ restoreId, vm: row.name }, 'VM of a restore removed');
@@ -324,6 +385,9 @@ const convert = async (
   if (made !== null) return made;
   throw failure;
 };
+
+const notThere = ({ vmName, restoreId }: RestoreVm): Fault =>
+  new Fault('VM_NOT_FOUND', `the VM ${vmName} of restore ${restoreId} is not on the platform`);
 
 /** A request that comes late, after its restore has ended, makes no VM that nobody would ever remove. */
 const refuseEnded = (restoreId: RunItemId, restore: RestoreVm | null): void => {

@@ -41,6 +41,12 @@ describe('restore rules', () => {
     expect(planRestoreVm(request, source)).toMatchObject({ coresPerSocket: 1, preallocation: 'thin' });
   });
 
+  it('S8: overwrites only where it is asked to', () => {
+    expect(planRestoreVm(request, source).overwrite).toBe(false);
+    const target = { ...request.target, overwrite: true };
+    expect(planRestoreVm({ ...request, target }, source).overwrite).toBe(true);
+  });
+
   it('S6: an empty list leaves the networks disconnected; the VM of the point is told of', () => {
     const planned = planRestoreVm({ ...request, target: { ...request.target, nics: [] } }, source);
     expect(planned).toMatchObject({ nics: [], sourceVmId: source.point.vmId });
@@ -100,6 +106,7 @@ describe('F9: an image', () => {
       preallocation: 'thin',
       disks: [{ target: 'vda', sizeBytes: 1 << 30, format: 'qcow2', bus: 'virtio' }],
       volumes: [],
+      overwrite: false,
       becomesImage: true,
       nics: [{ switchName: 'vswitch0', profileName: null, model: 'virtio' }],
       configuration: source.configuration,

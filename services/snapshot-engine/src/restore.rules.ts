@@ -61,6 +61,7 @@ export const planRestoreVm = (
   disks: disksOf(source.point),
   preallocation: target.preallocation ?? 'thin',
   volumes: target.volumes ?? [],
+  overwrite: target.overwrite ?? false,
   becomesImage: false,
   sourceVmId: source.point.vmId,
 });
@@ -92,6 +93,7 @@ export const planRestoreImage = (
     preallocation: 'thin',
     disks: disksOf({ disks: [disk] }),
     volumes: [],
+    overwrite: false,
     becomesImage: true,
   };
 };
@@ -114,7 +116,10 @@ export const halfMade = ({
   target,
   itemId,
 }: Restore): { what: string; name: string; field: 'leftVm' | 'leftVolume' | 'leftImage' } => {
-  if (!('kind' in target)) return { what: 'half-restored VM', name: target.vmName, field: 'leftVm' };
+  if (!('kind' in target)) {
+    const what = target.overwrite ? 'VM that carries the disks for' : 'half-restored VM';
+    return { what, name: target.vmName, field: 'leftVm' };
+  }
   return target.kind === 'disk'
     ? { what: 'half-made volume', name: restoreVolumeName(target.name, itemId), field: 'leftVolume' }
     : { what: 'half-made image', name: target.name, field: 'leftImage' };

@@ -19,6 +19,7 @@ const taken: readonly [string, object][] = [
   ['a lazily zeroed disk', { preallocation: 'lazy-zeroed' }],
   ['an eagerly zeroed disk', { preallocation: 'eager-zeroed' }],
   ['power on', { powerOn: true }],
+  ['overwriting', { overwrite: true }],
   ['the new path', { path: 'new' }],
 ];
 const refused: readonly [string, object, string, RegExp][] = [
@@ -32,7 +33,8 @@ const refused: readonly [string, object, string, RegExp][] = [
   ['an unknown preallocation', { preallocation: 'thick' }, 'preallocation', /thin|allowed/],
   ['an empty storage pool', { storageName: '' }, 'storageName', /Too small/],
   ['S1: the original path', { path: 'original' }, 'path', /\(S1\)/],
-  ['an option that is not there', { overwrite: true }, 'overwrite', /not known here/],
+  ['overwriting by a word', { overwrite: 'yes' }, 'overwrite', /boolean/],
+  ['an option that is not there', { keepMac: true }, 'keepMac', /not known here/],
 ];
 
 describe('F4: what the API takes of a restore', () => {
