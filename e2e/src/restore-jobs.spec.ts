@@ -66,7 +66,8 @@ describe('F4, F6: a restore of many VMs in one job', () => {
 
   const vmOf = (name: Name): Vm => vms.get(name) ?? missing(name);
   const pointFrom = (name: Name): Point => points.get(name) ?? missing(name);
-  const hostOf = (externalId: number): HostId => hosts.get(String(externalId)) ?? missing(`host ${externalId}`);
+  const hostOf = (externalId: number): HostId =>
+    hosts.get(String(externalId)) ?? missing(`host ${externalId}`);
   const write = async (name: Name, place: number, pattern: number): Promise<void> => {
     const vm = vmOf(name);
     const host = world.trial.lab.hosts.find(({ id }) => hostOf(id) === vm.hostId) ?? missing(vm.hostName);
@@ -160,13 +161,13 @@ describe('F4, F6: a restore of many VMs in one job', () => {
     const job = jobOf('all-');
     const told = await preview(job);
     expect(told.items.map(({ refusals }) => refusals)).toEqual([[], [], []]);
-    expect(told.items.map(({ target, outline }) => [target.vmName, outline?.cpuCount, outline?.memoryMiB])).toEqual(
-      [
-        ['all-alpha', 1, 192],
-        ['all-beta', 2, 128],
-        ['all-gamma', 2, vmOf('gamma').memoryMiB],
-      ],
-    );
+    expect(
+      told.items.map(({ target, outline }) => [target.vmName, outline?.cpuCount, outline?.memoryMiB]),
+    ).toEqual([
+      ['all-alpha', 1, 192],
+      ['all-beta', 2, 128],
+      ['all-gamma', 2, vmOf('gamma').memoryMiB],
+    ]);
     // S6: the sources are still there; the first has no network to clash on.
     expect(told.items.map(({ notices }) => notices.includes('MAY_CLASH'))).toEqual([false, true, true]);
     const run = expectSucceeded(await world.trial.api.watchRun(await submit(job), () => undefined));
@@ -179,7 +180,11 @@ describe('F4, F6: a restore of many VMs in one job', () => {
     const job = jobOf('unconfirmed-');
     const { confirmation } = await preview(job);
     const submitWith = (code?: string) =>
-      world.trial.api.createJob({ ...job, name: 'other', ...(code === undefined ? {} : { confirmation: code }) });
+      world.trial.api.createJob({
+        ...job,
+        name: 'other',
+        ...(code === undefined ? {} : { confirmation: code }),
+      });
     for (const code of [undefined, confirmation?.code])
       await expect(submitWith(code)).rejects.toMatchObject({
         problem: { code: 'INPUT_INVALID', errors: [{ field: 'confirmation' }] },

@@ -94,7 +94,10 @@ export const maxJudgedTogether = 20;
  */
 export const judgeRestoreVms = defineQuery('inventory', 'judge-restore-vms', 1, {
   request: z.object({
-    requests: z.array(createRestoreVm.request.omit({ restoreId: true })).min(1).max(maxJudgedTogether),
+    requests: z
+      .array(createRestoreVm.request.omit({ restoreId: true }))
+      .min(1)
+      .max(maxJudgedTogether),
   }),
   reply: z.object({
     /** In the order of the requests. */

@@ -34,10 +34,25 @@ describe('a VM that bears the name of a restore', () => {
   it.each<[string, Overwritten, string, RegExp]>([
     ['is protected', vm({ isProtected: true }), 'CONFLICT', /has backup points.*\(S8\)/],
     ['is on another host', vm({ row: { ...row, hostExternalId: '2' } }), 'INPUT_INVALID', /another host/],
-    ['runs', vm({ row: { ...row, powerState: 'running' } }), 'VM_STATE_REFUSED', /is running: it must be off/],
+    [
+      'runs',
+      vm({ row: { ...row, powerState: 'running' } }),
+      'VM_STATE_REFUSED',
+      /is running: it must be off/,
+    ],
     ['has a snapshot', vm({ snapshots: [{ name: 'before' }] }), 'CONFLICT', /snapshots \(before\)/],
-    ['has an independent disk', vm({ disks: [disk('vdb', { mode: 'independent-persistent' })] }), 'CONFLICT', /vdb/],
-    ['has a disk of an unknown bus', vm({ disks: [disk('vda', { bus: 'unknown' })] }), 'CONFLICT', /attached again/],
+    [
+      'has an independent disk',
+      vm({ disks: [disk('vdb', { mode: 'independent-persistent' })] }),
+      'CONFLICT',
+      /vdb/,
+    ],
+    [
+      'has a disk of an unknown bus',
+      vm({ disks: [disk('vda', { bus: 'unknown' })] }),
+      'CONFLICT',
+      /attached again/,
+    ],
   ])('S8: is not overwritten when it %s', (_, overwritten, code, message) => {
     const fault = refuseOverwriting(overwritten, '1');
     expect(fault).toMatchObject({ code, details: { field: 'overwrite', vmName: 'db' } });

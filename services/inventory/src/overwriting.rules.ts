@@ -52,14 +52,18 @@ const refuse = (
 /** S8: why a VM is not overwritten; null: it may be. What would be lost or could not be put back again is not. */
 export const refuseOverwriting = (vm: Overwritten, hostExternalId: string): Fault | null => {
   const { row, disks, snapshots, isProtected } = vm;
-  if (isProtected) return refuse('CONFLICT', row, 'has backup points: a protected VM is not overwritten (S8)');
+  if (isProtected)
+    return refuse('CONFLICT', row, 'has backup points: a protected VM is not overwritten (S8)');
   if (row.hostExternalId !== hostExternalId)
     return refuse('INPUT_INVALID', row, 'is on another host: name its host and a storage pool there');
-  if (row.powerState !== 'stopped') return refuse('VM_STATE_REFUSED', row, `is ${row.powerState}: it must be off`);
+  if (row.powerState !== 'stopped')
+    return refuse('VM_STATE_REFUSED', row, `is ${row.powerState}: it must be off`);
   const [snapshot] = snapshots;
-  if (snapshot) return refuse('CONFLICT', row, `has snapshots (${snapshot.name}): its disks cannot be detached`);
+  if (snapshot)
+    return refuse('CONFLICT', row, `has snapshots (${snapshot.name}): its disks cannot be detached`);
   const odd = disks.find(({ mode }) => mode !== 'dependent');
   if (odd) return refuse('CONFLICT', row, `has an independent disk (${odd.target}), which is not detached`);
-  if (keptDisks(disks) === null) return refuse('CONFLICT', row, 'has a disk that could not be attached again');
+  if (keptDisks(disks) === null)
+    return refuse('CONFLICT', row, 'has a disk that could not be attached again');
   return null;
 };

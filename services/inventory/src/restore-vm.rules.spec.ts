@@ -74,9 +74,7 @@ const faultOf = (work: () => unknown): Fault => {
 describe('what is judged before a VM is made', () => {
   it('plans whole MiB, switches and templates by their ids', () => {
     expect(planRestoreVm(request(), site())).toEqual({
-      disks: [
-        { sizeMiB: 65, format: 'qcow2', bus: 'virtio', storageName: 'images', preallocation: 'thin' },
-      ],
+      disks: [{ sizeMiB: 65, format: 'qcow2', bus: 'virtio', storageName: 'images', preallocation: 'thin' }],
       nics: [{ switchExternalId: '3', switchName: 'vswitch0', profileExternalId: '1', model: 'virtio' }],
     });
   });
@@ -164,9 +162,7 @@ describe('what is judged before a VM is made', () => {
       'nics.0.switchName',
       'nics.1.profileName',
     ]);
-    expect(faultOf(() => planRestoreVm(wrong, site())).message).toBe(
-      refusalsOf(wrong, site())[0]?.message,
-    );
+    expect(faultOf(() => planRestoreVm(wrong, site())).message).toBe(refusalsOf(wrong, site())[0]?.message);
     expect(refusalsOf(request(), site())).toEqual([]);
   });
 

@@ -61,7 +61,10 @@ const judgeCpu = ({ cpuCount, coresPerSocket }: RestoreVmPlanRequest, host: CasH
   if (host.cpuCount > 0 && cpuCount > host.cpuCount)
     refuse('cpuCount', `${cpuCount} is more than the ${host.cpuCount} of host ${host.name} (S7)`);
   if (cpuCount % coresPerSocket !== 0)
-    refuse('coresPerSocket', `${cpuCount} CPUs are no whole number of sockets of ${coresPerSocket} cores (S7)`);
+    refuse(
+      'coresPerSocket',
+      `${cpuCount} CPUs are no whole number of sockets of ${coresPerSocket} cores (S7)`,
+    );
 };
 
 /** S7, as above. */
@@ -104,7 +107,11 @@ export const judgeStorage = (
 };
 
 /** S3: the volume that takes the disk, or null where one is made. */
-const volumeOf = (request: RestoreVmPlanRequest, index: number, site: RestoreSite): NewDisk['volume'] | null => {
+const volumeOf = (
+  request: RestoreVmPlanRequest,
+  index: number,
+  site: RestoreSite,
+): NewDisk['volume'] | null => {
   const { storageName, volumes, disks } = request;
   const disk = disks[index];
   if (volumes.length === 0 || disk === undefined) return null;

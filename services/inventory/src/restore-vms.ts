@@ -132,7 +132,13 @@ export class RestoreVms {
     const row = request.overwrite ? await client.vmByName(vmName, signal) : null;
     if (row === null || row.powerState === 'template' || (await isMarked(client, row, restoreId, signal)))
       return { asked: request, overwrites: null };
-    const refusal = await overwritingRefusal(this.options, client, row, { platformId, hostExternalId }, signal);
+    const refusal = await overwritingRefusal(
+      this.options,
+      client,
+      row,
+      { platformId, hostExternalId },
+      signal,
+    );
     if (refusal) throw refusal;
     return { asked: carrier, overwrites: row.uuid };
   }
@@ -277,10 +283,18 @@ export class RestoreVms {
   }
 
   /** The VM that was to be overwritten gets its own disks back; the volumes that no VM has any more go. */
-  private async undoSwap(client: CasClient, restore: RestoreVm, swap: Swap, signal: AbortSignal): Promise<void> {
+  private async undoSwap(
+    client: CasClient,
+    restore: RestoreVm,
+    swap: Swap,
+    signal: AbortSignal,
+  ): Promise<void> {
     const overwritten = await client.vmByUuid(restore.overwrites ?? '', signal);
     if (overwritten !== null && overwritten.powerState !== 'stopped')
-      throw new Fault('VM_STATE_REFUSED', `VM ${overwritten.name} is ${overwritten.powerState}: its own disks are given back when it is off`);
+      throw new Fault(
+        'VM_STATE_REFUSED',
+        `VM ${overwritten.name} is ${overwritten.powerState}: its own disks are given back when it is off`,
+      );
     if (overwritten !== null) await giveDisks(client, overwritten, swap.kept, signal);
     if (restore.keepsVolumes || (await this.find(client, restore, signal)) !== null) return;
     const { externalId } = await this.options.hosts.get(restore.platformId, restore.hostId);

@@ -105,7 +105,8 @@ const inLab = async (name: string): Promise<LabVm> => {
 };
 const names = async (): Promise<string[]> => (await lab.admin.vms()).map(({ name }) => name).sort();
 const loose = async (): Promise<string[]> => (await lab.admin.leftovers(1)).looseVolumes.sort();
-const pathsOf = ({ disks }: Pick<LabVm, 'disks'>): string[] => disks.map(({ path }) => path);
+const pathsOf = ({ disks }: { disks: readonly { path: string }[] }): string[] =>
+  disks.map(({ path }) => path);
 const hasSwap = async (restoreId: RunItemId): Promise<boolean> => {
   const sql = 'SELECT swap IS NOT NULL AS it FROM restore_vm WHERE restore_id = $1';
   return (await inventory.query<{ it: boolean }>(sql, [restoreId]))[0]?.it ?? false;

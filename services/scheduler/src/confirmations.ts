@@ -16,7 +16,7 @@ import {
 
 export interface ConfirmationsOptions {
   readonly database: DataSource;
-  readonly clock: Clock;
+  readonly clock: Pick<Clock, 'now'>;
   /** So many bytes that nobody can foretell. */
   readonly random: (bytes: number) => Uint8Array;
 }

@@ -93,7 +93,12 @@ export class RestorePreviews {
     }
   }
 
-  async #look({ definition }: Request, index: number, pointId: PointId, signal: AbortSignal): Promise<Looked> {
+  async #look(
+    { definition }: Request,
+    index: number,
+    pointId: PointId,
+    signal: AbortSignal,
+  ): Promise<Looked> {
     const { client } = this.#o;
     const asked = { pointId, field: `definition.items.${index}.pointId` };
     const found = await orRefusal(availablePoint(client, asked, signal));

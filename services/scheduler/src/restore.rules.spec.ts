@@ -27,8 +27,16 @@ describe('F4: settings in batch', () => {
     const defaults = { ...place, cpuCount: 4, coresPerSocket: 2, memoryMiB: 2048, nics: [], powerOn: true };
     const nic = { switchName: 'vswitch1', profileName: null, model: 'e1000' };
     const own = { storageName: 'fast', cpuCount: 1, coresPerSocket: 1, nics: [nic], powerOn: false };
-    const definition = definitionOf({ ...defaults, preallocation: 'thin' }, {}, { ...own, preallocation: 'eager-zeroed' });
-    expect(targetOf(wishOf(definition, 0, 'db'), 0)).toEqual({ ...defaults, preallocation: 'thin', vmName: 'db' });
+    const definition = definitionOf(
+      { ...defaults, preallocation: 'thin' },
+      {},
+      { ...own, preallocation: 'eager-zeroed' },
+    );
+    expect(targetOf(wishOf(definition, 0, 'db'), 0)).toEqual({
+      ...defaults,
+      preallocation: 'thin',
+      vmName: 'db',
+    });
     expect(targetOf(wishOf(definition, 1, 'web'), 1)).toEqual({
       ...defaults,
       ...own,
@@ -38,7 +46,11 @@ describe('F4: settings in batch', () => {
   });
 
   it('name VMs by prefix and suffix, but for those that have a name', () => {
-    const definition = definitionOf({ ...place, vmNamePrefix: 'pre-', vmNameSuffix: '.1' }, {}, { vmName: 'own' });
+    const definition = definitionOf(
+      { ...place, vmNamePrefix: 'pre-', vmNameSuffix: '.1' },
+      {},
+      { vmName: 'own' },
+    );
     expect([0, 1].map((index) => wishOf(definition, index, 'db').vmName)).toEqual(['pre-db.1', 'own']);
   });
 
@@ -86,7 +98,11 @@ describe('F4: settings in batch', () => {
 
 describe('F4: what a preview proposes', () => {
   const disk = { role: 'data', storageName: 'slow' } as Vm['disks'][number];
-  const source = { platformId, hostId, disks: [disk, { ...disk, role: 'system', storageName: 'images' }] } as Vm;
+  const source = {
+    platformId,
+    hostId,
+    disks: [disk, { ...disk, role: 'system', storageName: 'images' }],
+  } as Vm;
   const elsewhere = newId<HostId>();
 
   it.each<[string, RestoreWish, Vm | null, RestoreWish]>([
@@ -106,7 +122,10 @@ describe('refusals of those who know the platform', () => {
     ['the host is off', 'hostId', 'definition.items.2.target.hostId: the host is off'],
     ['the host is off', undefined, 'definition.items.2.target: the host is off'],
   ])('%s bears the field of the request', (message, field, told) => {
-    const fault = inTarget(2, new Fault('CONFLICT', message, { details: { ...(field && { field }), more: 1 } }));
+    const fault = inTarget(
+      2,
+      new Fault('CONFLICT', message, { details: { ...(field && { field }), more: 1 } }),
+    );
     expect(fault).toMatchObject({ code: 'CONFLICT', message: told, details: { more: 1 } });
     expect(told).toMatch(new RegExp(`^${String(fault.details['field'])}: `));
   });

@@ -67,6 +67,9 @@ export const proposedPlace = (wish: RestoreWish, source: Vm | null): RestoreWish
 export const inTarget = (index: number, fault: Fault): Fault => {
   const told = typeof fault.details['field'] === 'string' ? fault.details['field'] : '';
   const field = fieldOf(index, told);
-  const rule = told !== '' && fault.message.startsWith(`${told}: `) ? fault.message.slice(told.length + 2) : fault.message;
+  const rule =
+    told !== '' && fault.message.startsWith(`${told}: `)
+      ? fault.message.slice(told.length + 2)
+      : fault.message;
   return new Fault(fault.code, `${field}: ${rule}`, { details: { ...fault.details, field } });
 };

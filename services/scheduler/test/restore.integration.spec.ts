@@ -46,7 +46,9 @@ describe('F4, F6: restores over NATS and Postgres', () => {
       plans: [plan === 'manual' ? { type: 'once', at: '2099-01-01T00:00' } : { type: plan }],
     }) as Asked;
   const one = (fields: object = {}): Asked =>
-    asking({ items: [{ pointId: pointOf(), target: { ...place, vmName: `vm-${newId()}`.slice(0, 30), ...fields } }] });
+    asking({
+      items: [{ pointId: pointOf(), target: { ...place, vmName: `vm-${newId()}`.slice(0, 30), ...fields } }],
+    });
   const preview = (asked: Asked, actor = 'anna'): Promise<RestorePreview> =>
     scheduler.client.request(previewRestore, asked, { actor });
   const codeOf = async (asked: Asked, actor?: string): Promise<string> => {
@@ -148,14 +150,22 @@ describe('F4, F6: restores over NATS and Postgres', () => {
     };
     const asked = asking(definition);
     const told = await preview(asked);
-    expect(told.items.map(({ sourceVmName, target, outline, refusals, notices }) => [
-      sourceVmName,
-      target,
-      outline?.memoryMiB,
-      refusals,
-      notices,
-    ])).toEqual([
-      ['db', { ...place, vmName: 'new-db', memoryMiB: 512, preallocation: 'lazy-zeroed' }, 512, [], ['MAY_CLASH']],
+    expect(
+      told.items.map(({ sourceVmName, target, outline, refusals, notices }) => [
+        sourceVmName,
+        target,
+        outline?.memoryMiB,
+        refusals,
+        notices,
+      ]),
+    ).toEqual([
+      [
+        'db',
+        { ...place, vmName: 'new-db', memoryMiB: 512, preallocation: 'lazy-zeroed' },
+        512,
+        [],
+        ['MAY_CLASH'],
+      ],
       [
         'web',
         { ...place, storageName: 'fast', vmName: 'www', memoryMiB: 256, preallocation: 'lazy-zeroed' },
@@ -175,7 +185,11 @@ describe('F4, F6: restores over NATS and Postgres', () => {
 
   it('F4: previews every refusal of every VM, by field, and gives no code', async () => {
     const { peers } = scheduler;
-    const full = { code: 'INPUT_INVALID' as const, message: 'storageName: no room', details: { field: 'storageName' } };
+    const full = {
+      code: 'INPUT_INVALID' as const,
+      message: 'storageName: no room',
+      details: { field: 'storageName' },
+    };
     peers.refusals = [{ ...full, details: { ...full.details, vmName: 'full' } }];
     const gone = newId<PointId>();
     const told = await preview(
@@ -225,8 +239,10 @@ describe('F4, F6: restores over NATS and Postgres', () => {
   });
 });
 
-const byName = (a: { vmName?: string | undefined } | null, b: { vmName?: string | undefined } | null): number =>
-  (a?.vmName ?? '') < (b?.vmName ?? '') ? -1 : 1;
+const byName = (
+  a: { vmName?: string | undefined } | null,
+  b: { vmName?: string | undefined } | null,
+): number => ((a?.vmName ?? '') < (b?.vmName ?? '') ? -1 : 1);
 
 const pointDefaults: Omit<Point, 'id' | 'state' | 'vmId' | 'vmName'> = {
   chainId: newId(),

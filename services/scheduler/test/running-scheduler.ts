@@ -140,9 +140,9 @@ export class Peers {
     query(getPoint, ({ pointId }) => this.points.get(pointId) ?? missing('NOT_FOUND', `no point ${pointId}`));
     query(previewRestores, ({ items }) => ({
       items: items.map(({ target: { cpuCount = 1, memoryMiB = 64, nics = [], ...target } }) => ({
-        outline: { cpuCount, coresPerSocket: 1, memoryMiB, nics, preallocation: 'thin', disks: [] },
+        outline: { cpuCount, coresPerSocket: 1, memoryMiB, nics, preallocation: 'thin' as const, disks: [] },
         refusals: this.refusals.filter(({ details }) => details['vmName'] === target.vmName),
-        notices: ['MAY_CLASH'],
+        notices: ['MAY_CLASH' as const],
       })),
     }));
     command(protectVm, ({ itemId, runId, vmId }) => {

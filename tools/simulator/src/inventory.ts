@@ -235,6 +235,8 @@ export class ModelInventory {
       vmUuid: null,
       keepsVolumes: false,
       becomesTemplate: false,
+      overwrites: null,
+      swap: null,
       createdAt,
     };
     if (!present) await restores.save({ ...row, state: 'making' });

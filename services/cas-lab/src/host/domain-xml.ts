@@ -61,9 +61,7 @@ const serialXml = (port: number, socket: string, log?: string): string =>
 
 /** Without one libvirt makes every processor a socket, and their number can be changed. */
 const topologyXml = ({ cpuCount, coresPerSocket: cores = 1 }: DomainSpec): string =>
-  cores === 1
-    ? ''
-    : `<topology sockets='${String(cpuCount / cores)}' cores='${String(cores)}' threads='1'/>`;
+  cores === 1 ? '' : `<topology sockets='${String(cpuCount / cores)}' cores='${String(cores)}' threads='1'/>`;
 
 /** A domain of the lab for libvirt: emulated in software (TCG), so that it runs on any machine. */
 export function domainXml(spec: DomainSpec): string {
