@@ -113,6 +113,8 @@ export const restoreSpecSchema = z.object({
     )
     .min(1)
     .max(64),
+  /** F4: the volumes are preallocated: zeros are written without giving room back. */
+  keepsRoom: z.boolean().optional(),
   options: transferOptionsSchema,
 });
 export type RestoreSpec = z.infer<typeof restoreSpecSchema>;

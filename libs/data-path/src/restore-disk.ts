@@ -43,10 +43,11 @@ export interface RestoreWork {
   readonly damaged?: (target: string, offset: number, length: number) => void;
 }
 
-/** Where a disk goes; null to check it only. `fresh` targets read as zeros already. */
+/** Where a disk goes; null to check it only. `fresh` targets read as zeros already; those that keep their room get no holes. */
 export type RestoreTarget = {
   readonly destination: NbdEndpoint;
   readonly fresh: boolean;
+  readonly keepsRoom?: boolean;
   /** Only what differs is written; absent: everything is. */
   readonly differing?: DifferingBlocks;
 } | null;
@@ -283,12 +284,13 @@ export class DiskRestore {
   async #addZero(start: number, end: number): Promise<void> {
     if (this.#target?.fresh !== false) return;
     const open = this.#zero;
+    const noHole = this.#target.keepsRoom === true;
     if (open !== null && open.offset + open.length === start) {
-      this.#zero = { offset: open.offset, length: open.length + end - start };
+      this.#zero = { offset: open.offset, length: open.length + end - start, noHole };
       return;
     }
     await this.#sendZero();
-    this.#zero = { offset: start, length: end - start };
+    this.#zero = { offset: start, length: end - start, noHole };
   }
 
   async #sendZero(): Promise<void> {

@@ -25,6 +25,8 @@ export interface RestoreRequest {
     readonly destination: NbdEndpoint;
     /** True when all of the destination reads as zeros; otherwise zeros are written too. */
     readonly fresh: boolean;
+    /** Zeros are written where they must be, yet no room of the destination is given back. */
+    readonly keepsRoom?: boolean;
   }[];
   readonly disksInParallel: number;
   readonly streamsPerDisk: number;
@@ -52,10 +54,10 @@ export async function restorePoint(request: RestoreRequest, run: RestoreRun): Pr
   try {
     const repository = await openRepository(store, { key: request.key, signal: run.signal });
     const { facts } = await readManifest(repository, request, run.signal);
-    const disks = request.disks.map(({ target, destination, fresh }) => {
+    const disks = request.disks.map(({ target, destination, fresh, keepsRoom = false }) => {
       const disk = facts.disks.find((one) => one.target === target);
       if (disk === undefined) throw new Fault('INPUT_INVALID', `the point has no disk ${target}`);
-      return { disk, target: { destination, fresh } };
+      return { disk, target: { destination, fresh, keepsRoom } };
     });
     const done = await readDisks(repository, request, disks, { ...run, tolerates: () => false });
     return {

@@ -52,10 +52,10 @@ class RestoreSession {
     return compareBlocks(this.#target, this.#suite, this.#sizeBytes, job);
   }
 
-  async zero({ offset, length }: ZeroJob): Promise<null> {
+  async zero({ offset, length, noHole }: ZeroJob): Promise<null> {
     const target = this.#target;
     if (target === null) throw new Fault('BUG', 'zeroes for no target');
-    if (target.canWriteZeroes) await target.writeZeroes(offset, length);
+    if (target.canWriteZeroes) await target.writeZeroes(offset, length, { noHole });
     else {
       for (let at = 0; at < length; at += zeroes.length) {
         await target.write(offset + at, zeroes.subarray(0, Math.min(zeroes.length, length - at)));

@@ -42,6 +42,8 @@ export interface PackDone {
 export interface ZeroJob {
   readonly offset: number;
   readonly length: number;
+  /** The room stays taken. */
+  readonly noHole: boolean;
 }
 
 export interface RestoreCalls {

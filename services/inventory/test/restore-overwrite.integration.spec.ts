@@ -151,7 +151,7 @@ describe('S8: a VM of the restored name', () => {
     expect([await names(), await loose()]).toEqual([all, lost]);
   });
 
-  it.each([0, 1, 2, 3])(
+  it.each([1, 3])(
     'S8: gets its own disks back when the restore dies while they change places (after %i calls)',
     async (calls) => {
       const before = await inLab('other');

@@ -24,6 +24,7 @@ import {
 } from './restore.js';
 import {
   halfMade,
+  keepsRoom,
   planRestoreImage,
   planRestoreVm,
   planRestoreVolume,
@@ -217,6 +218,7 @@ const specOf = (
   pool,
   diskService: created.diskService,
   disks: created.disks,
+  ...(keepsRoom(request) ? { keepsRoom: true } : {}),
   options: request.options,
 });
 

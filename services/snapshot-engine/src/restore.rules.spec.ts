@@ -1,5 +1,12 @@
 import { Fault, restoreTargetSchema } from '@casvault/contracts';
-import { halfMade, outlineOf, planRestoreImage, planRestoreVm, refuseUnrestorable } from './restore.rules.js';
+import {
+  halfMade,
+  keepsRoom,
+  outlineOf,
+  planRestoreImage,
+  planRestoreVm,
+  refuseUnrestorable,
+} from './restore.rules.js';
 import { sampleImage, sampleRestoreVm, sampleSource, sampleVolume } from './testing/samples.js';
 
 const source = sampleSource();
@@ -39,6 +46,7 @@ describe('restore rules', () => {
       disks: [{ target: 'vda', sizeBytes: 1 << 30, format: 'qcow2', bus: 'virtio' }],
     });
     expect(planRestoreVm(request, source)).toMatchObject({ coresPerSocket: 1, preallocation: 'thin' });
+    expect([keepsRoom(request), keepsRoom({ target })]).toEqual([false, true]);
   });
 
   it('S8: overwrites only where it is asked to', () => {

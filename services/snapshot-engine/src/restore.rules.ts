@@ -125,6 +125,10 @@ export const halfMade = ({
     : { what: 'half-made image', name: target.name, field: 'leftImage' };
 };
 
+/** F4: room that was asked for is not given back where the point has zeros. */
+export const keepsRoom = ({ target }: Pick<Restore, 'target'>): boolean =>
+  !('kind' in target) && (target.preallocation ?? 'thin') !== 'thin';
+
 /** Only what is durable in the pool can be restored. */
 export const refuseUnrestorable = ({ id, state, vmName }: Point): Fault | null =>
   state === 'available'

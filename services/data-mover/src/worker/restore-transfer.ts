@@ -54,7 +54,8 @@ export class RestoreTransfer {
       const opened = await this.#volumes.open(disk, openSizeOf(disk, sizeOf(disk.target)));
       lost.push(opened.lost);
       const fresh = await readsAsZeros(opened.endpoint, lease.signal);
-      disks.push({ target: disk.target, destination: opened.endpoint, fresh });
+      const { keepsRoom = false } = spec;
+      disks.push({ target: disk.target, destination: opened.endpoint, fresh, keepsRoom });
     }
     const result = await this.#move(location, disks, AbortSignal.any([lease.signal, ...lost]));
     return {
