@@ -85,22 +85,14 @@ export const inventoryParts = (parts: InventoryParts) => {
   const diskServices = new DiskServices(open, networks, logger);
   const power = new VmPower({ shutdowns, vms: vmAccess, clock, logger });
   const vmSnapshots = new VmSnapshots({ snapshots, vms: vmAccess, clock, logger });
-  const known = { platforms, hosts, vms, diskServices };
-  const restoreVms = new RestoreVms({
-    ...known,
-    restores,
-    sync,
-    access,
-    owners: parts.owners,
-    clock,
-    logger,
-  });
+  const { owners } = parts;
+  const known = { platforms, hosts, vms, diskServices, sync, access, owners, clock, logger };
+  const restoreVms = new RestoreVms({ ...known, restores });
   const volumes = new RestoreVolumeStore(database);
-  const restoreVolumes = new RestoreVolumes({ ...known, volumes, sync, access, clock, logger });
+  const restoreVolumes = new RestoreVolumes({ ...known, volumes });
   const checkpoints = new Checkpoints({ vms, platforms, sync, diskServices });
   const reconciliation = new Reconciliation({
-    platforms,
-    vms,
+    ...known,
     shutdowns,
     snapshots,
     restores,
@@ -110,9 +102,6 @@ export const inventoryParts = (parts: InventoryParts) => {
     restoreVms,
     restoreVolumes,
     checkpoints,
-    owners: parts.owners,
-    clock,
-    logger,
   });
   const schedule = new SyncSchedule({
     platforms,
@@ -134,10 +123,7 @@ export const inventoryParts = (parts: InventoryParts) => {
     { provide: NetworkStore, useValue: networks },
     { provide: BackupHostStore, useValue: new BackupHostStore(database) },
     { provide: RestoreVms, useValue: restoreVms },
-    {
-      provide: RestoreVmJudge,
-      useValue: new RestoreVmJudge({ platforms, hosts, vms, access, owners: parts.owners }),
-    },
+    { provide: RestoreVmJudge, useValue: new RestoreVmJudge(known) },
     { provide: RestoreVolumes, useValue: restoreVolumes },
     { provide: VmPower, useValue: power },
     { provide: VmSnapshots, useValue: vmSnapshots },

@@ -1,4 +1,4 @@
-import { newId, type RunItemId } from '@casvault/contracts';
+import { Fault, newId, type RunItemId } from '@casvault/contracts';
 import { type MessagingClient } from '@casvault/messaging';
 import { mapBounded } from './bounded.js';
 import { atOnce, availablePoint, requirePlatforms } from './references.js';
@@ -31,6 +31,6 @@ export const restoreItems = async (
 
 const whole = (definition: RestoreDefinition, index: number, sourceName: string) => {
   const target = targetOf(wishOf(definition, index, sourceName), index);
-  if (Array.isArray(target)) throw target[0];
-  return target;
+  if (!Array.isArray(target)) return target;
+  throw target[0] ?? new Fault('BUG', `item ${index} has no target`);
 };

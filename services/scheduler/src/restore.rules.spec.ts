@@ -110,7 +110,7 @@ describe('F4: what a preview proposes', () => {
     ['nothing without a source', {}, null, {}],
     ['nothing on another platform', { platformId: newId<PlatformId>() }, source, {}],
     ['no storage pool of another host', { hostId: elsewhere }, source, { platformId }],
-    ['no storage pool that is not known', {}, { ...source, disks: [] } as Vm, { platformId, hostId }],
+    ['no storage pool that is not known', {}, { ...source, disks: [] }, { platformId, hostId }],
   ])('%s', (_, wish, vm, proposed) => {
     expect(proposedPlace(wish, vm)).toEqual(proposed);
   });

@@ -67,9 +67,9 @@ describe('F4: what the API takes of a restore', () => {
     ] as const) {
       const response = await preview(change);
       expect(response.statusCode).toBe(400);
-      expect(errorsOf(response.body)).toEqual([
-        expect.objectContaining({ field, rule: expect.stringMatching(rule) }),
-      ]);
+      const errors = errorsOf(response.body) ?? [];
+      expect(errors.map((error) => error.field)).toEqual([field]);
+      expect(errors[0]?.rule).toMatch(rule);
     }
   });
 
