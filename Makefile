@@ -27,7 +27,11 @@ down:
 status: build
 	@$(STACK) status
 
-test: setup-test check unit integration e2e
+# The check keeps one core busy; unit tests take what is left of both.
+test: setup-test build
+	@$(MAKE) --no-print-directory --jobs=2 check unit
+	@$(MAKE) --no-print-directory integration
+	@$(MAKE) --no-print-directory e2e
 
 build: setup-node
 	@$(NODE) node_modules/typescript/bin/tsc -b
@@ -43,7 +47,7 @@ integration: build setup-test
 	@$(JEST) --selectProjects integration --maxWorkers=3
 
 e2e: build setup-test
-	@$(JEST) --selectProjects e2e --maxWorkers=2
+	@$(JEST) --selectProjects e2e --maxWorkers=3
 
 # Histories of machines on the whole stack: SEEDS of them from SEED on, of STEPS steps each.
 soak-lab: build setup-test

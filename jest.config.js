@@ -15,6 +15,7 @@ const spec = (suffix) => [
 export default {
   watchman: false,
   testTimeout: 120_000,
+  testSequencer: '<rootDir>/tools/setup/slowest-first.mjs',
   projects: [
     {
       ...base,
