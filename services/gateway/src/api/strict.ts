@@ -33,5 +33,7 @@ export const strict = <S extends z.ZodType>(schema: S): S => {
   const def = schema.def as unknown as Def;
   const changes = mapped(def);
   if (Object.keys(changes).length === 0) return schema;
-  return schema.clone({ ...def, ...changes });
+  const closed = schema.clone({ ...def, ...changes });
+  const told = schema.meta();
+  return told === undefined ? closed : closed.meta(told);
 };

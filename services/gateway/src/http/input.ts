@@ -36,6 +36,12 @@ const valueAt = (input: unknown, path: Path): unknown =>
     input,
   );
 
+/** Also a field that may be something else instead, as null. */
+const isSecret = (node: unknown): boolean =>
+  isRecord(node) &&
+  (node['writeOnly'] === true ||
+    ['anyOf', 'oneOf', 'allOf'].some((key) => Array.isArray(node[key]) && node[key].some(isSecret)));
+
 /** Names of the fields that a schema marks `writeOnly`: their values are shown nowhere. */
 export const secretFieldsOf = (schema: z.ZodType): Set<string> => {
   const found = new Set<string>();
@@ -43,7 +49,7 @@ export const secretFieldsOf = (schema: z.ZodType): Set<string> => {
     if (Array.isArray(node)) node.forEach(walk);
     if (!isRecord(node)) return;
     for (const [name, child] of Object.entries(isRecord(node['properties']) ? node['properties'] : {}))
-      if (isRecord(child) && child['writeOnly'] === true) found.add(name);
+      if (isSecret(child)) found.add(name);
     Object.values(node).forEach(walk);
   };
   walk(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }));
