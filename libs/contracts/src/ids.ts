@@ -44,6 +44,11 @@ export type OpeningId = z.infer<typeof openingIdSchema>;
 /** One download of a disk of a point. */
 export const readingIdSchema = brandedId('ReadingId');
 export type ReadingId = z.infer<typeof readingIdSchema>;
+export const alertIdSchema = brandedId('AlertId');
+export type AlertId = z.infer<typeof alertIdSchema>;
+/** Where alerts are sent to. */
+export const alertChannelIdSchema = brandedId('AlertChannelId');
+export type AlertChannelId = z.infer<typeof alertChannelIdSchema>;
 export const userIdSchema = brandedId('UserId');
 export type UserId = z.infer<typeof userIdSchema>;
 export const apiTokenIdSchema = brandedId('ApiTokenId');

@@ -31,7 +31,7 @@ import { createVerification } from './verification.js';
  */
 
 /** In clear in a request, never in a reply, a problem or a log. */
-const secretSchema = z.string().min(1).max(1024).meta({ format: 'password', writeOnly: true });
+export const secretSchema = z.string().min(1).max(1024).meta({ format: 'password', writeOnly: true });
 
 export const signInBodySchema = z.object({
   userName: signIn.request.shape.userName,

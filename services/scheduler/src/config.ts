@@ -29,6 +29,20 @@ export const schedulerShape = {
     .describe(
       'D7: a run that was missed while the system was down is made up for when it was due no longer ago',
     ),
+  CASVAULT_SCHEDULER_HISTORY_DAYS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(36_500)
+    .default(365)
+    .describe('D9: runs that ended longer ago are forgotten, with their items, log and alerts'),
+  CASVAULT_SCHEDULER_HISTORY_RUNS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(50)
+    .describe('D9: of each job the newest so many runs are kept, however old'),
 } as const;
 
 const schema = z.object({ ...serviceShape, ...databaseShape, ...schedulerShape });

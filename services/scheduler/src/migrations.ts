@@ -119,4 +119,80 @@ export const migrations: readonly Migration[] = [
       );
       CREATE INDEX restore_confirmation_expired ON restore_confirmation (expires_at);`,
   },
+  {
+    name: '0006-raise-alerts',
+    sql: `
+      -- false: what has to be told of its end is still to be written; nothing is told of the past
+      ALTER TABLE run ADD COLUMN alerted boolean NOT NULL DEFAULT false;
+      UPDATE run SET alerted = true WHERE finished_at IS NOT NULL;
+      CREATE INDEX run_unalerted ON run (finished_at) WHERE NOT alerted;
+      CREATE INDEX run_finished ON run (finished_at);
+
+      CREATE TABLE alert (
+        id uuid PRIMARY KEY,
+        run_id uuid NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+        job_id uuid NOT NULL,
+        kind text NOT NULL,
+        severity text NOT NULL,
+        alert jsonb NOT NULL,
+        -- whole milliseconds: pages go on at it
+        raised_at timestamptz NOT NULL,
+        -- false: the event is still to be published
+        told boolean NOT NULL DEFAULT false,
+        acknowledged_at timestamptz,
+        acknowledged_by text
+      );
+      CREATE INDEX alert_newest ON alert (raised_at DESC, id DESC);
+      CREATE INDEX alert_by_run ON alert (run_id);
+      CREATE INDEX alert_untold ON alert (raised_at) WHERE NOT told;
+
+      CREATE TABLE alert_channel (
+        id uuid PRIMARY KEY,
+        name text COLLATE "C" NOT NULL,
+        enabled boolean NOT NULL,
+        filter jsonb NOT NULL,
+        -- its secrets sealed
+        settings jsonb NOT NULL,
+        created_at timestamptz NOT NULL
+      );
+      CREATE UNIQUE INDEX alert_channel_name ON alert_channel (name);
+
+      CREATE TABLE alert_delivery (
+        alert_id uuid NOT NULL REFERENCES alert (id) ON DELETE CASCADE,
+        channel_id uuid NOT NULL REFERENCES alert_channel (id) ON DELETE CASCADE,
+        state text NOT NULL DEFAULT 'waiting',
+        attempts integer NOT NULL DEFAULT 0,
+        error text,
+        claim uuid,
+        -- while claimed: when the claim ends; else: when the next attempt may begin
+        due_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        delivered_at timestamptz,
+        PRIMARY KEY (alert_id, channel_id)
+      );
+      CREATE INDEX alert_delivery_due ON alert_delivery (due_at) WHERE state = 'waiting';
+      CREATE INDEX alert_delivery_claim ON alert_delivery (claim) WHERE claim IS NOT NULL;
+      CREATE INDEX alert_delivery_channel ON alert_delivery (channel_id);`,
+  },
+  {
+    name: '0007-log-runs',
+    sql: `
+      CREATE TABLE run_log (
+        run_id uuid NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+        seq integer NOT NULL,
+        at timestamptz NOT NULL,
+        level text NOT NULL,
+        item_id uuid,
+        vm_name text,
+        code text NOT NULL,
+        reason text,
+        params jsonb NOT NULL,
+        PRIMARY KEY (run_id, seq)
+      );
+      CREATE TABLE run_log_count (
+        run_id uuid PRIMARY KEY REFERENCES run (id) ON DELETE CASCADE,
+        -- lines in all, those that were not kept included
+        told integer NOT NULL,
+        dropped integer NOT NULL DEFAULT 0
+      );`,
+  },
 ];

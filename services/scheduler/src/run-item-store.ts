@@ -7,8 +7,10 @@ import {
   type RunId,
   type RunItemId,
 } from '@casvault/contracts';
-import { reading } from '@casvault/persistence';
+import { inTransaction, reading } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
+import { appendLines } from './run-log-store.js';
+import { linesOfItem, type LoggedItem } from './run-log.rules.js';
 import { runItemTable, type RunItemRow } from './run-item.table.js';
 import { type ItemEnd } from './run.js';
 import { endOf } from './run-item.js';
@@ -25,6 +27,13 @@ export interface AskedItem {
 
 const sum = (change: ItemChanged, key: 'doneBytes' | 'storedBytes'): number =>
   change.progress.reduce((total, disk) => total + disk[key], 0);
+
+const loggedOf = (row: RunItemRow): LoggedItem => ({
+  ...row,
+  id: row.id as RunItemId,
+  doneBytes: Number(row.doneBytes),
+  storedBytes: Number(row.storedBytes),
+});
 
 /** Items of runs: what is known of every VM. News that are older than the present ones, or come after the end, change nothing. */
 export class RunItemStore {
@@ -46,9 +55,12 @@ export class RunItemStore {
 
   /** Returns how the item has ended by now, null while it goes on; `undefined` when there is no such item. */
   async record(change: ItemChanged, now: Date): Promise<ItemEnd | null | undefined> {
-    return reading(this.database, async (source) => {
+    return inTransaction(this.database, async (tx) => {
       const end = endOf(change.phase);
-      await source.query(
+      const items = tx.getRepository(runItemTable);
+      const where = { id: change.itemId };
+      const before = await items.findOne({ where, lock: { mode: 'pessimistic_write' } });
+      await tx.query(
         `UPDATE run_item SET state = $3, phase = $4, point_id = coalesce($5, point_id), restored_vm_id = $6,
            progress = $7, reasons = $8, fault = $9, done_bytes = $10, stored_bytes = $11, told_at = $12, heard_at = $13,
            started_at = coalesce(started_at, $13), finished_at = $14, image_id = $15
@@ -71,20 +83,30 @@ export class RunItemStore {
           change.imageId,
         ],
       );
-      await source.query('UPDATE run_item SET heard_at = $2 WHERE id = $1', [change.itemId, now]);
-      const row = await source.getRepository(runItemTable).findOneBy({ id: change.itemId });
-      return row ? endOf(row.state) : undefined;
+      await tx.query('UPDATE run_item SET heard_at = $2 WHERE id = $1', [change.itemId, now]);
+      const row = await items.findOneBy(where);
+      if (!before || !row) return undefined;
+      await appendLines(tx, row.runId, linesOfItem(before, loggedOf(row)), now);
+      return endOf(row.state);
     });
   }
 
-  /** Ends items of which snapshot-engine never said how they ended. */
+  /** Ends items of one run of which snapshot-engine never said how they ended. */
   async end(ids: readonly RunItemId[], end: ItemEnd, fault: FaultJson, now: Date): Promise<void> {
-    await reading(this.database, (source) =>
-      source.query(
+    await inTransaction(this.database, async (tx) => {
+      const [rows] = await tx.query<
+        [(Pick<LoggedItem, 'id' | 'vmName' | 'reasons'> & { runId: string })[], number]
+      >(
         `UPDATE run_item SET state = $2, phase = $2, fault = $3, finished_at = $4
-         WHERE id = ANY ($1) AND state IN ('queued', 'running')`,
+         WHERE id = ANY ($1) AND state IN ('queued', 'running')
+         RETURNING id, run_id AS "runId", vm_name AS "vmName", reasons`,
         [ids, end, JSON.stringify(fault), now],
-      ),
-    );
+      );
+      const lines = rows.flatMap((row) => {
+        const ended = { ...row, state: end, phase: end, fault, doneBytes: 0, storedBytes: 0 };
+        return linesOfItem({ state: 'running', phase: null, reasons: row.reasons }, ended);
+      });
+      if (rows[0]) await appendLines(tx, rows[0].runId, lines, now);
+    });
   }
 }

@@ -10,6 +10,7 @@ import {
   type RunDetail,
   type RunId,
   type RunItem,
+  type RunItemId,
 } from '@casvault/contracts';
 import { pageFrom, readCursor, reading, type ProjectedStep, type Transaction } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
@@ -18,6 +19,8 @@ import { jobTable } from './job.table.js';
 import { type RunState, type WaitingItem } from './run.js';
 import { runItemTable, type RunItemRow } from './run-item.table.js';
 import { imageNameOf, volumeNameOf, type NewItem } from './run-item.js';
+import { appendLines } from './run-log-store.js';
+import { admittedLine, linesOfRun, linesOfUnbegun } from './run-log.rules.js';
 import { runTable, type RunRow } from './run.table.js';
 
 /** More items than these are not told in one message: a message of NATS has 1 MiB at most. */
@@ -137,6 +140,7 @@ export class RunStore {
       createdAt: now,
       finishedAt: now,
     });
+    await appendLines(tx, runId, linesOfUnbegun(state, reasons, fault), now);
     if (state === 'failed')
       await tx.getRepository(jobTable).update({ id: job.id }, { lastRunId: runId, lastRunState: 'failed' });
   }
@@ -165,11 +169,16 @@ export class RunStore {
     }
     const were = new Set(before?.running.map(({ itemId }) => itemId));
     const admitted = after.running.map(({ itemId }) => itemId).filter((itemId) => !were.has(itemId));
-    if (admitted.length > 0)
-      await tx.query(
-        "UPDATE run_item SET state = 'running', started_at = $2 WHERE id = ANY ($1) AND state = 'queued'",
-        [admitted, now],
-      );
+    const [begun] =
+      admitted.length === 0
+        ? [[]]
+        : await tx.query<[{ id: RunItemId; vmName: string }[], number]>(
+            `UPDATE run_item SET state = 'running', started_at = $2 WHERE id = ANY ($1) AND state = 'queued'
+             RETURNING id, vm_name AS "vmName"`,
+            [admitted, now],
+          );
+    const lines = [...linesOfRun(before, after), ...begun.map(admittedLine)];
+    await appendLines(tx, id, lines, now);
   }
 
   async find(id: RunId): Promise<Run | null> {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import {
+  alertRaised,
   Fault,
   getPlatform,
   getPoint,
@@ -14,6 +15,7 @@ import {
   restoreVm,
   runChanged,
   stopItem,
+  type Alert,
   type BackupHost,
   type BackupHostId,
   type FaultJson,
@@ -32,6 +34,7 @@ import {
   type Vm,
   type VmId,
 } from '@casvault/contracts';
+import { createSealer, type Sealer } from '@casvault/service-host';
 import { ScriptedService, type Script } from '@casvault/messaging/testing';
 import { provisionSchema } from '@casvault/persistence';
 import {
@@ -67,6 +70,7 @@ export class Peers {
   /** What a preview of a restore is told, by the name of the VM in the details. */
   refusals: FaultJson[] = [];
   readonly news: RunDetail[] = [];
+  readonly alerts: Alert[] = [];
   engine!: ScriptedService;
   #told = Date.parse(at);
 
@@ -159,6 +163,7 @@ export class Peers {
 
   gateway = ({ event }: Script): void => {
     event(runChanged, (run) => void this.news.push(run));
+    event(alertRaised, (alert) => void this.alerts.push(alert));
   };
 
   /** The n-th distinct item that was asked for by a run. */
@@ -207,8 +212,14 @@ export class RunningScheduler {
   private constructor(
     readonly nats: NatsServer,
     readonly postgres: PostgresServer,
-    private readonly env: Record<string, string>,
+    private readonly env: Record<string, string> &
+      Record<'CASVAULT_DATABASE_URL' | 'CASVAULT_SEALING_KEY', string>,
   ) {}
+
+  /** As the gateway seals. */
+  get sealer(): Sealer {
+    return createSealer(this.env.CASVAULT_SEALING_KEY);
+  }
 
   static async start(): Promise<RunningScheduler> {
     const nats = await startNats();

@@ -1,5 +1,6 @@
-import { getRun, listRuns, runDetailSchema, runIdSchema, stopRun } from '@casvault/contracts';
+import { getRun, listRunLog, listRuns, runDetailSchema, runIdSchema, stopRun } from '@casvault/contracts';
 import { z } from 'zod';
+import { logLine } from './alert-examples.js';
 import * as examples from './examples.js';
 import { operating, reading, route, type Route } from './route.js';
 
@@ -51,6 +52,25 @@ export const runRoutes: readonly Route[] = [
     serve: async ({ ask, params: { runId } }) => {
       await ask(stopRun, { runId });
     },
+  }),
+  route({
+    id: 'readRunLog',
+    method: 'GET',
+    path: '/runs/{runId}/log',
+    tag,
+    summary: 'The log of a run, oldest first',
+    description:
+      'What the run did and why it did it otherwise than asked, in both languages; of one VM with `itemId`, from a level on with ' +
+      '`level`. To follow a run ask again with `after`, the `seq` of the last line. A run keeps 50,000 lines about VMs, and all ' +
+      'about itself; `dropped` says how many were not kept.',
+    access: reading,
+    params,
+    query: listRunLog.request.omit({ runId: true }),
+    status: 200,
+    reply: listRunLog.reply,
+    faults: ['NOT_FOUND'],
+    example: { reply: { items: [logLine], nextCursor: null, dropped: 0 } },
+    serve: ({ ask, query, params: { runId } }) => ask(listRunLog, { ...query, runId }),
   }),
   route({
     id: 'watchRun',

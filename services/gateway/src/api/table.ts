@@ -1,3 +1,4 @@
+import { alertRoutes } from './alert.routes.js';
 import { apiTokenRoutes } from './api-token.routes.js';
 import { deletionRoutes } from './deletion.routes.js';
 import { holdRoutes } from './hold.routes.js';
@@ -27,5 +28,6 @@ export const routes: readonly Route[] = [
   ...holdRoutes,
   ...verificationRoutes,
   ...deletionRoutes,
+  ...alertRoutes,
   ...serviceRoutes,
 ];

@@ -1,4 +1,7 @@
 import {
+  alertChannelSchema,
+  alertDeliverySchema,
+  alertViewSchema,
   backupHostSchema,
   chainSchema,
   createdApiTokenSchema,
@@ -26,6 +29,7 @@ import {
   restorePreviewSchema,
   runDetailSchema,
   runItemSchema,
+  runLogLineSchema,
   runSchema,
   sessionSchema,
   storageSchema,
@@ -37,6 +41,9 @@ import { healthSchema } from '../api/route.js';
 
 /** Schemas of replies that the document shows under a name; others are written out where they stand. */
 const names = {
+  Alert: alertViewSchema,
+  AlertChannel: alertChannelSchema,
+  AlertDelivery: alertDeliverySchema,
   BackupHost: backupHostSchema,
   Chain: chainSchema,
   CreatedApiToken: createdApiTokenSchema,
@@ -66,6 +73,7 @@ const names = {
   Run: runSchema,
   RunDetail: runDetailSchema,
   RunItem: runItemSchema,
+  RunLogLine: runLogLineSchema,
   Session: sessionSchema,
   Storage: storageSchema,
   VirtualSwitch: virtualSwitchSchema,

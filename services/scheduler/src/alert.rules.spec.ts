@@ -1,0 +1,99 @@
+import { newId, type JobId, type RunId } from '@casvault/contracts';
+import fc from 'fast-check';
+import { alertsOf, passes, type EndedRun, type FailedVms } from './alert.rules.js';
+
+const none: FailedVms = { count: 0, names: [], reasons: [], fault: null };
+const full: FailedVms = {
+  count: 2,
+  names: ['db', 'web'],
+  reasons: ['CAPTURE_LIVE'],
+  fault: { code: 'POOL_FULL', message: 'no room', details: {} },
+};
+const run = (more: Partial<EndedRun>): EndedRun => ({
+  id: newId<RunId>(),
+  jobId: newId<JobId>(),
+  jobName: 'nightly',
+  state: 'succeeded',
+  dueAt: '2026-03-01T02:00:00.000Z',
+  reasons: [],
+  fault: null,
+  itemCount: 5,
+  finishedAt: '2026-03-01T03:00:00.000Z',
+  failed: none,
+  passedOver: none,
+  ...more,
+});
+
+describe('H3: alerts of a run that is over', () => {
+  it.each([
+    ['succeeded', []],
+    ['stopped', []],
+    ['failed', ['run-failed error']],
+    ['partly failed', ['run-partly-failed error']],
+    ['skipped', ['run-skipped warning']],
+    ['missed', ['run-missed error']],
+  ] as const)('%s: %j', (state, expected) => {
+    const alerts = alertsOf(run({ state, failed: full, reasons: ['SYSTEM_WAS_DOWN'] }));
+    expect(alerts.map(({ kind, severity }) => `${kind} ${severity}`)).toEqual(expected);
+  });
+
+  it('names the VMs and the cause, in both languages', () => {
+    const [alert] = alertsOf(run({ state: 'partly failed', failed: full }));
+    expect(alert).toMatchObject({ vmNames: ['db', 'web'], vmCount: 2, fault: { code: 'POOL_FULL' } });
+    expect(alert?.text).toEqual({
+      en: "Job 'nightly': the run failed in part; 2 of 5 VMs failed (db, web). POOL_FULL: no room",
+      'zh-CN': '作业“nightly”：运行部分失败；5 个虚拟机中 2 个失败（db、web）。POOL_FULL: no room',
+    });
+  });
+
+  it('D7: says why a run was not begun, and when it was due', () => {
+    const [skipped] = alertsOf(run({ state: 'skipped', reasons: ['PREVIOUS_RUN_GOES_ON'], itemCount: 0 }));
+    expect(skipped?.text.en).toMatch(/due at 2026-03-01T02:00:00.000Z: skipped: the last run/);
+    expect(skipped?.text['zh-CN']).toMatch(/计划于 2026-03-01T02:00:00.000Z 的运行：已跳过/);
+    const fault = { code: 'NOT_FOUND', message: 'there is no pool', details: {} } as const;
+    const [failed] = alertsOf(run({ state: 'failed', fault, itemCount: 0 }));
+    expect(failed?.text.en).toBe("Job 'nightly': the run could not begin. NOT_FOUND: there is no pool");
+  });
+
+  it('tells VMs that were skipped with an alert apart', () => {
+    const alerts = alertsOf(
+      run({ state: 'partly failed', failed: full, passedOver: { ...full, count: 1, names: ['db'] } }),
+    );
+    expect(alerts.map(({ kind }) => kind)).toEqual(['run-partly-failed', 'vm-skipped']);
+    expect(alerts[1]).toMatchObject({
+      severity: 'warning',
+      vmNames: ['db'],
+      reasons: ['SKIPPED_WITHOUT_CBT'],
+    });
+    expect(alerts[1]?.text.en).toMatch(/1 of 5 VMs not backed up \(db\): no valid CBT/);
+  });
+
+  it('is the same with the same ids whenever it is asked for, and other runs have others', () => {
+    const ended = run({ state: 'failed', failed: full, passedOver: full });
+    expect(alertsOf(ended)).toEqual(alertsOf(ended));
+    const ids = [...alertsOf(ended), ...alertsOf({ ...ended, id: newId<RunId>() })].map(({ id }) => id);
+    expect(new Set(ids).size).toBe(4);
+  });
+
+  it('is one line of bounded length, whatever people call their jobs and VMs', () => {
+    const name = fc.string({ unit: 'binary', maxLength: 300 });
+    fc.assert(
+      fc.property(name, fc.array(name, { minLength: 1, maxLength: 100 }), (jobName, names) => {
+        const failed = { ...full, names, count: names.length };
+        for (const { text } of alertsOf(run({ state: 'failed', jobName, failed, passedOver: failed })))
+          for (const words of [text.en, text['zh-CN']]) {
+            expect(words).not.toMatch(/\p{Cc}/u);
+            expect(words.length).toBeLessThan(2_500);
+          }
+      }),
+    );
+  });
+
+  it('goes to the channels that want it', () => {
+    const alert = { kind: 'run-failed', severity: 'error' } as const;
+    expect(passes({ kinds: null, severities: null }, alert)).toBe(true);
+    expect(passes({ kinds: ['run-failed'], severities: ['error'] }, alert)).toBe(true);
+    expect(passes({ kinds: ['run-missed'], severities: null }, alert)).toBe(false);
+    expect(passes({ kinds: null, severities: ['warning'] }, alert)).toBe(false);
+  });
+});
