@@ -207,6 +207,8 @@ export const createJob = defineQuery('scheduler', 'create-job', 1, {
 });
 /** One VM of a restore as it would be made. */
 export const restorePreviewItemSchema = z.object({
+  /** Of the item in the request, from 0. */
+  index: z.number().int().min(0),
   pointId: pointIdSchema,
   /** Of the point; null: there is no such point. */
   sourceVmName: z.string().nullable(),
@@ -223,6 +225,8 @@ export const restorePreviewItemSchema = z.object({
   notices: z.array(reasonCodeSchema),
 });
 export const restorePreviewSchema = z.object({
+  itemCount: z.number().int(),
+  /** In the order of the request. Of more than 250 those that are refused, then the first ones. */
   items: z.array(restorePreviewItemSchema),
   /** What is refused of the job as a whole. */
   refusals: z.array(faultSchema),

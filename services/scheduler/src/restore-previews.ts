@@ -21,7 +21,7 @@ import { mapBounded } from './bounded.js';
 import { type Confirmations } from './confirmations.js';
 import { checkedPlans } from './plan-check.js';
 import { atOnce, availablePoint } from './references.js';
-import { inTarget, namesTwice, proposedPlace, targetOf, wishOf } from './restore.rules.js';
+import { inTarget, namesTwice, proposedPlace, shownOf, targetOf, wishOf } from './restore.rules.js';
 
 type Request = z.output<typeof previewRestore.request>;
 type PreviewItem = RestorePreview['items'][number];
@@ -76,10 +76,14 @@ export class RestorePreviews {
     );
     const judged = await this.#judge(looked, signal);
     const twice = namesTwice(looked.map(({ target }) => target));
-    const items = looked.map((one, index) => itemOf(one, judged.get(index), twice[index] ?? null));
+    const items = looked.map((one, index) => ({
+      index,
+      ...itemOf(one, judged.get(index), twice[index] ?? null),
+    }));
     const isClean = refusals.length === 0 && items.every((item) => item.refusals.length === 0);
     const confirmation = isClean ? await this.#o.confirmations.issue(request, actor) : null;
-    return { items, refusals: refusals.map((fault) => fault.toJSON()), confirmation };
+    const [itemCount, shown] = [items.length, shownOf(items)];
+    return { itemCount, items: shown, refusals: refusals.map((fault) => fault.toJSON()), confirmation };
   }
 
   async #planRefusals({ definition, plans }: Request, signal: AbortSignal): Promise<Fault[]> {
@@ -148,7 +152,7 @@ const itemOf = (
   { pointId, point, wish, refusals }: Looked,
   judged: Judged | undefined,
   twice: Fault | null,
-): PreviewItem => ({
+): Omit<PreviewItem, 'index'> => ({
   pointId,
   sourceVmName: point?.vmName ?? null,
   capturedAt: point?.capturedAt ?? null,

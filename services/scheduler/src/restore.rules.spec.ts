@@ -8,7 +8,7 @@ import {
   type RestoreWish,
   type Vm,
 } from '@casvault/contracts';
-import { inTarget, namesTwice, proposedPlace, targetOf, wishOf } from './restore.rules.js';
+import { inTarget, maxShown, namesTwice, proposedPlace, shownOf, targetOf, wishOf } from './restore.rules.js';
 
 const platformId = newId<PlatformId>();
 const hostId = newId<HostId>();
@@ -113,6 +113,20 @@ describe('F4: what a preview proposes', () => {
     ['no storage pool that is not known', {}, { ...source, disks: [] }, { platformId, hostId }],
   ])('%s', (_, wish, vm, proposed) => {
     expect(proposedPlace(wish, vm)).toEqual(proposed);
+  });
+});
+
+describe('F4: what a preview shows of very many', () => {
+  it('is every refusal first, in the order of the request', () => {
+    const items = Array.from({ length: 400 }, (_, index) => ({ index, refusals: index % 2 ? ['no'] : [] }));
+    const shown = shownOf(items);
+    expect(shown).toHaveLength(maxShown);
+    expect(shown.filter(({ refusals }) => refusals.length > 0)).toHaveLength(200);
+    expect(shown.map(({ index }) => index)).toEqual(
+      shown.map(({ index }) => index).toSorted((a, b) => a - b),
+    );
+    expect(shown.filter(({ index }) => index % 2 === 0).at(-1)?.index).toBe(98);
+    expect(shownOf(items.slice(0, 3))).toEqual(items.slice(0, 3));
   });
 });
 

@@ -63,6 +63,18 @@ export const proposedPlace = (wish: RestoreWish, source: Vm | null): RestoreWish
   return { platformId, hostId, ...(storageName === null ? {} : { storageName }) };
 };
 
+/** VMs that a preview shows: some 2 kB each at most, in one message. */
+export const maxShown = 250;
+
+/** Those that are refused come first where not all can be shown; what is shown keeps its order. */
+export const shownOf = <T extends { index: number; refusals: readonly unknown[] }>(
+  items: readonly T[],
+): T[] =>
+  items
+    .toSorted((a, b) => Number(b.refusals.length > 0) - Number(a.refusals.length > 0) || a.index - b.index)
+    .slice(0, maxShown)
+    .sort((a, b) => a.index - b.index);
+
 /** A refusal of a target by those who know the point and the platform, with the field of this request. */
 export const inTarget = (index: number, fault: Fault): Fault => {
   const told = typeof fault.details['field'] === 'string' ? fault.details['field'] : '';

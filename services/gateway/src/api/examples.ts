@@ -247,8 +247,10 @@ export const restoreRequest = {
 };
 
 export const restorePreview = {
+  itemCount: 1,
   items: [
     {
+      index: 0,
       pointId: ids.point,
       sourceVmName: vm.name,
       capturedAt: at,
