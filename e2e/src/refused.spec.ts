@@ -92,7 +92,7 @@ describe('refused or failed, and why', () => {
     await world.trial.lab.admin.diskService(1, 'killed');
     try {
       const ended = await world.trial.runJob(
-        { kind: 'backup', vmIds: [vm.id], poolId: pool.id, options: { reconnectMinutes: 1 } },
+        { kind: 'backup', vmIds: [vm.id], poolId: pool.id, options: { transport: { connectMinutes: 1 } } },
         'without disk service',
         () => undefined,
       );

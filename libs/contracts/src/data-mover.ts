@@ -17,6 +17,7 @@ import {
   pointIdSchema,
   poolIdSchema,
   readingIdSchema,
+  runIdSchema,
   runItemIdSchema,
   transferIdSchema,
   vmIdSchema,
@@ -25,6 +26,7 @@ import {
 import { diskServiceEndpointSchema } from './vm-actions.js';
 import { poolSchema } from './pool.js';
 import { reasonCodeSchema } from './reason.js';
+import { speedLimitsSchema } from './speed-limit.js';
 
 export const compressionSchema = z.discriminatedUnion('mode', [
   z.object({ mode: z.literal('none') }),
@@ -32,13 +34,38 @@ export const compressionSchema = z.discriminatedUnion('mode', [
   z.object({ mode: z.literal('adjustable'), level: z.number().int().min(1).max(19) }),
 ]);
 
+const reconnectSchema = z.object({
+  /** A connection that breaks, to a disk or the pool, is tried again for so long after the last byte moved; then the transfer fails. */
+  minutes: z.number().int().min(1).max(60).default(10),
+  /**
+   * What a broken connection may cost in sending again. Of a backup: bytes of packs on their way to the pool that it has not yet
+   * acknowledged as durable, over all streams of the transfer. Of a restore: bytes, as stored, of what was asked of the pool and is not
+   * yet acknowledged by the disk. Packs hold whole frames of up to 1 MiB: one frame is always under way, so that 1 means up to 1.1 MiB.
+   */
+  bufferMiB: z.number().int().min(1).max(1024).default(10),
+});
+
+const transportSchema = z.object({
+  /** Size of one read from the disk service, of one write to it. Above 512, respectively 1024, it is cut into requests of that size. */
+  bufferKiB: z.literal([64, 128, 256, 512, 1024, 2048, 4096, 8192]).default(1024),
+  /** Lowest level written to the transfer's own log on the backup host. */
+  logLevel: z.enum(['info', 'warn', 'error']).default('info'),
+  /** So long a transfer tries to reach the host's disk service for the first time. */
+  connectMinutes: z.number().int().min(1).max(10).default(10),
+});
+
 export const transferOptionsSchema = z.object({
   compression: compressionSchema.default({ mode: 'fast' }),
   disksPerVm: z.number().int().min(1).max(5).default(1),
   streamsPerDisk: z.number().int().min(1).max(5).default(1),
-  bufferKiB: z.literal([64, 128, 256, 512, 1024, 2048, 4096, 8192]).default(1024),
-  reconnectMinutes: z.number().int().min(1).max(60).default(10),
+  reconnect: reconnectSchema.prefault({}),
+  speedLimit: speedLimitsSchema.default([]),
+  transport: transportSchema.prefault({}),
 });
+export type TransferOptions = z.infer<typeof transferOptionsSchema>;
+
+/** Transfers of one run at one backup host share its speed limits; absent: it has them for itself. */
+const runOfSpecSchema = runIdSchema.optional();
 
 /** What the worker does about trackers (G1). */
 export const trackingSchema = z.object({
@@ -92,6 +119,7 @@ export const backupSpecSchema = z.object({
     .object({ kind: z.enum(['internal', 'external']), name: z.string().min(1).max(64) })
     .nullable()
     .default(null),
+  runId: runOfSpecSchema,
   options: transferOptionsSchema,
 });
 export type BackupSpec = z.infer<typeof backupSpecSchema>;
@@ -115,6 +143,7 @@ export const restoreSpecSchema = z.object({
     .max(64),
   /** F4: the volumes are preallocated: zeros are written without giving room back. */
   keepsRoom: z.boolean().optional(),
+  runId: runOfSpecSchema,
   options: transferOptionsSchema,
 });
 export type RestoreSpec = z.infer<typeof restoreSpecSchema>;

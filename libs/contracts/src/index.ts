@@ -3,6 +3,8 @@ export * from './fault.js';
 export * from './define.js';
 export * from './ports.js';
 export * from './reason.js';
+export * from './time-zone.js';
+export * from './speed-limit.js';
 export * from './pool.js';
 export * from './disk-service.js';
 export * from './inventory.js';

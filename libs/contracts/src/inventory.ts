@@ -38,9 +38,17 @@ export type PlatformConnection = z.infer<typeof platformConnectionSchema>;
 export const networkTypeSchema = z.enum(['management', 'backup', 'storage', 'service']);
 export type NetworkType = z.infer<typeof networkTypeSchema>;
 
+/**
+ * R16: the network that carries the data of a job. `auto` takes the first of backup, storage and management in which the host's disk service
+ * answers; any other falls back to the management network, and the run says so (NETWORK_FALLBACK).
+ */
+export const preferredNetworkSchema = z.enum(['auto', 'backup', 'storage', 'management']);
+export type PreferredNetwork = z.infer<typeof preferredNetworkSchema>;
+export const networkOptionsSchema = z.object({ preferred: preferredNetworkSchema.default('auto') });
+
 /** How the disk services on this platform's hosts are reached. */
 export const diskServiceAccessSchema = z.object({
-  /** R16: which network carries the data; a host that does not answer there is reached by the address that it is registered with. */
+  /** R16: tried first where a job has no preference (`auto`); a host that does not answer there is reached as the job says. */
   network: networkTypeSchema.default('management'),
   port: z.number().int().min(1).max(65535).default(8192),
   token: sealedSchema,

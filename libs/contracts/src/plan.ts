@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { pointKindSchema } from './snapshot-engine.js';
+import { timeOfDaySchema } from './time-of-day.js';
 
 /**
  * D7: when a job runs. Dates and times of day are those of the clock on the wall at the backup host. A time that the clock
@@ -20,9 +21,6 @@ export const timeZoneSchema = z
   .max(64)
   .refine(isTimeZone, 'must be the name of an IANA time zone, as Europe/Berlin');
 
-const timeOfDaySchema = z
-  .string()
-  .regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'must be a time of day as HH:MM, 00:00 to 23:59');
 const dateSchema = z.iso.date('must be a date as YYYY-MM-DD');
 const localTimeSchema = z.iso.datetime({
   local: true,

@@ -174,6 +174,10 @@ export const reasons = {
     en: 'missed: nobody could begin the run when it was due, nor within the grace after it',
     'zh-CN': '已错过：计划时间到达时及宽限期内系统均无法启动该运行',
   },
+  NETWORK_FALLBACK: {
+    en: 'the host lacks the preferred network, or does not answer there: the management network carries the data (R16)',
+    'zh-CN': '宿主机没有首选网络或在该网络上无响应：数据经管理网络传输 (R16)',
+  },
   WAITING_FOR_WORKER: { en: 'waiting for a free mover', 'zh-CN': '等待空闲的备份主机' },
 } as const satisfies Record<string, { en: string; 'zh-CN': string }>;
 export type ReasonCode = keyof typeof reasons;

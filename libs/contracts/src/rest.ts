@@ -104,12 +104,12 @@ export type RollbackBody = z.input<typeof rollbackBodySchema>;
 /** F9. The disk of the point stands in the path. */
 export const newVolumeBodySchema = creationTargetSchema.options[0]
   .omit({ kind: true, target: true })
-  .extend({ group: startCreation.request.shape.group, options: startCreation.request.shape.options });
+  .extend(startCreation.request.pick({ group: true, network: true, options: true }).shape);
 export type NewVolumeBody = z.input<typeof newVolumeBodySchema>;
 /** F9. */
 export const newImageBodySchema = creationTargetSchema.options[1]
   .omit({ kind: true })
-  .extend({ group: startCreation.request.shape.group, options: startCreation.request.shape.options });
+  .extend(startCreation.request.pick({ group: true, network: true, options: true }).shape);
 export type NewImageBody = z.input<typeof newImageBodySchema>;
 
 export const newDeletionBodySchema = z

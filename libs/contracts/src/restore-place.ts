@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { bytesSchema, defineQuery, emptySchema } from './define.js';
 import { faultSchema } from './fault.js';
 import { hostIdSchema, platformIdSchema, runItemIdSchema, vmIdSchema, type RunItemId } from './ids.js';
-import { diskSchema, imageSchema } from './inventory.js';
+import { diskSchema, imageSchema, preferredNetworkSchema } from './inventory.js';
 import { reasonCodeSchema } from './reason.js';
 import { diskServiceEndpointSchema } from './vm-actions.js';
 
@@ -69,6 +69,8 @@ export const createRestoreVm = defineQuery('inventory', 'create-restore-vm', 1, 
       z.object({ switchName: z.string(), profileName: z.string().nullable(), model: z.string() }),
     ),
     configuration: z.record(z.string(), z.unknown()),
+    /** R16: where `diskService` is looked for; absent: auto. */
+    network: preferredNetworkSchema.optional(),
   }),
   reply: z.object({
     externalId: z.string(),
@@ -82,7 +84,7 @@ export const createRestoreVm = defineQuery('inventory', 'create-restore-vm', 1, 
         sizeBytes: bytesSchema,
       }),
     ),
-    /** What the user should know of the new VM (S5, S6). */
+    /** What the user should know of the new VM (S5, S6), and of the way to it (R16). */
     reasons: z.array(reasonCodeSchema).default([]),
   }),
 });
@@ -158,6 +160,8 @@ export const createRestoreVolume = defineQuery('inventory', 'create-restore-volu
     /** Null: it stays unattached. */
     attachTo: vmIdSchema.nullable(),
     disk: restoreDiskSchema,
+    /** R16: where `diskService` is looked for; absent: auto. */
+    network: preferredNetworkSchema.optional(),
   }),
   reply: createRestoreVm.reply.pick({ diskService: true, disks: true, reasons: true }),
 });

@@ -20,6 +20,7 @@ import {
   runItemIdSchema,
   vmIdSchema,
 } from './ids.js';
+import { networkOptionsSchema } from './inventory.js';
 import { planSchema, plansSchema, timeZoneSchema } from './plan.js';
 import { reasonCodeSchema } from './reason.js';
 import {
@@ -54,6 +55,7 @@ export const backupDefinitionSchema = z.object({
   cbt: cbtOptionsSchema.prefault({}),
   /** R6: a running VM with disks that can't be captured online is shut down for the backup and started again. */
   powerOff: z.boolean().default(false),
+  network: networkOptionsSchema.prefault({}),
   options: transferOptionsSchema.prefault({}),
 });
 /** F4: what is said of one VM of a restore; for the rest `defaults` are asked, then the point. */
@@ -79,6 +81,7 @@ export const restoreDefinitionSchema = z.object({
     .max(1000),
   group: z.string().min(1).max(64).default('default'),
   parallel: parallelSchema.prefault({}),
+  network: networkOptionsSchema.prefault({}),
   options: transferOptionsSchema.prefault({}),
 });
 /** F8. Not a saved job of a user: it is made, with one immediate run, for exactly one confirmed request. */
@@ -322,6 +325,7 @@ export const startRollback = defineQuery('scheduler', 'start-rollback', 1, {
     /** The VM's name as it is now: what its disks hold is overwritten. */
     confirm: z.string().min(1).max(255),
     group: rollbackDefinitionSchema.shape.group,
+    network: rollbackDefinitionSchema.shape.network,
     options: rollbackDefinitionSchema.shape.options,
   }),
   reply: runSchema,
@@ -333,6 +337,7 @@ export const startCreation = defineQuery('scheduler', 'start-creation', 1, {
     pointId: pointIdSchema,
     target: creationTargetSchema,
     group: creationDefinitionSchema.shape.group,
+    network: creationDefinitionSchema.shape.network,
     options: creationDefinitionSchema.shape.options,
   }),
   reply: runSchema,

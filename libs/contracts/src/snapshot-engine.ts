@@ -27,7 +27,7 @@ import {
   runItemIdSchema,
   vmIdSchema,
 } from './ids.js';
-import { imageSchema, nicSchema } from './inventory.js';
+import { imageSchema, networkOptionsSchema, nicSchema } from './inventory.js';
 import { reasonCodeSchema } from './reason.js';
 import {
   imageDescriptionSchema,
@@ -191,6 +191,7 @@ export const protectVm = defineCommand('snapshot-engine', 'protect-vm', 1, {
     cbt: cbtOptionsSchema.prefault({}),
     /** R6: a running VM with disks that can't be captured online is shut down for the backup and started again. */
     powerOff: z.boolean().default(false),
+    network: networkOptionsSchema.prefault({}),
     options: transferOptionsSchema,
   }),
 });
@@ -239,6 +240,7 @@ export const restoreVm = defineCommand('snapshot-engine', 'restore-vm', 1, {
     pointId: pointIdSchema,
     group: z.string(),
     target: restoreTargetSchema,
+    network: networkOptionsSchema.prefault({}),
     options: transferOptionsSchema,
   }),
 });
@@ -326,6 +328,7 @@ export const rollbackVm = defineCommand('snapshot-engine', 'rollback-vm', 1, {
     pointId: pointIdSchema,
     group: z.string(),
     target: rollbackTargetSchema,
+    network: networkOptionsSchema.prefault({}),
     options: transferOptionsSchema,
   }),
 });

@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { defineQuery, emptySchema, instantSchema, sealedSchema } from './define.js';
 import { checkpointNameSchema } from './disk-service.js';
 import { platformIdSchema, runItemIdSchema, vmIdSchema } from './ids.js';
-import { vmSchema } from './inventory.js';
+import { preferredNetworkSchema, vmSchema } from './inventory.js';
+import { reasonCodeSchema } from './reason.js';
 
 /*
  * What inventory answers to those who protect a VM: present facts, power, snapshots, checkpoints; and what it clears away that nobody
@@ -15,7 +16,11 @@ export type DiskServiceEndpoint = z.infer<typeof diskServiceEndpointSchema>;
 
 /** The VM as the CVM tells it now (not as last synchronised), with its whole configuration for the manifest. */
 export const getVmFacts = defineQuery('inventory', 'get-vm-facts', 1, {
-  request: z.object({ vmId: vmIdSchema }),
+  request: z.object({
+    vmId: vmIdSchema,
+    /** R16: where `diskService` is looked for; absent: auto. */
+    network: preferredNetworkSchema.optional(),
+  }),
   reply: z.object({
     vm: vmSchema,
     platformVersion: z.string(),
@@ -43,6 +48,8 @@ export const getVmFacts = defineQuery('inventory', 'get-vm-facts', 1, {
       }),
     /** R10: disks on a bus without hot plug that were added since the last boot, by target. */
     restartNeeded: z.array(z.string()).default([]),
+    /** R16: the preferred network does not carry the data. */
+    reasons: z.array(reasonCodeSchema).default([]),
   }),
 });
 export type VmFacts = z.infer<typeof getVmFacts.reply>;

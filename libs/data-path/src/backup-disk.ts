@@ -16,6 +16,7 @@ import {
   type PassResult,
   type PointWork,
 } from './disk-pass.js';
+import { limitDisk, type LimitCells } from './limits.js';
 import { seededDraw, sweepRange } from './sample.js';
 import { readSourceMap, type SourceMap } from './source-map.js';
 import { type TeamMember } from './thread-team.js';
@@ -57,6 +58,7 @@ export interface ParentDisk {
 }
 
 export interface DiskWork extends PointWork {
+  readonly limits: LimitCells;
   readonly onReason: (target: string, reason: ReasonCode) => void;
 }
 
@@ -145,7 +147,11 @@ export class DiskBackup {
     if (tracking === undefined || changed === null || parent === null) return map;
     const draw = seededDraw(tracking.seed, this.#disk.diskId);
     const { signal } = this.#work;
-    const connect = (): Promise<NbdClient> => NbdClient.connect(source, { signal });
+    const connect = async () => {
+      const client = await NbdClient.connect(source, { signal });
+      const { read } = limitDisk(client, this.#work.limits, signal);
+      return { read, close: () => client.close() };
+    };
     const check = new TrackerCheck({ connect, map: { ...map, changed }, parent, work: this.#work, draw });
     const { wrong, readBytes } = await check.run(tracking.sampleBlocks);
     this.#counts.readBytes += readBytes;

@@ -17,7 +17,9 @@ import {
 import { DiskBackup, type BackedUpDisk, type BackupDisk } from './backup-disk.js';
 import { type BackupThreadData } from './backup-thread.js';
 import { EarlierPacks } from './earlier-packs.js';
+import { type SpeedCells } from './governor.js';
 import { inLanes } from './lanes.js';
+import { limitCells, limitStore, packLimit, type LimitCells } from './limits.js';
 import { MapReader } from './map-reader.js';
 import { MapWriter } from './map-writer.js';
 import { PackSet } from './pack-set.js';
@@ -59,12 +61,16 @@ export interface BackupRequest {
   readonly streamsPerDisk: number;
   /** Longest read request, 64 KiB to 1 MiB (more is taken as 1 MiB). */
   readonly readBytes: number;
+  /** The most that is on its way to the pool and not acknowledged, over all threads; a frame at least. Absent: what their buffers hold. */
+  readonly unacknowledgedBytes?: number;
 }
 
 export interface BackupRun {
   readonly signal: AbortSignal;
   /** Where threads rest before and after; absent: they start and end with the call. */
   readonly resting?: RestingThreads;
+  /** Of a `Governor`, which the caller runs; absent: as fast as it goes. */
+  readonly speed?: SpeedCells;
   /** At most twice a second, and at the end. */
   readonly onProgress?: (progress: DiskProgress[]) => void;
   readonly onReason?: (target: string, reason: ReasonCode) => void;
@@ -97,13 +103,15 @@ export interface BackupResult {
  * Whatever happens, no thread, connection or promise is left behind; threads may be left at rest.
  */
 export async function backupPoint(request: BackupRequest, run: BackupRun): Promise<BackupResult> {
-  const store = openObjectStore(request.location);
+  const writers = Math.max(1, request.disksInParallel) * Math.max(1, request.streamsPerDisk);
+  const limits = limitCells(run.speed, request.unacknowledgedBytes, writers);
+  const store = limitStore(openObjectStore(request.location), limits);
   try {
     const repository = await openRepository(store, { key: request.key, signal: run.signal });
     const found = await lookUpPoint(repository, request, run.signal);
     if (found === 'void') throw voided(request);
     if (found !== 'absent') return await adopt(repository, request, found, run.signal);
-    return await new PointBackup(request, run, repository).run();
+    return await new PointBackup(request, run, repository, limits).run();
   } finally {
     await store.close();
   }
@@ -118,7 +126,7 @@ class PointBackup {
   readonly #threadData: BackupThreadData;
   readonly #mapWriter: MapWriter;
 
-  constructor(request: BackupRequest, run: BackupRun, repository: Repository) {
+  constructor(request: BackupRequest, run: BackupRun, repository: Repository, limits: LimitCells) {
     this.#request = request;
     this.#run = run;
     this.#repository = repository;
@@ -135,11 +143,13 @@ class PointBackup {
       writerId: request.writerId.toLowerCase(),
       level: levelOf(request.compression),
       nextSeq,
+      limits,
     };
     const numbers = new Int32Array(nextSeq);
     const { signal } = this.#controller;
     const nextNumber = (): number => Atomics.add(numbers, 0, 1);
-    const target = { ...this.#threadData, store, suite, nextSeq: nextNumber, signal };
+    const packBytes = packLimit(limits);
+    const target = { ...this.#threadData, store, suite, nextSeq: nextNumber, signal, packBytes };
     this.#mapWriter = new MapWriter(suite, new PackWriter(target));
   }
 
@@ -207,6 +217,7 @@ class PointBackup {
       mapWriter: this.#mapWriter,
       earlier: await EarlierPacks.load(repository, folder, earlierWriters, signal),
       readBytes,
+      limits: this.#threadData.limits,
       signal,
       onReason: (target: string, reason: ReasonCode) => this.#run.onReason?.(target, reason),
       fail: (error: unknown) => {

@@ -3,6 +3,7 @@ import { Fault } from '@casvault/contracts';
 import { openObjectStore } from '@casvault/object-store';
 import { openSuite } from '@casvault/repository';
 import { type BackupCalls, type BackupThreadData, type OpenDisk } from './backup-thread.js';
+import { limitDisk, limitStore, packLimit, type LimitCells } from './limits.js';
 import { PackWriter } from './pack-writer.js';
 import { SliceReader } from './slice-reader.js';
 import { type Session } from './thread-calls.js';
@@ -14,6 +15,7 @@ import { type Session } from './thread-calls.js';
 class BackupSession {
   readonly #signal: AbortSignal;
   readonly #writer: PackWriter;
+  readonly #limits: LimitCells;
   readonly #store;
   readonly #suite;
   #source: NbdClient | null = null;
@@ -21,7 +23,8 @@ class BackupSession {
 
   constructor(data: BackupThreadData, signal: AbortSignal) {
     this.#signal = signal;
-    this.#store = openObjectStore(data.location);
+    this.#limits = data.limits;
+    this.#store = limitStore(openObjectStore(data.location), data.limits);
     this.#suite = openSuite(data);
     const numbers = new Int32Array(data.nextSeq);
     this.#writer = new PackWriter({
@@ -30,6 +33,7 @@ class BackupSession {
       suite: this.#suite,
       nextSeq: () => Atomics.add(numbers, 0, 1),
       signal,
+      packBytes: packLimit(data.limits),
     });
   }
 
@@ -42,7 +46,9 @@ class BackupSession {
         `the disk has ${source.sizeBytes} bytes on one connection, ${sizeBytes} on another`,
       );
     }
-    this.#reader = new SliceReader({ source, suite: this.#suite, writer: this.#writer, readBytes });
+    const { read } = limitDisk(source, this.#limits, this.#signal);
+    const limited = { sizeBytes, read };
+    this.#reader = new SliceReader({ source: limited, suite: this.#suite, writer: this.#writer, readBytes });
     return null;
   }
 

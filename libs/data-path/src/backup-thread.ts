@@ -1,6 +1,7 @@
 import { type NbdEndpoint } from '@casvault/block-source';
 import { type StoreLocation } from '@casvault/object-store';
 import { type HashName } from '@casvault/repository';
+import { type LimitCells } from './limits.js';
 import { type SliceJob, type SliceResult } from './slice.js';
 import { engineThread, Thread, type ThreadStart } from './thread-calls.js';
 
@@ -16,6 +17,7 @@ export interface BackupThreadData {
   readonly level: number | null;
   /** One Int32: the next sequence number of the writer, over all its threads. */
   readonly nextSeq: SharedArrayBuffer;
+  readonly limits: LimitCells;
 }
 
 export interface OpenDisk {

@@ -12,6 +12,8 @@ export {
   type BackupRun,
   type Compression,
 } from './backup-point.js';
+export { BlockSet } from './block-set.js';
+export { Governor, type Speed, type SpeedCells } from './governor.js';
 export { type BackupDisk, type TrackerChecks } from './backup-disk.js';
 export { sampleSize } from './sample.js';
 export { provenBitmap, type FoundBitmap } from './lineage.js';

@@ -91,6 +91,34 @@ function jobOf(pack: PackRef, frames: WantedFrame[]): PackJob {
   return job;
 }
 
+/** The same in jobs that fetch at most so many bytes each, as stored; a frame at least. */
+export function* partsWithin(job: PackJob, bytes: number): Generator<PackJob> {
+  let [first, row, rows, stored] = [0, 0, 0, 0];
+  for (let at = 0; at < job.frames.length; at += frameFields) {
+    const [, , storedLength = 0, , , blocks = 0] = job.frames.subarray(at, at + frameFields);
+    if (at > first && stored + storedLength > bytes) {
+      yield rangeOf(job, [first, at], [row, row + rows]);
+      [first, row, rows, stored] = [at, row + rows, 0, 0];
+    }
+    stored += storedLength;
+    rows += blocks;
+  }
+  yield first === 0 ? job : rangeOf(job, [first, job.frames.length], [row, row + rows]);
+}
+
+function rangeOf(
+  job: PackJob,
+  [first, end]: readonly [number, number],
+  [row, rowEnd]: readonly [number, number],
+): PackJob {
+  return {
+    pack: job.pack,
+    frames: job.frames.slice(first, end),
+    blocks: job.blocks.slice(row * 2, rowEnd * 2),
+    ids: job.ids.slice(row * ID_BYTES, rowEnd * ID_BYTES),
+  };
+}
+
 /** A job for each frame of a job. */
 export function* framesOf(job: PackJob): Generator<PackJob> {
   let row = 0;
@@ -107,12 +135,7 @@ export function* blocksOf(job: PackJob): Generator<PackJob> {
 }
 
 function partOf(job: PackJob, frame: number, first: number, end: number): PackJob {
-  const frames = job.frames.slice(frame, frame + frameFields);
-  frames[frameFields - 1] = end - first;
-  return {
-    pack: job.pack,
-    frames,
-    blocks: job.blocks.slice(first * 2, end * 2),
-    ids: job.ids.slice(first * ID_BYTES, end * ID_BYTES),
-  };
+  const part = rangeOf(job, [frame, frame + frameFields], [first, end]);
+  part.frames[frameFields - 1] = end - first;
+  return part;
 }

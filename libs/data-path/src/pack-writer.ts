@@ -22,8 +22,12 @@ import { BufferPool, pageAlignedBuffer } from './page-memory.js';
 
 /** Packs of this size: large enough for the seek of a disk and the request of an object store to be small beside them. */
 export const PACK_BYTES = 8 * 1_048_576;
+/** What a frame of data adds to a pack at the most. */
+const frameBoundBytes = codedBound(GROUP_BYTES) + 4096;
 /** The last frame of a pack may begin just below the mark. */
-const packBufferBytes = PACK_BYTES + codedBound(GROUP_BYTES) + 4096;
+const packBufferBytes = PACK_BYTES + frameBoundBytes;
+/** Smaller packs are made only where a buffer or a speed leaves no room for this: each costs a request and a flush. */
+const fairPackBytes = PACK_BYTES / 2;
 /** One filling while the other is being put. */
 const packBuffers = 2;
 
@@ -39,7 +43,19 @@ export interface PackTarget {
   /** zstd level; null stores plain bytes. */
   readonly level: number | null;
   readonly signal: AbortSignal;
+  /** A pack that has so many bytes is put; asked at every frame. Absent: `PACK_BYTES`, which it never exceeds. */
+  readonly packBytes?: (() => number) | undefined;
 }
+
+/**
+ * How large packs may grow where at most `unacknowledgedBytes` are on their way at once, from `writers` threads: small enough for two to be on
+ * their way, large enough to be worth a request. At least one frame.
+ */
+export const packBytesWithin = (unacknowledgedBytes: number, writers: number): number => {
+  const room = unacknowledgedBytes - frameBoundBytes;
+  const share = unacknowledgedBytes / Math.max(1, writers) - frameBoundBytes;
+  return Math.max(1, Math.min(PACK_BYTES, room, Math.max(share, fairPackBytes)));
+};
 
 type NewFrame = Pick<PackFrame, 'kind' | 'disk' | 'number' | 'mask' | 'ids'>;
 
@@ -86,7 +102,8 @@ export class PackWriter {
     const { plainLength, codec } = ref;
     const storedHash = suite.checksum(pack.buffer.subarray(offset, pack.fill));
     pack.frames.push({ ...frame, offset, storedLength, plainLength, codec, storedHash, origin: null });
-    const full = pack.fill + pack.trailerBytes >= PACK_BYTES || pack.frames.length === MAX_FRAMES_PER_PACK;
+    const enough = this.#target.packBytes?.() ?? PACK_BYTES;
+    const full = pack.fill + pack.trailerBytes >= enough || pack.frames.length === MAX_FRAMES_PER_PACK;
     if (full) this.#close(pack);
     return { ...ref, offset, storedLength };
   }

@@ -14,11 +14,11 @@ import {
   type PointDisk,
 } from '@casvault/repository';
 import { BoundedQueue } from './bounded-queue.js';
-import { hasBit } from './block-set.js';
+import { hasBit, runInPage, without, type BlockSet } from './block-set.js';
 import { type CompareJob } from './compare-blocks.js';
 import { type ChosenPage, type DifferingBlocks } from './differing-blocks.js';
 import { type MapReader } from './map-reader.js';
-import { blocksOf, framesOf, PackJobs } from './pack-jobs.js';
+import { blocksOf, framesOf, PackJobs, partsWithin } from './pack-jobs.js';
 import { type OpenTarget, type PackJob, type ZeroJob } from './restore-thread.js';
 import { type RestoreMember } from './restore-team.js';
 
@@ -28,7 +28,7 @@ const pagesPerWindow = 32;
 const pageReads = 4;
 const jobsAhead = 4;
 /** Two a thread: one is unpacked while the next is read. */
-const jobsPerThread = 2;
+export const jobsPerThread = 2;
 
 type Job =
   { readonly kind: 'pack'; readonly job: PackJob } | { readonly kind: 'zero'; readonly job: ZeroJob };
@@ -36,6 +36,8 @@ type Job =
 export interface RestoreWork {
   readonly maps: MapReader;
   readonly signal: AbortSignal;
+  /** What a thread fetches at once, as stored; a frame at least. */
+  readonly jobBytes: number;
   readonly fail: (error: unknown) => void;
   /** A pack that cannot be unpacked: true to go on with the others (verification), false to stop. */
   readonly tolerates: (fault: Fault) => boolean;
@@ -50,6 +52,8 @@ export type RestoreTarget = {
   readonly keepsRoom?: boolean;
   /** Only what differs is written; absent: everything is. */
   readonly differing?: DifferingBlocks;
+  /** Blocks that are written already; those that are written now are added. */
+  readonly written?: BlockSet | undefined;
 } | null;
 
 /**
@@ -76,7 +80,8 @@ export class DiskRestore {
     this.#work = work;
     const used = Math.min(disk.sizeBytes, disk.usedBlocks * BLOCK_BYTES);
     const totalBytes = target?.differing === undefined ? used : null;
-    this.progress = { target: disk.target, totalBytes, doneBytes: 0, storedBytes: 0, resumedBytes: 0 };
+    const resumedBytes = Math.min(used, (target?.written?.size ?? 0) * BLOCK_BYTES);
+    this.progress = { target: disk.target, totalBytes, doneBytes: 0, storedBytes: 0, resumedBytes };
   }
 
   /** With zeros. */
@@ -98,7 +103,7 @@ export class DiskRestore {
     await Promise.allSettled([this.#guard(this.#produce()), ...consumers]);
     if (this.#work.signal.aborted) throw Fault.ofAbort(this.#work.signal);
     for (const member of members) await member.closeTarget();
-    this.progress.totalBytes = this.progress.doneBytes;
+    this.progress.totalBytes = this.progress.doneBytes + this.progress.resumedBytes;
   }
 
   #openTarget(): OpenTarget {
@@ -154,7 +159,11 @@ export class DiskRestore {
   }
 
   async #unpack(member: RestoreMember, open: OpenTarget, job: PackJob): Promise<void> {
+    const written = this.#target?.written;
+    // The thread takes the job's memory.
+    const blocks = written === undefined ? [] : job.blocks.filter((_, i) => i % 2 === 0);
     const done = await member.pack(open, job);
+    for (const block of blocks) written?.addBytes(block * BLOCK_BYTES, BLOCK_BYTES);
     this.progress.doneBytes += done.doneBytes;
     this.progress.storedBytes += done.storedBytes;
     this.#writtenBytes += this.#target === null ? 0 : done.doneBytes;
@@ -228,7 +237,7 @@ export class DiskRestore {
     const id = segment === null || ref === null ? null : idAt(segment.ids, inSegment);
     const load = (): Promise<MapPage | null> => this.#page(number, id, ref);
     const differing = this.#target?.differing;
-    if (differing === undefined) return { page: await load(), only: null };
+    if (differing === undefined) return this.#unwritten(number, await load());
     return differing.choose({
       number,
       id,
@@ -238,6 +247,13 @@ export class DiskRestore {
         this.progress.doneBytes += bytes;
       },
     });
+  }
+
+  #unwritten(number: number, page: MapPage | null): ChosenPage | null {
+    const written = this.#target?.written?.page(number) ?? null;
+    if (written === null) return { page, only: null };
+    const only = without(runInPage(number, 0, Math.ceil(this.#disk.sizeBytes / BLOCK_BYTES)), written);
+    return only === null ? null : { page, only };
   }
 
   #compare(job: CompareJob): ReturnType<RestoreMember['compare']> {
@@ -277,7 +293,9 @@ export class DiskRestore {
 
   async #sendWindow(): Promise<void> {
     this.#pagesGathered = 0;
-    for (const job of this.#jobs.take()) await this.#queue.put({ kind: 'pack', job });
+    for (const job of this.#jobs.take())
+      for (const part of partsWithin(job, this.#work.jobBytes))
+        await this.#queue.put({ kind: 'pack', job: part });
   }
 
   /** Zero ranges that touch become one; they matter only where the target may hold something else. */

@@ -3,6 +3,7 @@ import { Fault } from '@casvault/contracts';
 import { openObjectStore } from '@casvault/object-store';
 import { openSuite } from '@casvault/repository';
 import { compareBlocks, type CompareDone, type CompareJob } from './compare-blocks.js';
+import { limitDisk, limitStore, type LimitCells, type LimitedDisk } from './limits.js';
 import { PackReader } from './pack-reader.js';
 import {
   type OpenTarget,
@@ -19,15 +20,19 @@ const zeroes = Buffer.alloc(1_048_576);
 /** What a thread does for a restore: its own connection to the target. Memory: the isolate and `PackReader`'s 29 MiB. */
 class RestoreSession {
   readonly #signal: AbortSignal;
+  readonly #limits: LimitCells;
   readonly #store;
   readonly #suite;
   readonly #reader: PackReader;
   #target: NbdClient | null = null;
+  /** The same, as fast as it may be. */
+  #limited: LimitedDisk | null = null;
   #sizeBytes = 0;
 
   constructor(data: RestoreThreadData, signal: AbortSignal) {
     this.#signal = signal;
-    this.#store = openObjectStore(data.location);
+    this.#limits = data.limits;
+    this.#store = limitStore(openObjectStore(data.location), data.limits);
     this.#suite = openSuite(data);
     this.#reader = new PackReader({
       store: this.#store,
@@ -39,17 +44,19 @@ class RestoreSession {
 
   async openTarget({ destination, sizeBytes }: OpenTarget): Promise<null> {
     this.#sizeBytes = sizeBytes;
-    if (destination !== null) this.#target = await NbdClient.connect(destination, { signal: this.#signal });
+    if (destination === null) return null;
+    this.#target = await NbdClient.connect(destination, { signal: this.#signal });
+    this.#limited = limitDisk(this.#target, this.#limits, this.#signal);
     return null;
   }
 
   pack(job: PackJob): Promise<PackDone> {
-    return this.#reader.unpack(job, this.#sizeBytes, this.#target);
+    return this.#reader.unpack(job, this.#sizeBytes, this.#limited);
   }
 
   async compare(job: CompareJob): Promise<CompareDone> {
-    if (this.#target === null) throw new Fault('BUG', 'a comparison with no target');
-    return compareBlocks(this.#target, this.#suite, this.#sizeBytes, job);
+    if (this.#limited === null) throw new Fault('BUG', 'a comparison with no target');
+    return compareBlocks(this.#limited, this.#suite, this.#sizeBytes, job);
   }
 
   async zero({ offset, length, noHole }: ZeroJob): Promise<null> {
@@ -67,6 +74,7 @@ class RestoreSession {
   async closeTarget(): Promise<null> {
     const target = this.#target;
     this.#target = null;
+    this.#limited = null;
     await target?.flush();
     await target?.close();
     return null;

@@ -2,6 +2,7 @@ import { type NbdEndpoint } from '@casvault/block-source';
 import { type StoreLocation } from '@casvault/object-store';
 import { type HashName, type PackRef } from '@casvault/repository';
 import { type CompareDone, type CompareJob } from './compare-blocks.js';
+import { type LimitCells } from './limits.js';
 import { engineThread, Thread, type ThreadStart } from './thread-calls.js';
 
 /** Plain data that a restore thread is started with. */
@@ -11,6 +12,7 @@ export interface RestoreThreadData {
   readonly hash: HashName;
   readonly masterKey: Uint8Array | null;
   readonly folder: string;
+  readonly limits: LimitCells;
 }
 
 export interface OpenTarget {

@@ -3,6 +3,7 @@ import { Fault, type ReasonCode } from '@casvault/contracts';
 import { openObjectStore } from '@casvault/object-store';
 import { type PointDisk } from '@casvault/repository';
 import { DifferingBlocks, type SincePoint } from './differing-blocks.js';
+import { limitStore } from './limits.js';
 import { MapReader } from './map-reader.js';
 import { readManifest } from './points.js';
 import { folderOf, openRepository, type Repository } from './repository.js';
@@ -56,7 +57,7 @@ interface Prepared {
  * Faults: as `restorePoint`.
  */
 export async function rollbackPoint(request: RollbackRequest, run: RestoreRun): Promise<RollbackResult> {
-  const store = openObjectStore(request.location);
+  const store = limitStore(openObjectStore(request.location), { speed: run.speed });
   try {
     const repository = await openRepository(store, { key: request.key, signal: run.signal });
     const { facts } = await readManifest(repository, request, run.signal);

@@ -30,7 +30,7 @@ interface Run {
  * Memory: 4 x 1 MiB for the groups, and 8.5 KiB for each slice that was asked for.
  */
 export class SliceReader {
-  readonly #source: DiskReader;
+  readonly #source: Pick<DiskReader, 'sizeBytes' | 'read'>;
   readonly #suite: Suite;
   readonly #writer: PackWriter;
   readonly #readBytes: number;
@@ -40,7 +40,12 @@ export class SliceReader {
   #absorbing: Promise<void> = Promise.resolve();
   #failure: Fault | null = null;
 
-  constructor(options: { source: DiskReader; suite: Suite; writer: PackWriter; readBytes: number }) {
+  constructor(options: {
+    source: Pick<DiskReader, 'sizeBytes' | 'read'>;
+    suite: Suite;
+    writer: PackWriter;
+    readBytes: number;
+  }) {
     this.#source = options.source;
     this.#suite = options.suite;
     this.#writer = options.writer;

@@ -10,7 +10,10 @@ import {
   type BackupRequest,
   type BackupResult,
   type BackupRun,
+  type BlockSet,
+  type RestoreRequest,
   type RestoreResult,
+  type RestoreRun,
 } from '../src/index.js';
 
 export const chainId = '0192f0c0-0000-7000-8000-00000000cccc';
@@ -55,11 +58,12 @@ export function backup(
     Partial<BackupRun> & { point?: number; writer?: number; parent?: number } = {},
 ): Promise<BackupResult> {
   const { point = 1, writer = point, parent, signal = new AbortController().signal, ...rest } = options;
-  const { onProgress, onReason, beforeCommit, ...request } = rest;
+  const { onProgress, onReason, beforeCommit, speed, ...request } = rest;
   const hooks = {
     signal,
     ...(onProgress && { onProgress }),
     ...(onReason && { onReason }),
+    ...(speed && { speed }),
     ...(beforeCommit && { beforeCommit }),
   };
   return backupPoint(
@@ -93,10 +97,17 @@ export function backup(
 export function restore(
   location: StoreLocation,
   destinations: readonly NbdEndpoint[],
-  options: { point?: number; fresh?: boolean; encrypted?: boolean; signal?: AbortSignal } = {},
+  options: Partial<Pick<RestoreRequest, 'unacknowledgedBytes' | 'writeBytes'>> &
+    Partial<RestoreRun> & { point?: number; fresh?: boolean; encrypted?: boolean; written?: BlockSet } = {},
 ): Promise<RestoreResult> {
   const { point = 1, fresh = true, encrypted = false, signal = new AbortController().signal } = options;
-  const disks = destinations.map((destination, i) => ({ target: `vd${'abcdef'[i]}`, destination, fresh }));
+  const { written, speed, onProgress, unacknowledgedBytes, writeBytes } = options;
+  const disks = destinations.map((destination, i) => ({
+    target: `vd${'abcdef'[i]}`,
+    destination,
+    fresh,
+    ...(written && { written }),
+  }));
   return restorePoint(
     {
       location,
@@ -106,8 +117,10 @@ export function restore(
       disks,
       disksInParallel: 1,
       streamsPerDisk: 2,
+      ...(unacknowledgedBytes && { unacknowledgedBytes }),
+      ...(writeBytes && { writeBytes }),
     },
-    { signal },
+    { signal, ...(speed && { speed }), ...(onProgress && { onProgress }) },
   );
 }
 

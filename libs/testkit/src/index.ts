@@ -10,6 +10,7 @@ export { parsePrometheusText, type Sample, type Scrape } from './prometheus-text
 export { recordSpans, type SpanRecorder } from './recorded-spans.js';
 export { RunningProcess, spawnService, type SpawnOptions } from './process.js';
 export { until } from './wait.js';
+export { startTcpProxy, type TcpProxy } from './tcp-proxy.js';
 export { startS3Proxy, type ProxyFault, type ProxyRule, type S3Proxy } from './s3-proxy.js';
 export {
   LabAdmin,

@@ -66,6 +66,27 @@ const workerSchema = z.object({
     .max(64)
     .default(4)
     .describe('Downloads at the same time'),
+  CASVAULT_DATA_MOVER_TRANSFER_LOGS: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'Folder of a log file for each transfer; default: they are told in the log of the service alone',
+    ),
+  CASVAULT_DATA_MOVER_TRANSFER_LOGS_KEEP: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(100_000)
+    .default(1_000)
+    .describe('Logs of transfers that stay, of 4 MiB at the most; older ones go'),
+  CASVAULT_DATA_MOVER_TRANSFER_LOGS_DAYS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(3_650)
+    .default(30)
+    .describe('Days after which a log of a transfer goes'),
   CASVAULT_DATA_MOVER_TLS_CA: z
     .string()
     .optional()

@@ -21,6 +21,8 @@ export class PlayedDiskService {
   readonly closed: string[] = [];
   /** Limit of each disk that is opened from now on; 0: none. */
   bytesPerSecond = 0;
+  /** Where a port is reached from now on; as it is by default. */
+  through: (port: number) => Promise<number> = async (port) => port;
   #server: Server | null = null;
   #port = 0;
 
@@ -110,7 +112,7 @@ export class PlayedDiskService {
       exports.push({
         target,
         host: '127.0.0.1',
-        port,
+        port: await this.through(port),
         exportName: target,
         tls: false,
         sizeBytes,

@@ -1,4 +1,6 @@
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { newId, transferOptionsSchema, type RunId, type TransferId } from '@casvault/contracts';
 import { freePort, until } from '@casvault/testkit';
 import { mib, WorkerWorld } from './worker-world.js';
 
@@ -6,9 +8,11 @@ const s3Secret = 'object-store-secret-77aa';
 
 describe('a worker of the data-mover', () => {
   let world: WorkerWorld;
+  let logs: string;
   beforeAll(async () => {
     world = await WorkerWorld.start();
-    await world.worker('mover-1');
+    logs = join(world.dir.path, 'transfer-logs');
+    await world.worker('mover-1', { CASVAULT_DATA_MOVER_TRANSFER_LOGS: logs });
   });
   afterAll(() => world.stop());
 
@@ -65,6 +69,44 @@ describe('a worker of the data-mover', () => {
     const failed = await world.controller.reaches(world.controller.begin(spec), 'failed');
     expect(failed.fault?.code).toBe('DISK_SERVICE_REFUSED');
     expect(world.disks.openings.size).toBe(0);
+  });
+
+  it('keeps two transfers of one run to the speed of that run', async () => {
+    const limit = { from: '00:00', to: '00:00', rate: 4, unit: 'MiB/s', appliesTo: 'disk' } as const;
+    const options = transferOptionsSchema.parse({ speedLimit: [limit] });
+    const runId = newId<RunId>();
+    const specs = [];
+    for (let i = 0; i < 2; i += 1)
+      specs.push(world.backupSpec([await world.image(16 * mib, 6 * mib)], { options, runId }));
+    const began = performance.now();
+    const transfers = specs.map((spec) => world.controller.begin(spec));
+    for (const transferId of transfers) await world.controller.reaches(transferId, 'succeeded');
+    // 12 MiB at 4 MiB/s, but for 0.2 s of it at the beginning.
+    expect(performance.now() - began).toBeGreaterThan(2_700);
+  });
+
+  it('writes a log of each transfer, from its level on', async () => {
+    const logOf = async (transferId: TransferId): Promise<string> => {
+      const name = (await readdir(logs)).find((one) => one.includes(transferId));
+      return readFile(join(logs, name!), 'utf8');
+    };
+    const begun = async (logLevel: 'info' | 'warn') => {
+      const options = transferOptionsSchema.parse({ transport: { logLevel } });
+      const spec = world.backupSpec([await world.image(8 * mib, 2 * mib)], { options });
+      const transferId = world.controller.begin(spec);
+      await world.controller.reaches(transferId, 'succeeded');
+      return transferId;
+    };
+    const told = await begun('info');
+    const text = await until(async () => {
+      const found = await logOf(told);
+      return found.includes('transfer ended here') && found;
+    });
+    for (const said of ['transfer claimed', 'capture open', '"port":']) expect(text).toContain(said);
+    const quiet = await begun('warn');
+    expect(await logOf(quiet)).not.toContain('transfer claimed');
+    for (const secret of [world.disks.token, world.sealingKey, 'sealed:v1:'])
+      expect(text).not.toContain(secret);
   });
 
   it('waits for a pool that is away, and can be stopped meanwhile', async () => {

@@ -1,4 +1,4 @@
-import { type NetworkType } from '@casvault/contracts';
+import { type NetworkType, type PreferredNetwork } from '@casvault/contracts';
 
 interface Switch {
   readonly name: string;
@@ -7,18 +7,31 @@ interface Switch {
 }
 
 /**
- * R16: where the disk service of a host is looked for, in this order. The last is the address that the platform registers the host with, on
- * its management network; a host without an address in the preferred network has only that one.
+ * R16: the networks in which a host's disk service is looked for, in this order: those that a job prefers, or without a preference that of
+ * the platform's registration, then backup and storage. At last the management network, where the platform registers the host.
  */
+export const networksFor = (preferred: PreferredNetwork, ofPlatform: NetworkType): NetworkType[] => {
+  const wanted: NetworkType[] = preferred === 'auto' ? [ofPlatform, 'backup', 'storage'] : [preferred];
+  return [...new Set(wanted.filter((network) => network !== 'management')), 'management'];
+};
+
+/** Where to look, in this order: addresses of the host in these networks, and the one that it is registered with in the last. */
 export const dataAddresses = (
   registered: string,
   switches: readonly Switch[],
-  preferred: NetworkType,
+  networks: readonly NetworkType[],
 ): string[] => {
-  if (preferred === 'management') return [registered];
-  const onPreferred = switches
-    .filter(({ networkType }) => networkType === preferred)
-    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
-    .flatMap(({ address }) => address ?? []);
-  return [...new Set([...onPreferred, registered])];
+  const found = networks.flatMap((network) =>
+    network === 'management'
+      ? [registered]
+      : switches
+          .filter(({ networkType }) => networkType === network)
+          .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+          .flatMap(({ address }) => address ?? []),
+  );
+  return [...new Set(found)];
 };
+
+/** Whether a network was asked for that is not the management network, and the address is not in it. */
+export const isFallback = (asked: NetworkType, switches: readonly Switch[], address: string): boolean =>
+  asked !== 'management' && !switches.some((one) => one.networkType === asked && one.address === address);

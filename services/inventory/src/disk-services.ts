@@ -1,6 +1,13 @@
 import { DiskServiceClient } from '@casvault/block-source';
-import { type DiskServiceHealth, Fault, type HostId, type Logger } from '@casvault/contracts';
-import { dataAddresses } from './data-network.rules.js';
+import {
+  type DiskServiceHealth,
+  Fault,
+  type HostId,
+  type Logger,
+  type PreferredNetwork,
+  type ReasonCode,
+} from '@casvault/contracts';
+import { dataAddresses, isFallback, networksFor } from './data-network.rules.js';
 import { type NetworkStore } from './network-store.js';
 import { diskServiceUrl, type RegisteredPlatform } from './platform.js';
 
@@ -17,29 +24,33 @@ export class DiskServices {
   ) {}
 
   /**
-   * R16: where data are read and written on a host: in the preferred network if it answers there, else by its registered address, with a line
-   * in the log. `health` is null when it answers nowhere.
+   * R16: where data are read and written on a host: in the first network in which it answers, else by its registered address. Where that is
+   * not the preferred one, a line in the log and a reason for the run tell of it. `health` is null when it answers nowhere.
    */
   async dataPlace(
     platform: Pick<RegisteredPlatform, 'diskService'>,
     host: { readonly id: HostId; readonly name: string; readonly ip: string },
+    preferred: PreferredNetwork = 'auto',
     signal: AbortSignal,
-  ): Promise<{ url: string; health: DiskServiceHealth | null }> {
+  ): Promise<{ url: string; health: DiskServiceHealth | null; reasons: ReasonCode[] }> {
     const { network, port } = platform.diskService;
-    const switches = network === 'management' ? [] : await this.networks.switchesOf(host.id);
-    const addresses = dataAddresses(host.ip, switches, network);
-    const told = { host: host.name, network, address: host.ip };
-    for (const address of addresses) {
-      const health = await this.health(platform, address, signal);
-      if (health === null) continue;
-      if (network !== 'management' && address === host.ip)
-        this.logger.warn(
-          told,
-          'no disk service in the preferred network: the registered address carries the data',
-        );
-      return { url: diskServiceUrl(address, port), health };
+    const networks = networksFor(preferred, network);
+    const switches = networks.length === 1 ? [] : await this.networks.switchesOf(host.id);
+    let [address, health]: [string, DiskServiceHealth | null] = [host.ip, null];
+    for (const one of dataAddresses(host.ip, switches, networks)) {
+      health = await this.health(platform, one, signal);
+      address = one;
+      if (health !== null) break;
     }
-    return { url: diskServiceUrl(host.ip, port), health: null };
+    const asked = preferred === 'auto' ? network : preferred;
+    const fellBack = isFallback(asked, switches, address);
+    if (fellBack)
+      this.logger.warn(
+        { host: host.name, network: asked, address },
+        'no disk service in the preferred network: another carries the data',
+      );
+    const reasons: ReasonCode[] = fellBack && preferred !== 'auto' ? ['NETWORK_FALLBACK'] : [];
+    return { url: diskServiceUrl(address, port), health, reasons };
   }
 
   on(platform: Pick<RegisteredPlatform, 'diskService'>, hostIp: string): DiskServiceClient {

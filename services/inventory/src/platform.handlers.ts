@@ -91,8 +91,8 @@ export class PlatformHandlers {
   }
 
   @OnQuery(getVmFacts)
-  async getVmFacts({ vmId }: Request<typeof getVmFacts>, context: MessageContext) {
-    return this.facts.read(vmId, context.signal);
+  async getVmFacts({ vmId, network }: Request<typeof getVmFacts>, context: MessageContext) {
+    return this.facts.read(vmId, network, context.signal);
   }
 
   @OnQuery(listStorages)

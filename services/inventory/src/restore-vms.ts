@@ -111,10 +111,15 @@ export class RestoreVms {
     const reply = await access.with(platform, (client) => this.describe(client, request, made.row, signal));
     await restores.rememberUuid(request.restoreId, made.row.uuid);
     await this.refuseRemoved(request, signal);
-    const { url } = await diskServices.dataPlace(platform, host, signal);
+    const place = await diskServices.dataPlace(platform, host, request.network, signal);
     const sourceExists = await stillExists(this.options.vms, request.sourceVmId);
-    const reasons = noticesOf(request, sourceExists, made.overwrites !== null);
-    return { ...reply, reasons, diskService: { url, token: platform.diskService.token } };
+    const notices = noticesOf(request, sourceExists, made.overwrites !== null);
+    const { url } = place;
+    return {
+      ...reply,
+      reasons: [...notices, ...place.reasons],
+      diskService: { url, token: platform.diskService.token },
+    };
   }
 
   /** S8: a VM that is overwritten keeps its disks until those of the point are written: another VM carries them meanwhile. */

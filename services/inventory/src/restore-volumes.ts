@@ -84,12 +84,12 @@ export class RestoreVolumes {
     });
     const path = writtenPath(request, volume);
     await this.refuseRemoved(restoreId, request.platformId, signal);
-    const { url } = await diskServices.dataPlace(platform, host, signal);
+    const { url, reasons } = await diskServices.dataPlace(platform, host, request.network, signal);
     const { target, format } = disk;
     return {
       diskService: { url, token: platform.diskService.token },
       disks: [{ target, path, format, sizeBytes: volumeBytes(disk.sizeBytes) }],
-      reasons: [],
+      reasons,
     };
   }
 

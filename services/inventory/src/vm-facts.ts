@@ -1,4 +1,4 @@
-import { type VmFacts, type VmId } from '@casvault/contracts';
+import { type PreferredNetwork, type VmFacts, type VmId } from '@casvault/contracts';
 import { capabilitiesOf } from './capability.rules.js';
 import { type DiskServices } from './disk-services.js';
 import { type PlatformStore } from './platform-store.js';
@@ -15,13 +15,13 @@ export class VmFactsReader {
   ) {}
 
   /** Throws VM_NOT_FOUND when the platform has it no more, and what the CVM fails with. */
-  async read(id: VmId, signal: AbortSignal): Promise<VmFacts> {
+  async read(id: VmId, network: PreferredNetwork | undefined, signal: AbortSignal): Promise<VmFacts> {
     const known = await this.vms.get(id);
     const platform = await this.platforms.get(known.platformId);
     const { configuration, restartNeeded } = await this.sync.readVm(platform.id, known.uuid, signal);
     const vm = await this.vms.get(id);
     const host = { id: vm.hostId, name: vm.hostName, ip: vm.hostIp };
-    const { url, health } = await this.diskServices.dataPlace(platform, host, signal);
+    const { url, health, reasons } = await this.diskServices.dataPlace(platform, host, network, signal);
     return {
       vm,
       platformName: platform.name,
@@ -37,6 +37,7 @@ export class VmFactsReader {
         disks: vm.disks,
       }),
       restartNeeded: vm.powerState === 'stopped' ? [] : restartNeeded,
+      reasons,
     };
   }
 }

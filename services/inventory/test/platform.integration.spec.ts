@@ -305,6 +305,18 @@ describe('C4: the inventory', () => {
     }
   });
 
+  it('R16: a preferred network that the host lacks falls back, and the facts say so', async () => {
+    const platformId = await registered('lab');
+    const [vm] = await allVms({ platformId, search: 'web-01' });
+    const factsBy = (network?: 'auto' | 'backup' | 'management') =>
+      inventory.client.request(getVmFacts, { vmId: vm?.id ?? newId<VmId>(), network }, { deadlineMs });
+    const preferring = await factsBy('backup');
+    expect(preferring.diskService.url).toBe(`http://${lab.hosts[0]?.address}:8192`);
+    expect(preferring.reasons).toEqual(['NETWORK_FALLBACK']);
+    for (const network of ['auto', 'management', undefined] as const)
+      expect((await factsBy(network)).reasons).toEqual([]);
+  });
+
   it('C3: deregistering hides a platform, forgets its secrets and frees its name', async () => {
     const platformId = await registered('lab');
     await inventory.client.request(deregisterPlatform, { platformId });

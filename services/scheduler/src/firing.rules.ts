@@ -1,6 +1,13 @@
-import { idFrom, kindOfPlan, type JobId, type Plan, type RunChoice, type RunId } from '@casvault/contracts';
+import {
+  idFrom,
+  instantOfText,
+  kindOfPlan,
+  type JobId,
+  type Plan,
+  type RunChoice,
+  type RunId,
+} from '@casvault/contracts';
 import { lastDue, nextDue } from './plan.rules.js';
-import { instantOfText } from './time-zone.js';
 
 /** A job as its plans see it. */
 export interface PlannedJob {

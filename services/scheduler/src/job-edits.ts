@@ -1,5 +1,6 @@
 import {
   Fault,
+  localText,
   type cloneJob,
   type Clock,
   type Job,
@@ -21,7 +22,6 @@ import { checkedPlans } from './plan-check.js';
 import { nextDues, withStart } from './plan.rules.js';
 import { type PostgresPlanStore } from './plan-store.js';
 import { type RunStore } from './run-store.js';
-import { localText } from './time-zone.js';
 
 type Edit = z.output<typeof updateJob.request>;
 type CloneRequest = z.output<typeof cloneJob.request>;

@@ -115,13 +115,14 @@ export class Jobs {
 
   /** F8: only with the VM's present name as a confirmation. Idempotent by `id`. */
   async rollBack(request: RollbackRequest, signal: AbortSignal): Promise<Run> {
-    const { id, pointId, confirm, group, options, ...target } = request;
+    const { id, pointId, confirm, group, network, options, ...target } = request;
     const { jobs, check } = this.#o;
     const name = (await jobs.find(id))?.name ?? (await check.confirmedRollback(pointId, confirm, signal));
     const definition = jobDefinitionSchema.parse({
       kind: 'rollback',
       items: [{ pointId, target }],
       group,
+      network,
       options,
     });
     return this.#atOnce({ id, name, definition, plans: [{ type: 'immediate' }] }, signal);
@@ -129,13 +130,14 @@ export class Jobs {
 
   /** F9. Idempotent by `id`. */
   async createFromPoint(request: CreationRequest, signal: AbortSignal): Promise<Run> {
-    const { id, pointId, target, group, options } = request;
+    const { id, pointId, target, group, network, options } = request;
     const { jobs, check } = this.#o;
     const name = (await jobs.find(id))?.name ?? (await check.creationName(pointId, target, signal));
     const definition = jobDefinitionSchema.parse({
       kind: 'creation',
       items: [{ pointId, target }],
       group,
+      network,
       options,
     });
     return this.#atOnce({ id, name, definition, plans: [{ type: 'immediate' }] }, signal);

@@ -195,4 +195,22 @@ export const migrations: readonly Migration[] = [
         dropped integer NOT NULL DEFAULT 0
       );`,
   },
+  {
+    name: '0008-group-transfer-options',
+    sql: `
+      UPDATE job SET definition = definition || jsonb_build_object(
+        'network', jsonb_build_object('preferred', 'auto'),
+        'options', (definition -> 'options') - 'reconnectMinutes' - 'bufferKiB' || jsonb_build_object(
+          'reconnect', jsonb_build_object('minutes', coalesce(definition -> 'options' -> 'reconnectMinutes', '10'), 'bufferMiB', 10),
+          'speedLimit', '[]'::jsonb,
+          'transport', jsonb_build_object(
+            'bufferKiB', coalesce(definition -> 'options' -> 'bufferKiB', '1024'), 'logLevel', 'info', 'connectMinutes', 10)));
+      UPDATE run SET definition = definition || jsonb_build_object(
+        'network', jsonb_build_object('preferred', 'auto'),
+        'options', (definition -> 'options') - 'reconnectMinutes' - 'bufferKiB' || jsonb_build_object(
+          'reconnect', jsonb_build_object('minutes', coalesce(definition -> 'options' -> 'reconnectMinutes', '10'), 'bufferMiB', 10),
+          'speedLimit', '[]'::jsonb,
+          'transport', jsonb_build_object(
+            'bufferKiB', coalesce(definition -> 'options' -> 'bufferKiB', '1024'), 'logLevel', 'info', 'connectMinutes', 10)));`,
+  },
 ];

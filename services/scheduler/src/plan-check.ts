@@ -1,7 +1,6 @@
-import { Fault, planRefusal, type JobDefinition, type Plan } from '@casvault/contracts';
+import { Fault, instantOfText, planRefusal, type JobDefinition, type Plan } from '@casvault/contracts';
 import { isDeepStrictEqual } from 'node:util';
 import { nextDue, withStart } from './plan.rules.js';
-import { instantOfText } from './time-zone.js';
 
 const refuse = (seq: number, field: string, rule: string): never => {
   const name = `plans.${String(seq)}.${field}`;

@@ -1,5 +1,13 @@
-import { weekdays, type Plan } from '@casvault/contracts';
-import { dayMs, instantOf, instantOfText, localAt, localText, minuteMs } from './time-zone.js';
+import {
+  dayMs,
+  instantOf,
+  instantOfText,
+  localAt,
+  localText,
+  minuteMs,
+  weekdays,
+  type Plan,
+} from '@casvault/contracts';
 
 /**
  * D7: the instants at which a plan is due. Every plan names days, and times of each day; both are of the clock on the wall,

@@ -36,6 +36,7 @@ const send = async ({ client }: RunWorld, item: AskedItem, messageId: string): P
     runId,
     jobId,
     group: definition.group,
+    network: definition.network,
     options: definition.options,
   };
   if (definition.kind === 'backup') {

@@ -6,6 +6,7 @@ import {
   getJob,
   listJobs,
   listRuns,
+  localText,
   newId,
   previewPlan,
   startRun,
@@ -20,7 +21,6 @@ import {
 } from '@casvault/contracts';
 import { until } from '@casvault/testkit';
 import { type z } from 'zod';
-import { localText } from '../src/time-zone.js';
 import { RunningScheduler } from './running-scheduler.js';
 
 type NewJob = z.input<typeof CreateJob.request>;

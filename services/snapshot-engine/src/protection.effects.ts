@@ -37,7 +37,8 @@ const loadFacts = async (
   signal: AbortSignal,
 ): Promise<ProtectionEvent> => {
   const { itemId, runId, vmId, poolId } = request;
-  const facts = await client.request(getVmFacts, { vmId }, { signal, deadlineMs: factsDeadlineMs });
+  const asked = { vmId, network: request.network.preferred };
+  const facts = await client.request(getVmFacts, asked, { signal, deadlineMs: factsDeadlineMs });
   const pool = await client.request(getPoolAccess, { poolId }, { signal });
   const past = await history.of(request);
   const { parent } = past;

@@ -138,6 +138,7 @@ const specOf = (state: ProtectionState, { facts, pool, history }: Facts, capture
     tracking: trackingSpec(state, history, captured),
     quiesceSeconds: captured.method === 'live' ? quiesceSeconds : null,
     snapshot: null,
+    runId: state.request.runId,
     options: state.request.options,
   };
 };
@@ -173,7 +174,12 @@ const plan = (state: ProtectionState, event: Facts, now: Date): ProtectionStep =
     pointState: 'pending',
     plan: planned,
     platform: use && { kind: use, inEffect: true },
-    reasons: mergedReasons(captured.reasons, state.reasons, history.whyFull ? [history.whyFull] : full),
+    reasons: mergedReasons(
+      captured.reasons,
+      state.reasons,
+      history.whyFull ? [history.whyFull] : full,
+      facts.reasons,
+    ),
   };
   return use ? prepare(next, use, now) : move(next, planned, now);
 };

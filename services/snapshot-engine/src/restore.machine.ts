@@ -197,14 +197,18 @@ const onPoint = (state: RestoreState, { source, pool }: Event<'pointLoaded'>, no
   return stepOf(next, [making]);
 };
 
-const makingOf = ({ itemId, target }: Restore, source: RestorablePoint): RestoreEffect | Fault => {
-  if (!('kind' in target)) return { type: 'createVm', request: planRestoreVm({ itemId, target }, source) };
+const makingOf = (
+  { itemId, target, network: { preferred: network } }: Restore,
+  source: RestorablePoint,
+): RestoreEffect | Fault => {
+  if (!('kind' in target))
+    return { type: 'createVm', request: { ...planRestoreVm({ itemId, target }, source), network } };
   if (target.kind === 'image') {
     const request = planRestoreImage({ itemId, target }, source);
-    return request instanceof Fault ? request : { type: 'createVm', request };
+    return request instanceof Fault ? request : { type: 'createVm', request: { ...request, network } };
   }
   const request = planRestoreVolume({ itemId, target }, source);
-  return request instanceof Fault ? request : { type: 'createVolume', request };
+  return request instanceof Fault ? request : { type: 'createVolume', request: { ...request, network } };
 };
 
 const specOf = (
@@ -219,6 +223,7 @@ const specOf = (
   diskService: created.diskService,
   disks: created.disks,
   ...(keepsRoom(request) ? { keepsRoom: true } : {}),
+  runId: request.runId,
   options: request.options,
 });
 

@@ -38,7 +38,7 @@ const sinceOf = async (
 
 const loadFacts = async (
   world: ItemWorld,
-  { itemId, runId, pointId }: RollbackVm,
+  { itemId, runId, pointId, network }: RollbackVm,
   signal: AbortSignal,
 ): Promise<RollbackEvent> => {
   const { client, points } = world;
@@ -47,7 +47,8 @@ const loadFacts = async (
   const { point, configuration } = await points.restorable(pointId);
   const pool = await client.request(getPoolAccess, { poolId: point.poolId }, { signal });
   const deadlineMs = platformDeadlineMs;
-  const vm = await client.request(getVmFacts, { vmId: point.vmId }, { signal, deadlineMs });
+  const asked = { vmId: point.vmId, network: network.preferred };
+  const vm = await client.request(getVmFacts, asked, { signal, deadlineMs });
   return {
     type: 'factsLoaded',
     facts: { point, configuration, pool, vm, since: await sinceOf(world, point, use) },
@@ -56,7 +57,7 @@ const loadFacts = async (
 
 const shutDown = async (
   { client }: ItemWorld,
-  { request: { itemId }, vmId }: Extract<RollbackEffect, { type: 'shutDown' }>,
+  { request: { itemId, network }, vmId }: Extract<RollbackEffect, { type: 'shutDown' }>,
   signal: AbortSignal,
 ): Promise<RollbackEvent> => {
   const { wasRunning } = await client.request(
@@ -64,7 +65,8 @@ const shutDown = async (
     { itemId, vmId },
     { signal, deadlineMs: platformDeadlines.shutDownMs },
   );
-  const vm = await client.request(getVmFacts, { vmId }, { signal, deadlineMs: platformDeadlineMs });
+  const asked = { vmId, network: network.preferred };
+  const vm = await client.request(getVmFacts, asked, { signal, deadlineMs: platformDeadlineMs });
   return { type: 'vmOff', wasRunning, vm };
 };
 

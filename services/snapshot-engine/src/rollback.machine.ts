@@ -189,7 +189,7 @@ const onFacts = (state: RollbackState, { facts }: Event<'factsLoaded'>, now: Dat
     const spec = planRollback(state.request, facts);
     const { id: vmId, powerState } = vm.vm;
     const known = { vmId, facts: { point, configuration, pool }, spec, wasRunning: powerState === 'running' };
-    const reasons = mergedReasons(state.reasons, damageReasons(point));
+    const reasons = mergedReasons(state.reasons, damageReasons(point), vm.reasons);
     return shutDown({ ...state, ...known, reasons }, vmId, now);
   } catch (error) {
     return fail(state, Fault.from(error), now);

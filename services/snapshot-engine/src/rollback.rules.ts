@@ -100,6 +100,7 @@ export const planRollback = (request: RollbackVm, facts: RollbackFacts): Rollbac
     diskService: vm.diskService,
     disks,
     since,
+    runId: request.runId,
     options: request.options,
   };
 };

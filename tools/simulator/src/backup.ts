@@ -31,7 +31,7 @@ export class ModelBackup {
   constructor(work: Work<BackupSpec>) {
     const { claim, spec, engine } = work;
     this.#work = work;
-    this.#outage = new Outage(spec.options.reconnectMinutes, engine.process.clock, engine.process.monotonic);
+    this.#outage = new Outage(spec.options, engine.process.clock, engine.process.monotonic);
     this.#openingId = claim.openingId;
     this.#capturedAt = claim.capturedAt;
     this.#writerId = claim.writerId;
@@ -82,6 +82,7 @@ export class ModelBackup {
       ...(spec.snapshot === null ? {} : { snapshot: spec.snapshot }),
     };
     const held = await openings.open(this.#openingId, request, lease.signal);
+    this.#outage.reached();
     const { openedAt } = held.opening;
     if (this.#capturedAt === null || Date.parse(openedAt) === Date.parse(this.#capturedAt)) return held;
     throw new Fault(

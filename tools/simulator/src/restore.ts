@@ -19,7 +19,7 @@ export class ModelRestore {
   constructor(work: Work<RestoreSpec>) {
     const { spec, engine } = work;
     this.#work = work;
-    this.#outage = new Outage(spec.options.reconnectMinutes, engine.process.clock, engine.process.monotonic);
+    this.#outage = new Outage(spec.options, engine.process.clock, engine.process.monotonic);
   }
 
   async run(): Promise<TransferResult> {
@@ -68,7 +68,9 @@ export class ModelRestore {
     const id = volumeOpeningId(claim.openingId, target);
     const { sizeBytes } = diskOf(manifest, target);
     const request = { kind: 'volume', path, format, sizeBytes, resize: true } as const;
-    return { id, lost: (await openings.open(id, request, lease.signal)).lost };
+    const { lost } = await openings.open(id, request, lease.signal);
+    this.#outage.reached();
+    return { id, lost };
   }
 
   async #write({ target, map }: ModelDiskMap, id: OpeningId, signal: AbortSignal): Promise<DiskProgress> {

@@ -22,7 +22,7 @@ export class ModelRollback {
   constructor(work: Work<RollbackSpec>) {
     const { spec, engine, claim } = work;
     this.#work = work;
-    this.#outage = new Outage(spec.options.reconnectMinutes, engine.process.clock, engine.process.monotonic);
+    this.#outage = new Outage(spec.options, engine.process.clock, engine.process.monotonic);
     for (const { target } of claim.capturedAt === null ? [] : spec.disks)
       this.#progress.set(target, { target, ...untold });
   }
@@ -50,6 +50,7 @@ export class ModelRollback {
       const { sizeBytes } = diskOf(manifest, target);
       const request = { kind: 'volume', path, format, sizeBytes } as const;
       const held = await openings.open(volumeOpeningId(claim.openingId, target), request, lease.signal);
+      this.#outage.reached();
       lost.push(held.lost);
       if (at === spec.disks.length - 1) await lease.captured(held.opening);
     }

@@ -321,7 +321,8 @@ class Simulation {
       pointKind: random.pick(['full', 'incremental', 'incremental']),
       cbt: { enable: true, fallback: random.pick(['full', 'skip-alert', 'skip-silent']) },
       powerOff: random.pick([false, true]),
-      options: transferOptionsSchema.parse({ reconnectMinutes: random.pick([1, 10]) }),
+      network: { preferred: 'auto' },
+      options: transferOptionsSchema.parse({ reconnect: { minutes: random.pick([1, 10]) } }),
     };
     this.#startRun(
       definition,
@@ -347,6 +348,7 @@ class Simulation {
       items: [{ pointId: chosen.id, target }],
       group: 'default',
       parallel: { vms: 2, vmsPerHost: 2 },
+      network: { preferred: 'auto' },
       options: transferOptionsSchema.parse({}),
     };
     this.#startRun(definition, [{ pointId: chosen.id, target, host: host.hostId }]);
@@ -363,7 +365,8 @@ class Simulation {
       items: [{ pointId: point.id, target }],
       group: 'default',
       parallel: { vms: 2, vmsPerHost: 2 },
-      options: transferOptionsSchema.parse({ reconnectMinutes: random.pick([1, 10]) }),
+      network: { preferred: 'auto' },
+      options: transferOptionsSchema.parse({ reconnect: { minutes: random.pick([1, 10]) } }),
     };
     this.#startRun(definition, [{ pointId: point.id, target, host: vm.host.hostId }]);
   }

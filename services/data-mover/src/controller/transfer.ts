@@ -21,7 +21,7 @@ export const transferLimits = {
   progressEveryMs: 1_000,
   /** Queued for so long without one claim: failed. */
   queueMs: 12 * 3_600_000,
-  /** Claimed and renewed, yet no byte further for so long: ended as failed. Longer than any `reconnectMinutes`. */
+  /** Claimed and renewed, yet no byte further for so long: ended as failed. Longer than any `reconnect.minutes`. */
   stallMs: 90 * 60_000,
   /** Claims lost in a row, none of which got further than the ones before: failed. */
   fruitlessClaims: 5,

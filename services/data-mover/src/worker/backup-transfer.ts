@@ -30,7 +30,7 @@ import { locationOf, prepareRepository, withStore } from './pool-place.js';
 import { remedyFor, remedyWhileOpen } from './remedy.rules.js';
 import { inDiskSpans, inSpan } from './spans.js';
 import { judgeTracker, requireTrackers, sampleSeed, type JudgedTracker } from './tracker.rules.js';
-import { endpointOf, type Work } from './work.js';
+import { endpointOf, placesOf, type Work } from './work.js';
 
 const bytesBehind = (progress: readonly DiskProgress[]): number =>
   progress.reduce((sum, disk) => sum + disk.doneBytes + disk.resumedBytes, 0);
@@ -83,7 +83,7 @@ export class BackupTransfer {
   constructor(work: Work<BackupSpec>) {
     const { claim, spec, tools } = work;
     this.#work = work;
-    this.#outage = new Outage(spec.options.reconnectMinutes, tools.clock, tools.monotonic);
+    this.#outage = new Outage(spec.options, tools.clock, tools.monotonic);
     this.#openingId = claim.openingId;
     this.#capturedAt = claim.capturedAt;
     this.#writerId = claim.writerId;
@@ -165,10 +165,12 @@ export class BackupTransfer {
   }
 
   async #capture(): Promise<HeldOpening> {
-    const { spec, openings, lease } = this.#work;
+    const { spec, openings, lease, tools, transferId } = this.#work;
     const request = captureOf(spec);
     const held = await openings.open(this.#openingId, request, lease.signal);
-    const { openedAt, reasons } = held.opening;
+    const { openedAt, reasons, method, disks } = held.opening;
+    this.#outage.reached();
+    tools.logger.info({ transferId, openedAt, method, disks: placesOf(disks) }, 'capture open');
     for (const reason of reasons) this.#reasons.add(reason);
     if (this.#capturedAt === null || Date.parse(openedAt) === Date.parse(this.#capturedAt)) return held;
     throw new Fault(
@@ -182,7 +184,7 @@ export class BackupTransfer {
     { opening, lost }: HeldOpening,
     trackers: ReadonlyMap<string, JudgedTracker>,
   ): Promise<BackupResult> {
-    const { spec, lease, tools } = this.#work;
+    const { spec, lease, tools, speed } = this.#work;
     const request = this.#engineRequest(location, opening, trackers);
     const bytesOf = (target: string) => {
       const disk = this.#progress.find((one) => one.target === target);
@@ -197,6 +199,7 @@ export class BackupTransfer {
       backupPoint(request, {
         signal: AbortSignal.any([lease.signal, lost]),
         resting: tools.resting,
+        ...(speed && { speed }),
         onProgress: (progress) => this.#progressed(progress),
         beforeCommit: () => committing(() => lease.mayCommit()),
       }),
@@ -233,7 +236,8 @@ export class BackupTransfer {
       disks: spec.disks.map((disk) => this.#engineDisk(disk, opening, trackers.get(disk.target))),
       compression: options.compression,
       ...parallelismOf(options, spec.disks.length),
-      readBytes: options.bufferKiB * 1024,
+      readBytes: options.transport.bufferKiB * 1024,
+      unacknowledgedBytes: options.reconnect.bufferMiB * 1_048_576,
     };
   }
 

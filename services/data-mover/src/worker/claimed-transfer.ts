@@ -7,6 +7,7 @@ import {
   type TransferResult,
   type TransferSpec,
 } from '@casvault/contracts';
+import { type SpeedCells } from '@casvault/data-path';
 import { BackupTransfer } from './backup-transfer.js';
 import { HeldOpenings } from './held-openings.js';
 import { removeFromPool } from './removal-transfer.js';
@@ -81,7 +82,7 @@ export class ClaimedTransfer {
     const attributes = { 'casvault.transfer': transferId, 'casvault.epoch': epoch };
     let outcome: Outcome;
     try {
-      const result = await inSpan(`transfer ${kind}`, attributes, () => this.#carryOut());
+      const result = await inSpan(`transfer ${kind}`, attributes, () => this.#atPace());
       outcome = { state: 'succeeded', result };
     } catch (error) {
       if (this.#lease.ending === 'stop') return { state: 'stopped' };
@@ -93,23 +94,30 @@ export class ClaimedTransfer {
     return (await this.#isStillOurs()) ? outcome : null;
   }
 
-  #carryOut(): Promise<TransferResult> {
+  #atPace(): Promise<TransferResult> {
+    const { spec } = this.#claim;
+    if (!('options' in spec)) return this.#carryOut(undefined);
+    const { runId = this.#transferId, options } = spec;
+    return this.#tools.paces.keep(runId, options.speedLimit, (speed) => this.#carryOut(speed));
+  }
+
+  #carryOut(speed: SpeedCells | undefined): Promise<TransferResult> {
     const { spec } = this.#claim;
     switch (spec.kind) {
       case 'backup':
-        return new BackupTransfer(this.#work(spec)).run();
+        return new BackupTransfer(this.#work(spec, speed)).run();
       case 'restore':
-        return new RestoreTransfer(this.#work(spec)).run();
+        return new RestoreTransfer(this.#work(spec, speed)).run();
       case 'rollback':
-        return new RollbackTransfer(this.#work(spec)).run();
+        return new RollbackTransfer(this.#work(spec, speed)).run();
       case 'removal':
-        return removeFromPool(this.#work(spec));
+        return removeFromPool(this.#work(spec, speed));
       case 'verify':
-        return verifyInPool(this.#work(spec));
+        return verifyInPool(this.#work(spec, speed));
     }
   }
 
-  #work<S extends TransferSpec>(spec: S): Work<S> {
+  #work<S extends TransferSpec>(spec: S, speed: SpeedCells | undefined): Work<S> {
     let before: readonly DiskProgress[] = [];
     return {
       transferId: this.#transferId,
@@ -118,6 +126,7 @@ export class ClaimedTransfer {
       lease: this.#lease,
       openings: this.#openings,
       tools: this.#tools,
+      speed,
       onProgress: (progress) => {
         this.#metrics.moved(spec.kind, before, progress);
         before = progress;

@@ -1,4 +1,4 @@
-import { type BackupSpec } from '@casvault/contracts';
+import { type BackupSpec, type TransferOptions } from '@casvault/contracts';
 
 /**
  * Disks at once and connections to each, from `disksPerVm` and `streamsPerDisk` (1 to 5 each): a VM has as many connections
@@ -15,3 +15,16 @@ export const parallelismOf = (
     streamsPerDisk: Math.max(1, Math.min(streamsPerDisk, Math.floor(connections / disksInParallel))),
   };
 };
+
+/** How disks of a point are written. */
+export const wayOf = (
+  options: TransferOptions,
+  disks: number,
+): ReturnType<typeof parallelismOf> & {
+  readonly unacknowledgedBytes: number;
+  readonly writeBytes: number;
+} => ({
+  ...parallelismOf(options, disks),
+  unacknowledgedBytes: options.reconnect.bufferMiB * 1_048_576,
+  writeBytes: options.transport.bufferKiB * 1_024,
+});

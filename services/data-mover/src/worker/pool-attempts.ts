@@ -1,5 +1,5 @@
 import { Fault } from '@casvault/contracts';
-import { type Outage } from './outage.js';
+import { type Outage, type Patience } from './outage.js';
 import { remedyFor } from './remedy.rules.js';
 import { type Work } from './work.js';
 
@@ -23,5 +23,5 @@ export const throughOutages = async <T>(
   }
 };
 
-/** How long a pool may be away in the middle of it. */
-export const poolReconnectMinutes = 10;
+/** How long a pool may be away in the middle of what has no options. */
+export const poolPatience: Patience = { reconnect: { minutes: 10 }, transport: { connectMinutes: 10 } };

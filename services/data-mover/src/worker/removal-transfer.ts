@@ -1,7 +1,7 @@
 import { type RemovalSpec, type TransferResult } from '@casvault/contracts';
 import { removePoints } from '@casvault/data-path';
 import { Outage } from './outage.js';
-import { poolReconnectMinutes, throughOutages } from './pool-attempts.js';
+import { poolPatience, throughOutages } from './pool-attempts.js';
 import { locationOf, withStore } from './pool-place.js';
 import { inSpan } from './spans.js';
 import { nothingMoved, type Work } from './work.js';
@@ -9,7 +9,7 @@ import { nothingMoved, type Work } from './work.js';
 /** Takes points and what failed attempts at them left out of their pool, or says what would go. Done again it finds nothing to do. */
 export const removeFromPool = async (work: Work<RemovalSpec>): Promise<TransferResult> => {
   const { spec, lease, tools, transferId } = work;
-  const outage = new Outage(poolReconnectMinutes, tools.clock, tools.monotonic);
+  const outage = new Outage(poolPatience, tools.clock, tools.monotonic);
   const { chainId, pointIds, writers = [], dryRun } = spec;
   const remove = () =>
     withStore(locationOf(spec.pool, tools.unseal), (store) =>

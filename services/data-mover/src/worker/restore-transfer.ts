@@ -1,11 +1,11 @@
 import { allocationContext, isZero, NbdClient, type NbdEndpoint } from '@casvault/block-source';
 import { Fault, type DiskProgress, type RestoreSpec, type TransferResult } from '@casvault/contracts';
-import { restorePoint, type RestoreRequest } from '@casvault/data-path';
+import { BlockSet, restorePoint, type RestoreRequest } from '@casvault/data-path';
 import { type StoreLocation } from '@casvault/object-store';
-import { parallelismOf } from './parallelism.rules.js';
+import { wayOf } from './parallelism.rules.js';
 import { locationOf } from './pool-place.js';
 import { inDiskSpans } from './spans.js';
-import { TargetVolumes } from './target-volumes.js';
+import { TargetVolumes, type OpenVolume } from './target-volumes.js';
 import { type Work } from './work.js';
 
 /** Platforms make volumes in whole MiB: the volume of a disk may be larger than the disk by less than this. */
@@ -25,12 +25,21 @@ export const openSizeOf = (disk: SpecDisk, pointBytes: number): { sizeBytes: num
   );
 };
 
+/** A volume that this transfer has begun to write. */
+interface BegunVolume {
+  readonly openedAt: string;
+  readonly fresh: boolean;
+  readonly written: BlockSet;
+}
+
 /**
- * Writes a point's disks into fresh volumes and flushes them. An interrupted attempt is simply repeated: it writes the same.
+ * Writes a point's disks into fresh volumes and flushes them. An interrupted attempt is repeated without what is written already, through an
+ * opening that still stands; through another, or by another worker, from the beginning: it writes the same. Memory: a `BlockSet` for each disk.
  */
 export class RestoreTransfer {
   readonly #work: Work<RestoreSpec>;
   readonly #volumes: TargetVolumes;
+  readonly #begunVolumes = new Map<string, BegunVolume>();
   #progress: readonly DiskProgress[] = [];
 
   constructor(work: Work<RestoreSpec>) {
@@ -53,9 +62,9 @@ export class RestoreTransfer {
     for (const disk of spec.disks) {
       const opened = await this.#volumes.open(disk, openSizeOf(disk, sizeOf(disk.target)));
       lost.push(opened.lost);
-      const fresh = await readsAsZeros(opened.endpoint, lease.signal);
+      const { fresh, written } = await this.#begun(disk.target, opened);
       const { keepsRoom = false } = spec;
-      disks.push({ target: disk.target, destination: opened.endpoint, fresh, keepsRoom });
+      disks.push({ target: disk.target, destination: opened.endpoint, fresh, keepsRoom, written });
     }
     const result = await this.#move(location, disks, AbortSignal.any([lease.signal, ...lost]));
     return {
@@ -68,8 +77,18 @@ export class RestoreTransfer {
     };
   }
 
+  /** What is behind the opening. As long as it stands, what was acknowledged through it is there; of another nothing counts. */
+  async #begun(target: string, { opening, endpoint }: OpenVolume): Promise<BegunVolume> {
+    const known = this.#begunVolumes.get(target);
+    if (known?.openedAt === opening.openedAt) return known;
+    const fresh = await readsAsZeros(endpoint, this.#work.lease.signal);
+    const begun = { openedAt: opening.openedAt, fresh, written: new BlockSet() };
+    this.#begunVolumes.set(target, begun);
+    return begun;
+  }
+
   async #move(location: StoreLocation, disks: RestoreRequest['disks'], signal: AbortSignal) {
-    const { spec, tools } = this.#work;
+    const { spec, tools, speed } = this.#work;
     const { chainId, pointId, options } = spec;
     const { resting } = tools;
     const request: RestoreRequest = {
@@ -78,7 +97,7 @@ export class RestoreTransfer {
       chainId,
       pointId,
       disks,
-      ...parallelismOf(options, disks.length),
+      ...wayOf(options, disks.length),
     };
     const bytesOf = (target: string) => {
       const disk = this.#progress.find((one) => one.target === target);
@@ -89,12 +108,18 @@ export class RestoreTransfer {
     };
     const targets = disks.map(({ target }) => target);
     return inDiskSpans(targets, bytesOf, () =>
-      restorePoint(request, { signal, resting, onProgress: (progress) => this.#progressed(progress) }),
+      restorePoint(request, {
+        signal,
+        resting,
+        ...(speed && { speed }),
+        onProgress: (progress) => this.#progressed(progress),
+      }),
     );
   }
 
   #progressed(progress: DiskProgress[]): void {
-    const furthest = (of: readonly DiskProgress[]) => of.reduce((sum, { doneBytes }) => sum + doneBytes, 0);
+    const furthest = (of: readonly DiskProgress[]) =>
+      of.reduce((sum, { doneBytes, resumedBytes }) => sum + doneBytes + resumedBytes, 0);
     if (furthest(progress) > furthest(this.#progress)) this.#volumes.moved();
     this.#progress = progress;
     this.#work.onProgress(progress);

@@ -1,7 +1,7 @@
 import { Fault, type DiskProgress, type RollbackSpec, type TransferResult } from '@casvault/contracts';
 import { openRepository, readManifest, rollbackPoint } from '@casvault/data-path';
 import { type StoreLocation } from '@casvault/object-store';
-import { parallelismOf } from './parallelism.rules.js';
+import { wayOf } from './parallelism.rules.js';
 import { locationOf, withStore } from './pool-place.js';
 import { judgeSince, type SinceDisk } from './rollback.rules.js';
 import { inDiskSpans } from './spans.js';
@@ -93,15 +93,15 @@ export class RollbackTransfer {
     { endpoint: destination, volume, lost }: OpenVolume,
     sinceDisk: SinceDisk | null,
   ): Promise<ResultDisk> {
-    const { spec, lease, tools } = this.#work;
+    const { spec, lease, tools, speed } = this.#work;
     const { chainId, pointId, options } = spec;
     const { since, reasons } = judgeSince(spec.since, volume, sinceDisk);
     this.#tell({ target, ...untold });
     await lease.prove();
     const signal = AbortSignal.any([lease.signal, lost]);
-    const run = { signal, resting: tools.resting };
+    const run = { signal, resting: tools.resting, ...(speed && { speed }) };
     const disks = [{ target, destination, since }];
-    const request = { location, key: null, chainId, pointId, disks, ...parallelismOf(options, 1) };
+    const request = { location, key: null, chainId, pointId, disks, ...wayOf(options, 1) };
     const result = await inDiskSpans(
       [target],
       () => this.#bytesOf(target),

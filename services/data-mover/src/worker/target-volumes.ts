@@ -14,7 +14,7 @@ import { Outage } from './outage.js';
 import { withStore } from './pool-place.js';
 import { remedyFor, remedyWhileOpen } from './remedy.rules.js';
 import { inSpan } from './spans.js';
-import { endpointOf, type Work } from './work.js';
+import { endpointOf, placesOf, type Work } from './work.js';
 
 type WritingSpec = RestoreSpec | RollbackSpec;
 
@@ -44,7 +44,7 @@ export class TargetVolumes {
   constructor(work: Work<WritingSpec>) {
     const { tools, spec } = work;
     this.#work = work;
-    this.#outage = new Outage(spec.options.reconnectMinutes, tools.clock, tools.monotonic);
+    this.#outage = new Outage(spec.options, tools.clock, tools.monotonic);
   }
 
   /** Attempts until one succeeds, the lease ends, or what is wrong will not pass. An attempt does what is left to do. */
@@ -85,12 +85,14 @@ export class TargetVolumes {
     { path, format, target }: WritingSpec['disks'][number],
     terms: VolumeTerms,
   ): Promise<OpenVolume> {
-    const { claim, openings, lease, tools } = this.#work;
+    const { claim, openings, lease, tools, transferId } = this.#work;
     const id = volumeOpeningId(claim.openingId, target);
     const request = { kind: 'volume', path, format, ...terms } as const;
     const { opening, lost } = await inSpan('open volume', { 'casvault.disk': target }, () =>
       openings.open(id, request, lease.signal),
     );
+    this.#outage.reached();
+    tools.logger.info({ transferId, target, disks: placesOf(opening.disks) }, 'volume open');
     const [volume] = opening.disks;
     if (!volume?.writable) throw new Fault('DISK_SERVICE_REFUSED', `volume ${path} can't be written`);
     return { opening, volume, endpoint: endpointOf(volume, tools.diskTls), lost };

@@ -2,6 +2,7 @@ import { claimTransfer, Fault, type BackupHostId, type TransferId } from '@casva
 import { WorkQueue } from '@casvault/messaging';
 import { ClaimedTransfer } from './claimed-transfer.js';
 import { TransferLease } from './transfer-lease.js';
+import { both } from './transfer-logs.js';
 import { type WorkTools } from './work.js';
 import { type WorkerMetrics } from './worker-metrics.js';
 
@@ -65,10 +66,14 @@ export class TransferWorker {
     if (claim.outcome === 'declined') return;
     const { epoch, spec } = claim;
     const pointIds = spec.kind === 'removal' ? spec.pointIds : [spec.pointId];
-    tools.logger.info({ transferId, epoch, kind: spec.kind, pointIds }, 'transfer claimed');
-    const lease = new TransferLease(claim, { ...tools, transferId, claimedAt });
+    const own =
+      'options' in spec ? await tools.logs?.open(transferId, spec.options.transport.logLevel) : null;
+    const told = own ? { ...tools, logger: both(tools.logger, own.logger) } : tools;
+    told.logger.info({ transferId, epoch, kind: spec.kind, pointIds }, 'transfer claimed');
+    const lease = new TransferLease(claim, { ...told, transferId, claimedAt });
     this.#carried.set(transferId, lease);
     if (stopping.aborted) lease.end('release');
-    await new ClaimedTransfer(transferId, claim, lease, { tools, metrics }).run(abandon);
+    await new ClaimedTransfer(transferId, claim, lease, { tools: told, metrics }).run(abandon);
+    await own?.close();
   }
 }

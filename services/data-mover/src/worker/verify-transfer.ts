@@ -1,7 +1,7 @@
 import { Fault, type TransferResult, type VerifySpec } from '@casvault/contracts';
 import { verifyPoint, type VerifyRequest, type VerifyResult } from '@casvault/data-path';
 import { Outage } from './outage.js';
-import { poolReconnectMinutes, throughOutages } from './pool-attempts.js';
+import { poolPatience, throughOutages } from './pool-attempts.js';
 import { locationOf } from './pool-place.js';
 import { inSpan } from './spans.js';
 import { isOfPoint, verifiedOf } from './verified.rules.js';
@@ -14,7 +14,7 @@ const streamsPerDisk = 2;
 export const verifyInPool = async (work: Work<VerifySpec>): Promise<TransferResult> => {
   const { spec, lease, tools, transferId } = work;
   const { chainId, pointId, depth } = spec;
-  const outage = new Outage(poolReconnectMinutes, tools.clock, tools.monotonic);
+  const outage = new Outage(poolPatience, tools.clock, tools.monotonic);
   const request: VerifyRequest = {
     location: locationOf(spec.pool, tools.unseal),
     chainId,

@@ -6,6 +6,8 @@ import { type DynamicModule } from '@nestjs/common';
 import { addressOf, diskTlsOf, workerIdOf, type WorkerConfig } from '../config.js';
 import { contentPath, ContentServer } from '../content/content-server.js';
 import { Heartbeat } from './heartbeat.js';
+import { Paces } from './paces.js';
+import { TransferLogs } from './transfer-logs.js';
 import { TransferWorker } from './transfer-worker.js';
 import { WorkerMetrics } from './worker-metrics.js';
 
@@ -16,6 +18,15 @@ const longestDrainMs = 9_000;
 
 const contentUrlOf = (address: string, port: number): string =>
   `http://${isIPv6(address) ? `[${address}]` : address}:${port}${contentPath}`;
+
+const logsOf = ({ config, clock, logger }: Host<WorkerConfig>): TransferLogs | null => {
+  const {
+    CASVAULT_DATA_MOVER_TRANSFER_LOGS: dir,
+    CASVAULT_DATA_MOVER_TRANSFER_LOGS_KEEP: keep,
+    CASVAULT_DATA_MOVER_TRANSFER_LOGS_DAYS: keepDays,
+  } = config;
+  return dir === undefined ? null : new TransferLogs({ dir, keep, keepDays }, { clock, logger });
+};
 
 /** The only wiring of the worker role. It answers no messages: it takes nudges and asks the controller. */
 export const workerModule = async (host: Host<WorkerConfig>): Promise<DynamicModule> => {
@@ -36,6 +47,7 @@ export const workerModule = async (host: Host<WorkerConfig>): Promise<DynamicMod
     version,
     contentUrl: contentUrlOf(address, contentPort),
   };
+  const monotonic = () => performance.now();
   const resting = new RestingThreads({ max: availableParallelism() });
   const worker = new TransferWorker({
     workerId: id,
@@ -45,10 +57,12 @@ export const workerModule = async (host: Host<WorkerConfig>): Promise<DynamicMod
       client,
       unseal,
       clock,
-      monotonic: () => performance.now(),
+      monotonic,
       logger,
       diskTls: diskTlsOf(config),
       resting,
+      paces: new Paces({ clock, monotonic, timeZone: config.CASVAULT_DATA_MOVER_TIME_ZONE, logger }),
+      logs: logsOf(host),
       version,
     },
     metrics: new WorkerMetrics(),

@@ -179,8 +179,9 @@ const options = {
   compression: { mode: 'fast' },
   disksPerVm: 1,
   streamsPerDisk: 1,
-  bufferKiB: 1024,
-  reconnectMinutes: 10,
+  reconnect: { minutes: 10, bufferMiB: 10 },
+  speedLimit: [{ from: '08:00', to: '18:00', rate: 50, unit: 'MiB/s', appliesTo: 'transfer' }],
+  transport: { bufferKiB: 1024, logLevel: 'info', connectMinutes: 10 },
 };
 
 export const job = {
@@ -195,6 +196,7 @@ export const job = {
     pointKind: 'incremental',
     cbt: { enable: true, fallback: 'full' },
     powerOff: false,
+    network: { preferred: 'auto' },
     options,
   },
   plans: [

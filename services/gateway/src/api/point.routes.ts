@@ -143,12 +143,13 @@ export const pointRoutes: readonly Route[] = [
         jobName: `disk vda of ${examples.vm.name} at ${examples.point.capturedAt}`,
       },
     },
-    serve: ({ ask, params: { pointId, target }, body: { group, options, ...wanted }, resourceId }) =>
+    serve: ({ ask, params: { pointId, target }, body: { group, network, options, ...wanted }, resourceId }) =>
       ask(startCreation, {
         id: resourceId<JobId>(),
         pointId,
         target: { kind: 'disk', target, ...wanted },
         group,
+        network,
         options,
       }),
   }),
@@ -185,12 +186,13 @@ export const pointRoutes: readonly Route[] = [
         jobName: `image ${examples.vm.name}-golden of ${examples.vm.name} at ${examples.point.capturedAt}`,
       },
     },
-    serve: ({ ask, params: { pointId }, body: { group, options, ...wanted }, resourceId }) =>
+    serve: ({ ask, params: { pointId }, body: { group, network, options, ...wanted }, resourceId }) =>
       ask(startCreation, {
         id: resourceId<JobId>(),
         pointId,
         target: { kind: 'image', ...wanted },
         group,
+        network,
         options,
       }),
   }),

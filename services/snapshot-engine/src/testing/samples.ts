@@ -75,6 +75,7 @@ export const sampleFacts = (vm: Partial<VmFacts['vm']> = {}): VmFacts => ({
     externalIncremental: true,
   },
   restartNeeded: [],
+  reasons: [],
 });
 
 export const sampleProtectVm = (): ProtectVm => ({
@@ -87,6 +88,7 @@ export const sampleProtectVm = (): ProtectVm => ({
   pointKind: 'full',
   cbt: { enable: true, fallback: 'full' },
   powerOff: false,
+  network: { preferred: 'auto' },
   options,
 });
 export const sampleIds = (): ProtectionIds => ({
@@ -153,6 +155,7 @@ export const sampleRestoreVm = (pointId: PointId, powerOn = false): RestoreVm =>
     vmName: 'db-restored',
     powerOn,
   },
+  network: { preferred: 'auto' },
   options,
 });
 
@@ -191,6 +194,7 @@ export const sampleRollbackVm = (
   pointId,
   group: 'default',
   target: { startAfter: false, acceptMoved: false, ...target },
+  network: { preferred: 'auto' },
   options,
 });
 /** A point of a VM with two disks, which are there as they were. */
