@@ -20,6 +20,8 @@ export class Cvm {
     private readonly process: SimProcess,
     private readonly platform: ModelPlatform,
     private readonly disks: DiskServices,
+    /** Whether the snapshot of that name was removed, as its item has it written down. */
+    private readonly isRemoved: (name: string) => boolean,
   ) {}
 
   ask<T>(name: string, deed: () => T): Promise<T> {
@@ -100,7 +102,8 @@ export class Cvm {
     if (!faults.strikes('platform', 0.3)) return take(vm, asked, time.now);
     // The task is under way; its beginning was all that there was an answer to.
     time.after(faults.of('platform').whole(500, 20_000), () => {
-      if (!vm.snapshots.some(({ name }) => name === asked.name)) take(vm, asked, time.now);
+      if (vm.snapshots.some(({ name }) => name === asked.name)) return;
+      take(vm, asked, time.now, this.isRemoved(asked.name));
     });
     throw new Fault('PLATFORM_UNREACHABLE', 'no answer');
   }
@@ -132,12 +135,17 @@ const shown = ({ target, path, format, mode, layers }: ModelDisk) => ({
 type NewSnapshot = Parameters<CasClient['createSnapshot']>[0];
 
 /** R4: an internal snapshot takes all disks, an external one the dependent ones, each of which gets a layer. */
-const take = (vm: ModelVm, { name, description, kind }: NewSnapshot, now: number): void => {
+const take = (
+  vm: ModelVm,
+  { name, description, kind }: NewSnapshot,
+  now: number,
+  isBelated = false,
+): void => {
   const taken = vm.disks.filter(({ mode }) => kind === 'internal' || mode === 'dependent');
   const disks = new Map(taken.map(({ target, blocks }) => [target, [...blocks]] as const));
   const paths = new Map(taken.map(({ target, path }) => [target, path] as const));
   const takenAt = new Date(epoch + now + vm.host.aheadMs).toISOString();
-  vm.snapshots = [...vm.snapshots, { name, description, kind, takenAt, disks, paths }];
+  vm.snapshots = [...vm.snapshots, { name, description, kind, takenAt, disks, paths, isBelated }];
   if (kind === 'internal') return;
   for (const disk of taken) {
     disk.layers = [...disk.layers, disk.path];

@@ -76,6 +76,10 @@ export class InventoryRows {
     return { find, open, save, handOver, leaveOff };
   }
 
+  isRemoved(snapshot: string): boolean {
+    return this.snapshots.rows.get(snapshot.replace(/^casvault-/, ''))?.state === 'removed';
+  }
+
   /** Whether an item shut the VM down and has not given it back. */
   isShutDown(vmId: string): boolean {
     return [...this.shutdowns.rows.values()].some(

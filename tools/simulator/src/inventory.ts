@@ -73,7 +73,7 @@ export class ModelInventory {
   ) {
     const { platform, disks, inventory } = here;
     const { clock } = process;
-    this.#cvm = new Cvm(process, platform, disks);
+    this.#cvm = new Cvm(process, platform, disks, (name) => inventory.isRemoved(name));
     const logger = loggerOf(process);
     const shutdowns = inventory.shutdownsOf(process);
     const snapshots = inventory.snapshots.of(process);

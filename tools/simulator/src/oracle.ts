@@ -84,7 +84,8 @@ export class Oracle {
     const { itemId, vmId } = request;
     if (!platform || !isOver(phase) || isOver(before?.phase) || fault?.details['left'] !== undefined) return;
     const vm = this.#o.platform.byId(vmId);
-    const isThere = vm?.snapshots.some(({ name }) => name === `casvault-${itemId}`);
+    const name = `casvault-${itemId}`;
+    const isThere = vm?.snapshots.some((one) => one.name === name && !one.isBelated);
     this.#require(isThere !== true, () => `protection ${itemId} is ${phase}, yet its snapshot is there`);
     const isUp = vm?.power === 'running' || vm?.wantedPower !== 'running' || this.#o.isShutDown(vm);
     this.#require(isUp, () => `protection ${itemId} is ${phase}, yet VM ${vm?.name} is off`);

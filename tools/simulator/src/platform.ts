@@ -35,6 +35,8 @@ export interface ModelSnapshot {
   readonly disks: ReadonlyMap<string, readonly Content[]>;
   /** The layers that hold them. */
   readonly paths: ReadonlyMap<string, string>;
+  /** Of a task that came to it only when the item's own had been made and removed: the reconciler's to find. */
+  readonly isBelated: boolean;
 }
 export interface ModelVm {
   readonly vmId: VmId;
