@@ -64,7 +64,7 @@ describe('H3: alerts over NATS, Postgres and HTTP', () => {
   afterEach(async () => {
     receiver.received.length = 0;
     receiver.answer = (response) => response.writeHead(204).end();
-    for (const { id } of (await ask(listAlertChannels, {})).items)
+    for (const { id } of (await ask(listAlertChannels, { limit: 500 })).items)
       await ask(deleteAlertChannel, { channelId: id });
   });
 
@@ -237,23 +237,39 @@ describe('H3: alerts over NATS, Postgres and HTTP', () => {
     expect(await channel({ id: made.id, name: 'renamed' })).toMatchObject({ id: made.id });
   });
 
+  it('has 50 channels at most', async () => {
+    for (let i = 0; i < 50; i++) await channel();
+    await expect(channel()).rejects.toMatchObject({ code: 'CONFLICT' });
+    const { items } = await ask(listAlertChannels, { limit: 500 });
+    const paged = await ask(listAlertChannels, { limit: 30 });
+    const rest = await ask(listAlertChannels, { cursor: paged.nextCursor ?? '' });
+    expect([...paged.items, ...rest.items]).toEqual(items);
+    expect(items).toHaveLength(50);
+  });
+
   it('raises each alert once and sends none twice at a time, with three replicas of which one is killed', async () => {
     const { id } = await channel();
-    receiver.answer = (response) => void setTimeout(() => response.writeHead(204).end(), 30);
+    receiver.answer = (response) => void setTimeout(() => response.writeHead(204).end(), 200);
     const replicas = [await scheduler.replica(), await scheduler.replica()];
     const runIds: RunId[] = [];
-    for (let i = 0; i < 6; i++) {
+    for (let i = 1; i <= 6; i++) {
       runIds.push(await over('failed'));
-      if (i === 2) await scheduler.service.kill9();
+      if (i !== 3) continue;
+      await until(() => receiver.received.length >= 3);
+      await scheduler.service.kill9();
     }
-    // What a killed process was sending is tried again when its lease ends: not waited for here.
-    await database.query(
-      `UPDATE alert_delivery SET due_at = now(), claim = NULL WHERE channel_id = $1 AND claim IS NOT NULL
-       AND due_at < now() + interval '50 seconds'`,
-      [id],
-    );
+    // What the killed process was sending is tried again when its lease of 60 s ends: after 5 s here.
+    const endLeases = () =>
+      database.query(
+        `UPDATE alert_delivery SET due_at = now() WHERE channel_id = $1 AND claim IS NOT NULL
+         AND due_at < now() + interval '55 seconds'`,
+        [id],
+      );
     for (const runId of runIds) {
-      const alert = await until(async () => (await alertsOf(runId)).find(hasState('delivered')), 70_000);
+      const alert = await until(async () => {
+        await endLeases();
+        return (await alertsOf(runId)).find(hasState('delivered'));
+      }, 70_000);
       expect(await alertsOf(runId)).toEqual([alert]);
     }
     const keys = receiver.received.map(({ headers }) => headers['idempotency-key']);

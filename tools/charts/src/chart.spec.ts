@@ -96,6 +96,8 @@ describe('the chart', () => {
     ['gateway.replica=1', "additional properties 'replica' not allowed"],
     ['image.tag=latest', 'image/tag'],
     ['drainSeconds=0', 'minimum'],
+    ['scheduler.historyRuns=0', 'scheduler/historyRuns'],
+    ['networkPolicy.alertPorts[0]=0', 'networkPolicy/alertPorts'],
     ['nats.url=nats://user:secret@host:4222', 'nats/url'],
     ['dataMovers.groups.controller.replicas=1', "propertyName 'controller'"],
     ['pools[0].name=a,pools[0].mountPath=/,pools[0].volume.hostPath.path=/a', 'mountPath'],
