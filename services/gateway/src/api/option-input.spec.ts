@@ -1,0 +1,168 @@
+import { createJob, previewRestore, type Problem } from '@casvault/contracts';
+import { bearer, testGateway, type TestGateway } from '../testing/test-gateway.js';
+import * as examples from './examples.js';
+
+const window = { from: '08:00', to: '18:00', rate: 64, unit: 'KiB/s', appliesTo: 'transfer' };
+
+/** A field of a definition by its path, the values at both ends of its range, and those beyond it with what the refusal says. */
+interface Option {
+  readonly field: string;
+  readonly taken: readonly unknown[];
+  readonly refused: readonly (readonly [value: unknown, rule: RegExp])[];
+  /** Where the refusal points, if deeper than the field. */
+  readonly at?: string;
+}
+
+const whole = (field: string, least: number, most: number): Option => ({
+  field,
+  taken: [least, most],
+  refused: [
+    [least - 1, new RegExp(`>=${least}`)],
+    [most + 1, new RegExp(`<=${most}`)],
+    [least + 0.5, /int/],
+  ],
+});
+
+/** Of backups and restores alike. */
+const shared: readonly Option[] = [
+  whole('parallel.vms', 1, 32),
+  whole('parallel.vmsPerHost', 1, 10),
+  whole('options.disksPerVm', 1, 5),
+  whole('options.streamsPerDisk', 1, 5),
+  whole('options.reconnect.minutes', 1, 60),
+  whole('options.reconnect.bufferMiB', 1, 1_024),
+  whole('options.transport.connectMinutes', 1, 10),
+  {
+    field: 'options.transport.bufferKiB',
+    taken: [64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192],
+    refused: [
+      [32, /64/],
+      [96, /64/],
+      [16_384, /8192/],
+    ],
+  },
+  {
+    field: 'options.transport.logLevel',
+    taken: ['info', 'warn', 'error'],
+    refused: [['debug', /info/]],
+  },
+  {
+    field: 'network.preferred',
+    taken: ['auto', 'backup', 'storage', 'management'],
+    refused: [['business', /auto/]],
+  },
+  {
+    field: 'options.speedLimit',
+    taken: [[], [window], [window, { ...window, appliesTo: 'disk', rate: 1_024, unit: 'GiB/s' }]],
+    refused: [[[window, { ...window, from: '17:59', to: '19:00' }], /overlaps 08:00-18:00/]],
+    at: 'options.speedLimit.1',
+  },
+  {
+    field: 'options.speedLimit.0',
+    taken: [{ ...window, from: '22:00', to: '06:00' }],
+    refused: [[{ ...window, rate: 63 }, /64/]],
+    at: 'options.speedLimit.0.rate',
+  },
+];
+
+const ofBackups: readonly Option[] = [
+  {
+    field: 'options.compression',
+    taken: [
+      { mode: 'none' },
+      { mode: 'fast' },
+      { mode: 'adjustable', level: 1 },
+      { mode: 'adjustable', level: 19 },
+    ],
+    refused: [
+      [{ mode: 'adjustable', level: 0 }, />=1/],
+      [{ mode: 'adjustable', level: 20 }, /<=19/],
+    ],
+    at: 'options.compression.level',
+  },
+  { field: 'cbt.enable', taken: [true, false], refused: [['yes', /boolean/]] },
+  {
+    field: 'cbt.fallback',
+    taken: ['full', 'skip-alert', 'skip-silent'],
+    refused: [['skip', /skip-alert/]],
+  },
+  { field: 'pointKind', taken: ['full', 'incremental'], refused: [['differential', /incremental/]] },
+  { field: 'powerOff', taken: [true, false], refused: [[1, /boolean/]] },
+];
+
+const set = (value: object, [first = '', ...rest]: readonly string[], to: unknown): object => {
+  const copy: Record<string, unknown> = Array.isArray(value) ? ([...value] as never) : { ...value };
+  const inner = copy[first] ?? (/^\d+$/.test(rest[0] ?? '') ? [] : {});
+  copy[first] = rest.length === 0 ? to : set(inner as object, rest, to);
+  return copy;
+};
+
+describe('the options of a job, as the API takes them', () => {
+  let gateway: TestGateway;
+  beforeAll(async () => {
+    gateway = await testGateway();
+    gateway.services.on(createJob, examples.job);
+    gateway.services.on(previewRestore, examples.restorePreview);
+  });
+  afterAll(() => gateway.stop());
+
+  const post = (url: string, payload: object) =>
+    gateway.app.inject({ method: 'POST', url: `/api/v1${url}`, headers: bearer('operator'), payload });
+  const backup = (field: string, value: unknown) => {
+    const { name, definition, plans } = examples.job;
+    return post('/jobs', { name, plans, definition: set(definition, field.split('.'), value) });
+  };
+  const restore = (field: string, value: unknown) => {
+    const { definition } = examples.restoreRequest;
+    const changed = set(definition, field.split('.'), value);
+    return post('/restores/preview', { ...examples.restoreRequest, definition: changed });
+  };
+
+  const hold =
+    (
+      ask: (field: string, value: unknown) => ReturnType<typeof backup>,
+      { field, taken, refused, at = field }: Option,
+    ) =>
+    async (): Promise<void> => {
+      for (const value of taken)
+        expect([value, (await ask(field, value)).statusCode < 300]).toEqual([value, true]);
+      for (const [value, rule] of refused) {
+        const response = await ask(field, value);
+        expect([value, response.statusCode]).toEqual([value, 400]);
+        const { errors } = JSON.parse(response.body) as Problem;
+        expect(errors).toEqual([
+          expect.objectContaining({ field: `definition.${at}`, rule: expect.stringMatching(rule) }),
+        ]);
+      }
+    };
+
+  for (const option of [...shared, ...ofBackups])
+    it(`${option.field} of a backup: its range, and nothing beyond it`, hold(backup, option));
+  for (const option of shared)
+    it(`${option.field} of a restore: its range, and nothing beyond it`, hold(restore, option));
+
+  it('have the defaults of the specification', async () => {
+    const { name, plans, definition } = examples.job;
+    const { kind, vmIds, poolId } = definition;
+    await post('/jobs', { name, plans, definition: { kind, vmIds, poolId } });
+    expect(gateway.services.last(createJob)?.definition).toEqual({
+      kind,
+      vmIds,
+      poolId,
+      group: 'default',
+      pointKind: 'incremental',
+      parallel: { vms: 2, vmsPerHost: 2 },
+      cbt: { enable: true, fallback: 'full' },
+      powerOff: false,
+      network: { preferred: 'auto' },
+      options: {
+        compression: { mode: 'fast' },
+        disksPerVm: 1,
+        streamsPerDisk: 1,
+        reconnect: { minutes: 10, bufferMiB: 10 },
+        speedLimit: [],
+        transport: { bufferKiB: 1024, logLevel: 'info', connectMinutes: 10 },
+      },
+    });
+  });
+});
