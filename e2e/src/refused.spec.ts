@@ -1,9 +1,12 @@
 import { execFile } from 'node:child_process';
 import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { ApiProblem } from '@casvault/stack';
-import { freePort } from '@casvault/testkit';
+import { freePort, until } from '@casvault/testkit';
 import { expectNothingLeft, expectSucceeded, MiB, startWorld, type World } from './world.js';
 
 const run = promisify(execFile);
@@ -68,7 +71,28 @@ describe('refused or failed, and why', () => {
     }
   });
 
-  it('E1: a full pool fails the run with that reason, and leaves nothing on the host', async () => {
+  /** What a webhook of ours is sent. */
+  const webhook = async () => {
+    const told: { event: string; alert: { runId: string } | null }[] = [];
+    const server = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        told.push(JSON.parse(Buffer.concat(chunks).toString()) as (typeof told)[0]);
+        response.writeHead(204).end();
+      });
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    return { told, url: `http://127.0.0.1:${port}/hooks/1`, [Symbol.dispose]: () => void server.close() };
+  };
+
+  it('E1, H3, D9: a full pool fails the run with that reason, tells it, and leaves nothing on the host', async () => {
+    using hook = await webhook();
+    const { api } = world.trial;
+    const settings = { type: 'webhook' as const, url: hook.url };
+    const channel = await api.createAlertChannel({ name: 'on call', settings });
+    expect(await api.testAlertChannel(channel)).toEqual({ delivered: true, error: null });
     const path = join(world.stack.dir, 'full-pool');
     await mkdir(path);
     await run('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', path]);
@@ -79,6 +103,18 @@ describe('refused or failed, and why', () => {
       expect(ended.state).toBe('failed');
       expect(ended.items[0]?.fault).toMatchObject({ code: 'POOL_FULL' });
       expect(ended.items[0]?.fault?.message).toMatch(/full|no space/i);
+      await until(() => hook.told.some(({ alert }) => alert?.runId === ended.id));
+      expect(hook.told.map(({ event }) => event)).toEqual(['test', 'alert-raised']);
+      const alerts = await until(async () => {
+        const listed = await api.listAlerts({ runId: ended.id });
+        return listed.every(({ deliveries }) => deliveries[0]?.state === 'delivered') ? listed : null;
+      });
+      expect(alerts).toMatchObject([
+        { kind: 'run-failed', vmNames: ['small'], fault: { code: 'POOL_FULL' } },
+      ]);
+      const lines = await api.runLog(ended.id);
+      expect(lines.find(({ code }) => code === 'VM_FAILED')?.text.en).toMatch(/^failed: POOL_FULL: /);
+      expect([lines[0]?.code, lines.at(-1)?.code]).toEqual(['RUN_BEGAN', 'RUN_FAILED']);
       await expectNothingLeft(world);
     } finally {
       await run('umount', ['-l', path]);

@@ -1,6 +1,9 @@
 import {
+  alertChannelSchema,
+  alertTestSchema,
   createdApiTokenSchema,
   getPoint,
+  listAlerts,
   jobSchema,
   listBackupHosts,
   listChains,
@@ -10,6 +13,7 @@ import {
   listPoints,
   listPools,
   listProfiles,
+  listRunLog,
   listRuns,
   listStorages,
   listSwitches,
@@ -22,11 +26,15 @@ import {
   runSchema,
   sessionSchema,
   vmSchema,
+  type AlertChannel,
+  type AlertTest,
+  type AlertView,
   type ChainId,
   type CreatedApiToken,
   type FaultCode,
   type Job,
   type JobId,
+  type NewAlertChannelBody,
   type NewApiTokenBody,
   type NewJobBody,
   type NewImageBody,
@@ -46,6 +54,7 @@ import {
   type RunChoice,
   type RunDetail,
   type RunId,
+  type RunLogLine,
   type Session,
   type Vm,
   type VmId,
@@ -124,6 +133,19 @@ export class ApiClient {
     const response = await this.send('/healthz', {}).catch(() => null);
     await response?.body?.cancel();
     return response?.ok ?? false;
+  }
+
+  createAlertChannel(body: NewAlertChannelBody): Promise<AlertChannel> {
+    return this.ask(alertChannelSchema, '/alert-channels', { method: 'POST', body });
+  }
+  testAlertChannel({ id }: AlertChannel): Promise<AlertTest> {
+    return this.ask(alertTestSchema, `/alert-channels/${id}/test`, { method: 'POST' });
+  }
+  listAlerts(filter: Filter = {}): Promise<AlertView[]> {
+    return this.all(listAlerts.reply, '/alerts', filter);
+  }
+  runLog(runId: RunId): Promise<RunLogLine[]> {
+    return this.all(listRunLog.reply, `/runs/${runId}/log`);
   }
 
   registerPlatform(body: NewPlatformBody, idempotencyKey?: string): Promise<Platform> {
