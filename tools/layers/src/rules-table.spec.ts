@@ -1,7 +1,5 @@
-import { readFile } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
+import { hasTest, textOf } from './tables.js';
 
-const root = fileURLToPath(new URL('../../../../', import.meta.url));
 const codes = [
   ...Array.from({ length: 17 }, (_, i) => `R${i + 1}`),
   ...Array.from({ length: 8 }, (_, i) => `S${i + 1}`),
@@ -19,7 +17,7 @@ const rulesOf = (text: string): Rule[] =>
     ([, code = '', file = '', title = '']) => ({ code, file, title }),
   );
 
-const table = rulesOf(await readFile(`${root}docs/rules.md`, 'utf8'));
+const table = rulesOf(await textOf('docs/rules.md'));
 
 /** docs/rules.md says of each rule how it is met and by which test. */
 describe('the table of rules', () => {
@@ -29,7 +27,6 @@ describe('the table of rules', () => {
 
   it.each(table)('$code: its test is there, and bears its code', async ({ code, file, title }) => {
     expect(title).toMatch(new RegExp(`^${code}: .`));
-    const spec = await readFile(root + file, 'utf8');
-    expect([`'${title}'`, `"${title}"`, `\`${title}\``].some((quoted) => spec.includes(quoted))).toBe(true);
+    expect(await hasTest(file, title)).toBe(true);
   });
 });
