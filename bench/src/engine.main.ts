@@ -18,6 +18,8 @@ const streams = 2;
 const target = 'vda';
 /** Unchanged blocks compared in each incremental backup, as the product does by default. */
 const sampleBlocks = 66;
+/** As the product does by default: what a cut may cost (`reconnect.bufferMiB`). */
+const unacknowledgedBytes = 10 * 1_048_576;
 const instant = '2026-01-01T00:00:00.000Z';
 const uuid = (kind: number, number: number): string =>
   `00000000-0000-7000-8${kind.toString().padStart(3, '0')}-${number.toString().padStart(12, '0')}`;
@@ -72,6 +74,7 @@ async function backup(call: EngineCall & { name: 'backup' }): Promise<void> {
     disksInParallel: 1,
     streamsPerDisk: streams,
     readBytes: 1_048_576,
+    unacknowledgedBytes,
   } as const;
   await backupPoint(request, { signal, resting });
 }
@@ -102,6 +105,7 @@ async function restore(call: EngineCall & { name: 'restore' }): Promise<void> {
     disks: [{ target, destination: { path: call.socket, exportName: '' }, fresh: true }],
     disksInParallel: 1,
     streamsPerDisk: streams,
+    unacknowledgedBytes,
   } as const;
   await restorePoint(request, { signal, resting });
 }
