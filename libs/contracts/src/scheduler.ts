@@ -13,6 +13,7 @@ import { faultSchema } from './fault.js';
 import {
   chainIdSchema,
   diskIdSchema,
+  hostIdSchema,
   jobIdSchema,
   pointIdSchema,
   poolIdSchema,
@@ -299,6 +300,11 @@ export const listJobs = defineQuery('scheduler', 'list-jobs', 1, {
 export const getJob = defineQuery('scheduler', 'get-job', 1, {
   request: z.object({ jobId: jobIdSchema }),
   reply: jobSchema,
+});
+/** S8: a backup job that protects this VM, by its name or as one of this host; disabled ones too. Null: none does. */
+export const findBackupJob = defineQuery('scheduler', 'find-backup-job', 1, {
+  request: z.object({ vmId: vmIdSchema, hostId: hostIdSchema }),
+  reply: z.object({ job: z.object({ id: jobIdSchema, name: z.string() }).nullable() }),
 });
 /** What one run of a backup job does otherwise than its definition says. */
 export const runChoiceSchema = z.object({

@@ -226,7 +226,7 @@ export const restoreTargetSchema = z.object({
   preallocation: preallocationSchema.optional(),
   /**
    * A VM of that name, not display name, gets the disks of the point; its own are detached and kept, its networks stay. It must be off, without
-   * snapshots, on that host, and have no points here (S8). Where no VM has the name one is made. Absent: false.
+   * snapshots, on that host, and have no points here nor be of a backup job (S8). Where no VM has the name one is made. Absent: false.
    */
   overwrite: z.boolean().optional(),
   powerOn: z.boolean().default(false),

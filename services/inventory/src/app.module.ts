@@ -12,6 +12,7 @@ import { DiskServices } from './disk-services.js';
 import { HostStore } from './host-store.js';
 import { InventoryMetrics } from './inventory-metrics.js';
 import { NetworkStore } from './network-store.js';
+import { type Protection } from './overwriting.js';
 import { ownersBy } from './owners-query.js';
 import { PlatformHandlers } from './platform.handlers.js';
 import { PlatformRegistry } from './platform-registry.js';
@@ -52,7 +53,7 @@ export interface InventoryParts {
   readonly logger: Logger;
   readonly stopping: AbortSignal;
   readonly open: (sealed: string) => string;
-  readonly owners: Owners;
+  readonly owners: Owners & Protection['owners'];
   readonly syncSeconds: number;
   readonly detailSeconds: number;
   readonly casTimeoutSeconds: number;

@@ -22,7 +22,7 @@ const vm = (fields: Partial<Overwritten> = {}): Overwritten => ({
   row,
   disks: [disk('vda')],
   snapshots: [],
-  isProtected: false,
+  protectedBy: null,
   ...fields,
 });
 
@@ -32,7 +32,7 @@ describe('a VM that bears the name of a restore', () => {
   });
 
   it.each<[string, Overwritten, string, RegExp]>([
-    ['is protected', vm({ isProtected: true }), 'CONFLICT', /has backup points.*\(S8\)/],
+    ['is protected', vm({ protectedBy: 'has backup points' }), 'CONFLICT', /has backup points.*\(S8\)/],
     ['is on another host', vm({ row: { ...row, hostExternalId: '2' } }), 'INPUT_INVALID', /another host/],
     [
       'runs',

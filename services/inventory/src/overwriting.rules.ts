@@ -21,8 +21,8 @@ export interface Overwritten {
   readonly row: CasVmRow;
   readonly disks: readonly CasDisk[];
   readonly snapshots: readonly Pick<CasSnapshot, 'name'>[];
-  /** It has, or had, points here. */
-  readonly isProtected: boolean;
+  /** By what: points that it has, or had, here, or a backup job. */
+  readonly protectedBy: string | null;
 }
 
 /** The name of the VM that carries the disks until they are handed over: at most 64 characters. */
@@ -51,9 +51,9 @@ const refuse = (
 
 /** S8: why a VM is not overwritten; null: it may be. What would be lost or could not be put back again is not. */
 export const refuseOverwriting = (vm: Overwritten, hostExternalId: string): Fault | null => {
-  const { row, disks, snapshots, isProtected } = vm;
-  if (isProtected)
-    return refuse('CONFLICT', row, 'has backup points: a protected VM is not overwritten (S8)');
+  const { row, disks, snapshots, protectedBy } = vm;
+  if (protectedBy !== null)
+    return refuse('CONFLICT', row, `${protectedBy}: a protected VM is not overwritten (S8)`);
   if (row.hostExternalId !== hostExternalId)
     return refuse('INPUT_INVALID', row, 'is on another host: name its host and a storage pool there');
   if (row.powerState !== 'stopped')

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { type CasClient, type CasVmRow } from '@casvault/cas-client';
-import { Fault, type PlatformId, type VmId } from '@casvault/contracts';
+import { Fault, type HostId, type PlatformId, type Vm, type VmId } from '@casvault/contracts';
 import {
   keptDisks,
   refuseOverwriting,
@@ -13,7 +13,13 @@ import { type VmStore } from './vm-store.js';
 /** Who knows whether a VM is protected. */
 export interface Protection {
   readonly vms: Pick<VmStore, 'findByUuid'>;
-  readonly owners: { protectedVms(vmIds: VmId[], signal: AbortSignal): Promise<{ vmIds: VmId[] }> };
+  readonly owners: {
+    protectedVms(vmIds: VmId[], signal: AbortSignal): Promise<{ vmIds: VmId[] }>;
+    backupJob(
+      vm: { vmId: VmId; hostId: HostId },
+      signal: AbortSignal,
+    ): Promise<{ job: { name: string } | null }>;
+  };
 }
 
 /** Everything that decides whether a VM may be overwritten (S8). */
@@ -25,13 +31,24 @@ const readOverwritten = async (
   signal: AbortSignal,
 ): Promise<Overwritten> => {
   const known = await vms.findByUuid(platformId, row.uuid);
-  const { vmIds } = known ? await owners.protectedVms([known.id], signal) : { vmIds: [] };
   return {
     row,
     disks: (await client.vm(row.externalId, signal)).detail.disks,
     snapshots: await client.snapshots(row.externalId, signal),
-    isProtected: vmIds.length > 0,
+    protectedBy: known ? await protectionOf(owners, known, signal) : null,
   };
+};
+
+/** Points here, or a backup job whose content has it: what would be lost if it became another VM. */
+const protectionOf = async (
+  owners: Protection['owners'],
+  { id: vmId, hostId }: Vm,
+  signal: AbortSignal,
+): Promise<string | null> => {
+  const { vmIds } = await owners.protectedVms([vmId], signal);
+  if (vmIds.length > 0) return 'has backup points';
+  const { job } = await owners.backupJob({ vmId, hostId }, signal);
+  return job && `is of backup job '${job.name}'`;
 };
 
 /** Why the VM that bears the name is not overwritten; null: it may be. */

@@ -1,8 +1,10 @@
 import { stat } from 'node:fs/promises';
 import {
   createRestoreVm,
+  findBackupJob,
   finishRestoreVm,
   type HostId,
+  type JobId,
   judgeRestoreVms,
   listHosts,
   listLiveItems,
@@ -28,6 +30,9 @@ const deadlineMs = 60_000;
 let lab: Lab;
 let inventory: RunningInventory;
 let engine: ScriptedService;
+let scheduler: ScriptedService;
+/** Backup jobs, by the VM that they protect. */
+const jobs = new Map<VmId, { id: JobId; name: string }>();
 const live = new Set<RunItemId>();
 const protectedVms = new Set<VmId>();
 let platformId: PlatformId;
@@ -50,12 +55,16 @@ beforeAll(async () => {
     query(listProtectedVms, ({ vmIds }) => ({ vmIds: vmIds.filter((id) => protectedVms.has(id)) }));
     query(listNeededCheckpoints, () => ({ needed: [], unknown: [] }));
   });
+  scheduler = await ScriptedService.start({ ...options, service: 'scheduler' }, ({ query }) => {
+    query(findBackupJob, ({ vmId }) => ({ job: jobs.get(vmId) ?? null }));
+  });
   const registration = registrationOf(lab, inventory.sealer);
   platformId = (await inventory.client.request(registerPlatform, registration, { deadlineMs })).id;
   await inventory.client.request(syncPlatform, { platformId }, { deadlineMs });
   hostIds = (await inventory.client.request(listHosts, { platformId })).items.map((host) => host.id);
 });
 afterAll(async () => {
+  await scheduler.stop();
   await engine.stop();
   await inventory.stop();
   await lab.remove();
@@ -193,12 +202,15 @@ describe('S8: a VM of the restored name', () => {
   });
 
   it('S8: is refused when it is protected or runs, before anything is made and beforehand alike', async () => {
-    const { items } = await inventory.client.request(listVms, { platformId, search: 'mine' });
-    const [mine] = items;
-    if (mine === undefined) throw new Error('the VM is not known');
-    protectedVms.add(mine.id);
+    const idOf = async (search: string): Promise<VmId> => {
+      const { items } = await inventory.client.request(listVms, { platformId, search });
+      return items[0]?.id ?? newId<VmId>();
+    };
+    protectedVms.add(await idOf('mine'));
+    jobs.set(await idOf('other'), { id: newId<JobId>(), name: 'nightly' });
     for (const [name, code, message] of [
       ['mine', 'CONFLICT', /has backup points.*\(S8\)/],
+      ['other', 'CONFLICT', /is of backup job 'nightly'.*\(S8\)/],
       ['up', 'VM_STATE_REFUSED', /is running: it must be off/],
     ] as const) {
       const request = requestOf(name);

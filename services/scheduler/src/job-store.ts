@@ -1,4 +1,12 @@
-import { Fault, type Job, type JobId, type PageRequest, type RunId } from '@casvault/contracts';
+import {
+  Fault,
+  type HostId,
+  type Job,
+  type JobId,
+  type PageRequest,
+  type RunId,
+  type VmId,
+} from '@casvault/contracts';
 import { pageFrom, readCursor, reading, type Transaction } from '@casvault/persistence';
 import { IsNull, type DataSource, type EntityManager } from 'typeorm';
 import { jobTable, type JobRow } from './job.table.js';
@@ -60,6 +68,28 @@ export class JobStore {
 
   async remove(tx: Transaction, id: JobId, now: Date): Promise<void> {
     await tx.getRepository(jobTable).update({ id }, { deletedAt: now });
+  }
+
+  /** S8: the oldest backup job whose content has the VM: named, or of a whole host and not left out. */
+  async protecting({
+    vmId,
+    hostId,
+  }: {
+    vmId: VmId;
+    hostId: HostId;
+  }): Promise<Pick<Job, 'id' | 'name'> | null> {
+    const rows = await reading(this.database, (source) =>
+      source.query<Pick<Job, 'id' | 'name'>[]>(
+        `SELECT id, name FROM job
+          WHERE deleted_at IS NULL AND definition ->> 'kind' = 'backup'
+            AND (definition -> 'vmIds' @> to_jsonb($1::text)
+              OR definition -> 'hostIds' @> to_jsonb($2::text)
+                AND NOT coalesce(definition -> 'excludedVmIds' @> to_jsonb($1::text), false))
+          ORDER BY created_at, id LIMIT 1`,
+        [vmId, hostId],
+      ),
+    );
+    return rows[0] ?? null;
   }
 
   /** Newest first. */

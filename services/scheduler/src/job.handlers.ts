@@ -4,6 +4,7 @@ import {
   deleteJob,
   enableJob,
   extendChain,
+  findBackupJob,
   getJob,
   listJobs,
   previewPlan,
@@ -94,6 +95,11 @@ export class JobHandlers {
   @OnQuery(listJobs)
   async list(request: Request<typeof listJobs>) {
     return this.store.page(request);
+  }
+
+  @OnQuery(findBackupJob)
+  async findBackup(request: Request<typeof findBackupJob>) {
+    return { job: await this.store.protecting(request) };
   }
 
   @OnQuery(getJob)

@@ -1,5 +1,7 @@
 import {
   createJob,
+  deleteJob,
+  findBackupJob,
   getRun,
   listJobs,
   newId,
@@ -13,6 +15,7 @@ import {
   type PointId,
   type RestorePreview,
   type RunId,
+  type VmId,
 } from '@casvault/contracts';
 import { openDatabase } from '@casvault/persistence';
 import { TestLogger } from '@casvault/testkit';
@@ -138,6 +141,20 @@ describe('F4, F6: restores over NATS and Postgres', () => {
     const code = await codeOf(changed);
     expect(await edit(code)).toMatchObject({ version: 2, name: 'changed' });
     expect(await edit(code)).toMatchObject({ version: 2 });
+  });
+
+  it('S8: knows the backup job that protects a VM', async () => {
+    const { peers, client } = scheduler;
+    const [vmId, other] = [peers.vm(), peers.vm()];
+    const hostId = newId<HostId>();
+    const definition = { kind: 'backup' as const, vmIds: [vmId], poolId: peers.pool() };
+    const id = newId<JobId>();
+    await client.request(createJob, { id, name: 'protects', definition, plans: [{ type: 'manual' }] });
+    const find = (of: VmId) => client.request(findBackupJob, { vmId: of, hostId });
+    expect(await find(vmId)).toEqual({ job: { id, name: 'protects' } });
+    expect(await find(other)).toEqual({ job: null });
+    await client.request(deleteJob, { jobId: id });
+    expect(await find(vmId)).toEqual({ job: null });
   });
 
   it('F4: previews settings in batch and singly, and makes the VMs as previewed', async () => {
