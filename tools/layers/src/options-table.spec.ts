@@ -14,7 +14,9 @@ const optionsOf = (text: string): Option[] =>
 
 const text = await textOf('docs/options.md');
 const table = optionsOf(text);
-const boundaries = await textOf('services/gateway/src/api/option-input.spec.ts');
+const api = 'services/gateway/src/api';
+const boundaries =
+  (await textOf(`${api}/option-input.spec.ts`)) + (await textOf(`${api}/restore-input.spec.ts`));
 
 /** docs/options.md says of each option how it is applied and by which test that is held. */
 describe('the table of options', () => {

@@ -33,6 +33,7 @@ const refused: readonly [string, object, string, RegExp][] = [
   ['an unknown preallocation', { preallocation: 'thick' }, 'preallocation', /thin|allowed/],
   ['an empty storage pool', { storageName: '' }, 'storageName', /Too small/],
   ['S1: the original path', { path: 'original' }, 'path', /\(S1\)/],
+  ['power on by a word', { powerOn: 'yes' }, 'powerOn', /boolean/],
   ['overwriting by a word', { overwrite: 'yes' }, 'overwrite', /boolean/],
   ['an option that is not there', { keepMac: true }, 'keepMac', /not known here/],
 ];
@@ -74,12 +75,13 @@ describe('F4: what the API takes of a restore', () => {
   });
 
   it.each([
-    ['a name for all', { vmName: 'same' }, 'definition.defaults.vmName'],
-    ['volumes for all', { volumes: [volume] }, 'definition.defaults.volumes'],
-    ['a prefix of 33', { vmNamePrefix: 'x'.repeat(33) }, 'definition.defaults.vmNamePrefix'],
-    ['a suffix with a blank', { vmNameSuffix: ' 2' }, 'definition.defaults.vmNameSuffix'],
-  ])('refuses %s', async (_, fields, field) => {
+    ['a name for all', { vmName: 'same' }, 'vmName'],
+    ['volumes for all', { volumes: [volume] }, 'volumes'],
+    ['a prefix of 33', { vmNamePrefix: 'x'.repeat(33) }, 'vmNamePrefix'],
+    ['a suffix with a blank', { vmNameSuffix: ' 2' }, 'vmNameSuffix'],
+  ])('refuses %s', async (_, fields, name) => {
     const response = await preview(forAll(fields));
+    const field = `definition.defaults.${name}`;
     expect(errorsOf(response.body)).toEqual([expect.objectContaining({ field })]);
   });
 
