@@ -91,10 +91,9 @@ const ofBackups: readonly Option[] = [
 ];
 
 const set = (value: object, [first = '', ...rest]: readonly string[], to: unknown): object => {
-  const copy: Record<string, unknown> = Array.isArray(value) ? ([...value] as never) : { ...value };
-  const inner = copy[first] ?? (/^\d+$/.test(rest[0] ?? '') ? [] : {});
-  copy[first] = rest.length === 0 ? to : set(inner as object, rest, to);
-  return copy;
+  const inner = (value as Record<string, object | undefined>)[first];
+  const next = rest.length === 0 ? to : set(inner ?? (/^\d+$/.test(rest[0] ?? '') ? [] : {}), rest, to);
+  return Array.isArray(value) ? [next] : { ...value, [first]: next };
 };
 
 describe('the options of a job, as the API takes them', () => {
@@ -131,7 +130,7 @@ describe('the options of a job, as the API takes them', () => {
         expect([value, response.statusCode]).toEqual([value, 400]);
         const { errors } = JSON.parse(response.body) as Problem;
         expect(errors).toEqual([
-          expect.objectContaining({ field: `definition.${at}`, rule: expect.stringMatching(rule) }),
+          expect.objectContaining({ field: `definition.${at}`, rule: expect.stringMatching(rule) as string }),
         ]);
       }
     };
