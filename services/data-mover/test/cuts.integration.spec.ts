@@ -2,10 +2,10 @@ import {
   newId,
   transferOptionsSchema,
   type BackupHostId,
+  type BackupSpec,
   type Clock,
   type Pool,
   type TransferId,
-  type TransferOptions,
 } from '@casvault/contracts';
 import { RestingThreads } from '@casvault/data-path';
 import { MessagingClient } from '@casvault/messaging';
@@ -33,8 +33,8 @@ const scaled: Clock = { now: () => new Date(), sleep: (ms, signal) => testClock.
 const monotonic = (): number => performance.now() * scale;
 const seconds = (count: number): Promise<void> => scaled.sleep(count * 1_000);
 
-const sizeBytes = 96 * mib;
-const dataBytes = 48 * mib;
+const sizeBytes = 64 * mib;
+const dataBytes = 32 * mib;
 const slow = 8 * mib;
 const overheadBytes = 2 * mib;
 
@@ -42,8 +42,10 @@ const overheadBytes = 2 * mib;
 class CutWorld {
   readonly logger = new TestLogger();
   readonly #stopping = new AbortController();
-  readonly #resting = new RestingThreads({ max: 2 });
+  readonly #resting = new RestingThreads({ max: 4 });
+  /** In the order in which disks were opened, and pools made. */
   readonly diskProxies: TcpProxy[] = [];
+  readonly poolProxies: TcpProxy[] = [];
   #worker: TransferWorker | null = null;
   #client: MessagingClient | null = null;
 
@@ -51,7 +53,6 @@ class CutWorld {
     readonly world: WorkerWorld,
     readonly rgw: CephRgw,
     readonly nats: TcpProxy,
-    readonly store: TcpProxy,
     readonly dir: TempDir,
   ) {}
 
@@ -61,8 +62,7 @@ class CutWorld {
     const rgw = await startCephRgw({ dir: dir.path });
     await rgw.createBucket('pools');
     const nats = await startTcpProxy(Number(new URL(world.nats.url).port));
-    const store = await startTcpProxy(Number(new URL(rgw.endpoint).port));
-    const cuts = new CutWorld(world, rgw, nats, store, dir);
+    const cuts = new CutWorld(world, rgw, nats, dir);
     world.disks.through = async (port) => {
       const proxy = await startTcpProxy(port);
       cuts.diskProxies.push(proxy);
@@ -83,7 +83,7 @@ class CutWorld {
     this.#worker = new TransferWorker({
       workerId: newId<BackupHostId>(),
       group: 'default',
-      transfers: 1,
+      transfers: 2,
       tools: {
         client,
         unseal: (sealed) => this.world.sealer.open(sealed),
@@ -108,21 +108,23 @@ class CutWorld {
     await this.#worker?.drain();
     await this.#resting.close();
     await this.#client?.close();
-    for (const proxy of [...this.diskProxies, this.nats, this.store]) await proxy.stop();
+    for (const proxy of [...this.diskProxies, ...this.poolProxies, this.nats]) await proxy.stop();
     await this.rgw.stop();
     await this.world.stop();
     await this.dir.remove();
   }
 
-  /** A pool of its own in the bucket. */
-  pool(): Pool {
+  /** A pool of its own in the bucket, with a way of its own. */
+  async pool(): Promise<{ readonly pool: Pool; readonly way: TcpProxy }> {
     const { accessKeyId, secretKey } = this.rgw;
-    return {
+    const way = await startTcpProxy(Number(new URL(this.rgw.endpoint).port));
+    this.poolProxies.push(way);
+    const pool: Pool = {
       ...this.world.pool,
       type: 'object',
       location: {
         kind: 's3',
-        endpoint: `http://127.0.0.1:${this.store.port}`,
+        endpoint: `http://127.0.0.1:${way.port}`,
         region: 'us-east-1',
         bucket: 'pools',
         prefix: newId(),
@@ -131,6 +133,7 @@ class CutWorld {
         forcePathStyle: true,
       },
     };
+    return { pool, way };
   }
 
   async storedBytes({ location }: Pool): Promise<number> {
@@ -145,18 +148,14 @@ class CutWorld {
     await store.close();
     return sum;
   }
-
-  /** A leg is cut for so many seconds of the worker's time. */
-  async cut(leg: 'disk' | 'pool' | 'nats', count: number): Promise<void> {
-    const proxies = leg === 'disk' ? this.diskProxies : [leg === 'pool' ? this.store : this.nats];
-    for (const proxy of proxies) proxy.cut();
-    await seconds(count);
-    for (const proxy of proxies) proxy.mend();
-  }
 }
 
-const optionsOf = (options: z.input<typeof transferOptionsSchema>): TransferOptions =>
-  transferOptionsSchema.parse(options);
+/** For so many seconds of the worker's time. */
+const cutFor = async (way: TcpProxy, count: number): Promise<void> => {
+  way.cut();
+  await seconds(count);
+  way.mend();
+};
 
 describe('a connection that is cut', () => {
   let cuts: CutWorld;
@@ -174,15 +173,38 @@ describe('a connection that is cut', () => {
       .state(transferId)
       .progress.reduce((sum, { doneBytes, resumedBytes }) => sum + doneBytes + resumedBytes, 0);
 
-  const beginBackup = (options: z.input<typeof transferOptionsSchema>) => {
+  interface Backup {
+    readonly spec: BackupSpec;
+    readonly transferId: TransferId;
+    readonly disk: TcpProxy;
+    readonly pool: TcpProxy;
+    /** Sent to the pool and not there: what was sent again, and what was said besides. */
+    readonly resent: () => Promise<number>;
+  }
+
+  /** A slow backup that has `behind` bytes behind it. */
+  const backUp = async (
+    options: z.input<typeof transferOptionsSchema>,
+    behind = 8 * mib,
+  ): Promise<Backup> => {
     world.disks.bytesPerSecond = slow;
-    const spec = world.backupSpec([image], { pool: cuts.pool(), options: optionsOf(options) });
-    const sentBefore = cuts.store.sentBytes;
-    return { spec, transferId: world.controller.begin(spec), sent: () => cuts.store.sentBytes - sentBefore };
+    const { pool, way } = await cuts.pool();
+    const spec = world.backupSpec([image], { pool, options: transferOptionsSchema.parse(options) });
+    const opened = cuts.diskProxies.length;
+    const transferId = world.controller.begin(spec);
+    await reaches(transferId, behind);
+    const disk = cuts.diskProxies[opened]!;
+    const resent = async () => way.sentBytes - (await cuts.storedBytes(pool));
+    return { spec, transferId, disk, pool: way, resent };
   };
   const reaches = (transferId: TransferId, bytes: number) => until(() => moved(transferId) >= bytes, 60_000);
 
-  const expectRestored = async (spec: ReturnType<typeof beginBackup>['spec']): Promise<void> => {
+  /** It succeeded by what it took over, and comes back. */
+  const expectResumed = async ({ spec, transferId }: Backup, resumed: number): Promise<void> => {
+    const { result } = await world.controller.reaches(transferId, 'succeeded', 90_000);
+    const { doneBytes, resumedBytes } = result!.disks[0]!;
+    expect(doneBytes + resumedBytes).toBe(dataBytes);
+    expect(resumedBytes).toBeGreaterThan(resumed);
     world.disks.bytesPerSecond = 0;
     const path = await world.volume(sizeBytes);
     const restore = { ...world.restoreSpec(spec, [{ path, sizeBytes }]), pool: spec.pool };
@@ -192,122 +214,103 @@ describe('a connection that is cut', () => {
 
   it('for 1 s or 30 s, on each leg of a backup, costs no more than the resume buffer each time', async () => {
     const bufferMiB = 10;
-    const { spec, transferId, sent } = beginBackup({ reconnect: { minutes: 10, bufferMiB } });
-    await reaches(transferId, 8 * mib);
+    const backup = await backUp({ reconnect: { minutes: 10, bufferMiB } });
+    const { transferId } = backup;
     for (const count of [1, 30])
-      for (const leg of ['disk', 'pool', 'nats'] as const) {
+      for (const way of [backup.disk, backup.pool, cuts.nats]) {
         const before = moved(transferId);
-        await cuts.cut(leg, count);
+        await cutFor(way, count);
         await until(
           () => moved(transferId) > before || world.controller.state(transferId).state !== 'running',
         );
       }
-    const { result, epoch } = await world.controller.reaches(transferId, 'succeeded', 90_000);
-    const { doneBytes, resumedBytes } = result!.disks[0]!;
-    expect(doneBytes + resumedBytes).toBe(dataBytes);
-    expect(resumedBytes).toBeGreaterThan(0);
-    expect(epoch).toBe(1);
-    expect(sent() - (await cuts.storedBytes(spec.pool))).toBeLessThan(6 * bufferMiB * mib + overheadBytes);
-    await expectRestored(spec);
+    await expectResumed(backup, 0);
+    expect(world.controller.state(transferId).epoch).toBe(1);
+    expect(await backup.resent()).toBeLessThan(6 * bufferMiB * mib + overheadBytes);
   }, 120_000);
 
-  it.each(['disk', 'pool'] as const)(
-    'for 5 min, to the %s, is taken up where it stopped',
-    async (leg) => {
-      const bufferMiB = 4;
-      const { spec, transferId, sent } = beginBackup({ reconnect: { minutes: 10, bufferMiB } });
-      await reaches(transferId, 16 * mib);
-      await cuts.cut(leg, 300);
-      const { result, epoch, recaptures } = await world.controller.reaches(transferId, 'succeeded', 90_000);
-      const { doneBytes, resumedBytes } = result!.disks[0]!;
-      expect(doneBytes + resumedBytes).toBe(dataBytes);
-      expect(resumedBytes).toBeGreaterThan(8 * mib);
+  it('for 5 min, to the disk of one and the pool of another, is taken up where it stopped', async () => {
+    const bufferMiB = 4;
+    const options = { reconnect: { minutes: 10, bufferMiB } };
+    const one = await backUp(options, 16 * mib);
+    const cut = cutFor(one.disk, 300);
+    const other = await backUp(options, 16 * mib);
+    await cutFor(other.pool, 300);
+    await cut;
+    for (const backup of [one, other]) {
+      await expectResumed(backup, 4 * mib);
+      const { epoch, recaptures } = world.controller.state(backup.transferId);
       expect({ epoch, recaptures }).toEqual({ epoch: 1, recaptures: 0 });
-      const resent = sent() - (await cuts.storedBytes(spec.pool));
-      expect(resent).toBeLessThan(bufferMiB * mib + overheadBytes);
-      await expectRestored(spec);
-    },
-    120_000,
-  );
+      const resent = (await backup.resent()) / mib;
+      expect(resent).toBeLessThan(bufferMiB + overheadBytes / mib);
+    }
+  }, 120_000);
 
   it('to NATS for 5 min: the transfer is claimed anew and goes on with its packs', async () => {
-    const { spec, transferId } = beginBackup({});
-    await reaches(transferId, 16 * mib);
-    await cuts.cut('nats', 300);
-    const { result, epoch } = await world.controller.reaches(transferId, 'succeeded', 90_000);
-    const { doneBytes, resumedBytes } = result!.disks[0]!;
-    expect(doneBytes + resumedBytes).toBe(dataBytes);
-    expect(resumedBytes).toBeGreaterThan(8 * mib);
-    expect(epoch).toBeGreaterThan(1);
-    await expectRestored(spec);
+    const backup = await backUp({}, 16 * mib);
+    await cutFor(cuts.nats, 300);
+    await expectResumed(backup, 4 * mib);
+    expect(world.controller.state(backup.transferId).epoch).toBeGreaterThan(1);
   }, 120_000);
 
-  it.each([
-    ['disk', 'NBD_DISCONNECTED'],
-    ['pool', 'POOL_UNREACHABLE'],
-  ] as const)(
-    'to the %s for longer than reconnect.minutes fails with the reason',
-    async (leg, code) => {
-      const { transferId } = beginBackup({ reconnect: { minutes: 1 } });
-      await reaches(transferId, 8 * mib);
-      const cut = cuts.cut(leg, 420);
+  it('for longer than reconnect.minutes fails with the reason', async () => {
+    const options = { reconnect: { minutes: 1 } };
+    const [one, other] = [await backUp(options), await backUp(options)];
+    one.disk.cut();
+    other.pool.cut();
+    for (const [{ transferId }, code] of [
+      [one, 'NBD_DISCONNECTED'],
+      [other, 'POOL_UNREACHABLE'],
+    ] as const) {
       const { fault } = await world.controller.reaches(transferId, 'failed', 60_000);
-      await cut;
       expect(fault?.code).toBe(code);
       expect(fault?.message).toContain('given up after 1 min (reconnect.minutes)');
-    },
-    120_000,
-  );
+    }
+  }, 120_000);
 
   it('in a restore costs what was under way, and nothing is written twice besides', async () => {
     const bufferMiB = 4;
-    const { spec, transferId: backup } = beginBackup({});
-    world.disks.bytesPerSecond = 0;
+    const { spec, transferId: backup, pool } = await backUp({}, 0);
     await world.controller.reaches(backup, 'succeeded', 60_000);
-    world.disks.bytesPerSecond = slow;
     const path = await world.volume(sizeBytes);
     const restore = {
       ...world.restoreSpec(spec, [{ path, sizeBytes }]),
       pool: spec.pool,
-      options: optionsOf({ reconnect: { bufferMiB } }),
+      options: transferOptionsSchema.parse({ reconnect: { bufferMiB } }),
     };
-    const fetchedBefore = cuts.store.receivedBytes;
+    const fetchedBefore = pool.receivedBytes;
+    const opened = cuts.diskProxies.length;
     const transferId = world.controller.begin(restore);
-    for (const [leg, at] of [
-      ['disk', 8 * mib],
-      ['disk', 20 * mib],
-      ['pool', 32 * mib],
+    await until(() => cuts.diskProxies.length > opened);
+    const disk = cuts.diskProxies[opened]!;
+    for (const [way, at] of [
+      [disk, 4 * mib],
+      [disk, 12 * mib],
+      [pool, 20 * mib],
     ] as const) {
       await reaches(transferId, at);
-      await cuts.cut(leg, 30);
+      await cutFor(way, 30);
     }
     const { result } = await world.controller.reaches(transferId, 'succeeded', 90_000);
     const { doneBytes, resumedBytes } = result!.disks[0]!;
     expect(doneBytes + resumedBytes).toBe(dataBytes);
-    expect(resumedBytes).toBeGreaterThan(8 * mib);
-    const written = cuts.diskProxies.at(-1)!.sentBytes;
-    expect(written - dataBytes).toBeLessThan(3 * bufferMiB * mib + overheadBytes);
+    expect(resumedBytes).toBeGreaterThan(4 * mib);
+    const most = 3 * bufferMiB * mib + overheadBytes;
+    expect(disk.sentBytes - dataBytes).toBeLessThan(most);
     const stored = await cuts.storedBytes(spec.pool);
-    expect(cuts.store.receivedBytes - fetchedBefore - stored).toBeLessThan(
-      3 * bufferMiB * mib + overheadBytes,
-    );
+    expect(pool.receivedBytes - fetchedBefore - stored).toBeLessThan(most);
     expect(await world.compare(image, path)).toBe('');
   }, 120_000);
 
   it('before the disk service was ever reached, for longer than transport.connectMinutes, fails with the reason', async () => {
-    const { transferId } = await beginUnreachable();
+    const options = { transport: { connectMinutes: 1 }, reconnect: { minutes: 60 } };
+    const spec = world.backupSpec([image], { options: transferOptionsSchema.parse(options) });
+    const nobody = await startTcpProxy(1);
+    await nobody.stop();
+    const diskService = { ...spec.diskService, url: `http://127.0.0.1:${nobody.port}` };
+    const transferId = world.controller.begin({ ...spec, diskService });
     const { fault } = await world.controller.reaches(transferId, 'failed', 30_000);
     expect(fault).toMatchObject({ code: 'DISK_SERVICE_UNREACHABLE' });
     expect(fault?.message).toContain('given up after 1 min (transport.connectMinutes)');
   }, 60_000);
-
-  const beginUnreachable = async () => {
-    const spec = world.backupSpec([image], {
-      options: optionsOf({ transport: { connectMinutes: 1 }, reconnect: { minutes: 60 } }),
-    });
-    const nobody = await startTcpProxy(1);
-    await nobody.stop();
-    const diskService = { ...spec.diskService, url: `http://127.0.0.1:${nobody.port}` };
-    return { transferId: world.controller.begin({ ...spec, diskService }) };
-  };
 });
