@@ -2,7 +2,7 @@ import { chmod, chown, copyFile, link, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Platform, type RunDetail, type Vm } from '@casvault/contracts';
-import { ApiClient, startStack, type Stack } from '@casvault/stack';
+import { ApiClient, labBackup, startStack, type Stack } from '@casvault/stack';
 import { freePort, until, type Lab } from '@casvault/testkit';
 import { storedMiB } from './command.js';
 import { type DiskImage } from './disk-image.js';
@@ -66,7 +66,7 @@ export class ServiceContestant implements Contestant {
   readonly steps = {
     full: async (): Promise<Figures> => {
       const { id: poolId, path } = this.#requirePool();
-      const definition = { kind: 'backup', vmIds: [this.#world.vm.id], poolId, options };
+      const definition = { ...labBackup, vmIds: [this.#world.vm.id], poolId, options };
       const { run, ...figures } = await this.#measured(`backup ${this.#round}`, definition);
       this.#pointId = run.items[0]?.pointId ?? null;
       return { ...figures, storedMiB: await storedMiB(path) };

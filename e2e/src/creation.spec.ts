@@ -1,6 +1,6 @@
 import { CasClient } from '@casvault/cas-client';
 import { type Disk, type NewImageBody, type Point, type RunDetail, type Vm } from '@casvault/contracts';
-import { sameDisk } from '@casvault/stack';
+import { labBackup, sameDisk } from '@casvault/stack';
 import { writeAsGuest } from './history/guest-io.js';
 import { expectSucceeded, MiB, pointOf, startWorld, type World } from './world.js';
 
@@ -139,7 +139,7 @@ describe('F9: disks and images created from a point', () => {
     const taken = await createImage({});
     expect(taken).toMatchObject({ state: 'failed', items: [{ fault: { code: 'ALREADY_EXISTS' } }] });
     const data = vm.disks.filter(({ target }) => target === 'vdb').map(({ id }) => id);
-    const definition = { kind: 'backup', vmIds: [vm.id], poolId, diskIds: data } as const;
+    const definition = { ...labBackup, vmIds: [vm.id], poolId, diskIds: data } as const;
     const ofData = await pointOf(
       world,
       expectSucceeded(await world.trial.runJob(definition, 'data alone', () => undefined)),

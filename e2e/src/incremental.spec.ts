@@ -6,6 +6,7 @@ import {
   type RunDetail,
   type Vm,
 } from '@casvault/contracts';
+import { labBackup } from '@casvault/stack';
 import { until } from '@casvault/testkit';
 import {
   expectNothingLeft,
@@ -47,7 +48,7 @@ describe('incremental', () => {
   const tracked = (): Promise<Vm> => world.trial.vm(world.platform, 'tracked');
   const backUp = async (more: object = {}): Promise<Point> => {
     const vm = await tracked();
-    const definition = { kind: 'backup', vmIds: [vm.id], poolId, ...more };
+    const definition = { ...labBackup, vmIds: [vm.id], poolId, ...more };
     const run: RunDetail = await world.trial.runJob(definition, 'incremental', () => undefined);
     return pointOf(world, expectSucceeded(run));
   };
@@ -157,7 +158,7 @@ describe('incremental', () => {
     await admin.offerLiveExport(1, false);
     try {
       const vm = await tracked();
-      const definition = { kind: 'backup', vmIds: [vm.id], poolId };
+      const definition = { ...labBackup, vmIds: [vm.id], poolId };
       const refused = await world.trial.runJob(definition, 'refused', () => undefined);
       expect(refused.items[0]).toMatchObject({ state: 'failed', reasons: ['POWER_OFF_NEEDED'] });
       const point = await backUp({ powerOff: true });
@@ -181,7 +182,7 @@ describe('incremental', () => {
     });
     const at = clock.format(new Date(Date.now() + 6_000)).replace(' ', 'T');
     const nightly = { type: 'daily', time: '02:00', pointKind: 'incremental' } as const;
-    const definition = { kind: 'backup', vmIds: [vm.id], poolId } as never;
+    const definition = { ...labBackup, vmIds: [vm.id], poolId } as never;
     const job = await api.createJob({
       name: 'planned',
       definition,

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type RunDetail } from '@casvault/contracts';
+import { labBackup } from '@casvault/stack';
 import { until } from '@casvault/testkit';
 import {
   expectNothingLeft,
@@ -46,7 +47,7 @@ describe('killed in mid-run', () => {
   const startBackup = async (): Promise<RunDetail['id']> => {
     const vm = await world.trial.vm(world.platform, 'busy');
     return world.trial.startJob(
-      { kind: 'backup', vmIds: [vm.id], poolId, pointKind: 'full' },
+      { ...labBackup, vmIds: [vm.id], poolId, pointKind: 'full' },
       'backup to be disturbed',
     );
   };

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Point, type RunDetail } from '@casvault/contracts';
+import { labBackup } from '@casvault/stack';
 import {
   parsePrometheusText,
   postgresText,
@@ -154,7 +155,7 @@ describe('observed', () => {
     before = await scrapeAll();
 
     await stack.process('mover-1').stop();
-    const started = await startJob('backup', { kind: 'backup', vmIds: [vm.id], poolId: pool.id });
+    const started = await startJob('backup', { ...labBackup, vmIds: [vm.id], poolId: pool.id });
     await provokeProblems();
     await until(
       async () => (await trial.api.getRun(started.runId)).items[0]?.reasons.includes('WAITING_FOR_WORKER'),

@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import { type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { ApiProblem } from '@casvault/stack';
+import { ApiProblem, labBackup } from '@casvault/stack';
 import { freePort, until } from '@casvault/testkit';
 import { expectNothingLeft, expectSucceeded, MiB, startWorld, type World } from './world.js';
 
@@ -122,13 +122,31 @@ describe('refused or failed, and why', () => {
     }
   });
 
+  it('reserve: a VM whose data store has less free than the job asks for is not captured, and the run says which', async () => {
+    const pool = await world.trial.standardPool('refused');
+    const vm = await world.trial.vm(world.platform, 'small');
+    const definition = { ...labBackup, vmIds: [vm.id], poolId: pool.id };
+    const reserve = { freePercent: 100, freeGiB: null };
+    const ended = await world.trial.runJob({ ...definition, reserve }, 'no room', () => undefined);
+    expect(ended.state).toBe('failed');
+    expect(ended.items[0]).toMatchObject({
+      reasons: ['RESERVE_TOO_SMALL'],
+      pointId: null,
+      fault: {
+        code: 'CAPTURE_REFUSED',
+        details: { storageName: vm.disks[0]?.storageName, freePercent: 100 },
+      },
+    });
+    await expectNothingLeft(world);
+  });
+
   it('R17: a disk service that vanished fails the run, naming host and port', async () => {
     const pool = await world.trial.standardPool('refused');
     const vm = await world.trial.vm(world.platform, 'small');
     await world.trial.lab.admin.diskService(1, 'killed');
     try {
       const ended = await world.trial.runJob(
-        { kind: 'backup', vmIds: [vm.id], poolId: pool.id, options: { transport: { connectMinutes: 1 } } },
+        { ...labBackup, vmIds: [vm.id], poolId: pool.id, options: { transport: { connectMinutes: 1 } } },
         'without disk service',
         () => undefined,
       );

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type JobId, type Point, type PointId, type RunDetail, type Vm } from '@casvault/contracts';
+import { labBackup } from '@casvault/stack';
 import { type World } from '../world.js';
 import { deletePoints } from './deletion.js';
 import { Idle, LabMachine } from './lab-machine.js';
@@ -75,7 +76,7 @@ export class History {
     const vm = await world.trial.vm(world.platform, machine.name);
     const job = await world.trial.api.createJob({
       name: machine.name,
-      definition: { kind: 'backup', vmIds: [vm.id], poolId: pool.id, pointKind: 'incremental' } as never,
+      definition: { ...labBackup, vmIds: [vm.id], poolId: pool.id, pointKind: 'incremental' } as never,
       plans: [{ type: 'manual' }],
     });
     return new History(options, { random, machine, vm, jobId: job.id });

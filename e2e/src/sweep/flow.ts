@@ -11,7 +11,7 @@ import {
   type RunDetail,
   type Vm,
 } from '@casvault/contracts';
-import { ApiProblem } from '@casvault/stack';
+import { ApiProblem, labBackup } from '@casvault/stack';
 import { LabMachine } from '../history/lab-machine.js';
 import { differences, type Instant } from '../history/pool-reader.js';
 import { type Random } from '../history/random.js';
@@ -88,7 +88,7 @@ export class Flow {
     const vm = await world.trial.vm(world.platform, name);
     const job = await world.trial.api.createJob({
       name,
-      definition: { kind: 'backup', vmIds: [vm.id], poolId: pool.id, powerOff: way === 'offline' } as never,
+      definition: { ...labBackup, vmIds: [vm.id], poolId: pool.id, powerOff: way === 'offline' },
       plans: [{ type: 'manual' }],
     });
     return new Flow(options, { machine, vm, jobId: job.id });

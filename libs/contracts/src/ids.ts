@@ -20,7 +20,7 @@ export const jobIdSchema = brandedId('JobId');
 export type JobId = z.infer<typeof jobIdSchema>;
 export const runIdSchema = brandedId('RunId');
 export type RunId = z.infer<typeof runIdSchema>;
-/** One VM of a run. Its id is also the id of the protection or restore in snapshot-engine that carries it out. */
+/** One VM of a run. Its id is also the id of the protection or restore in snapshot-engine that carries it out; further attempts have ids of their own there. */
 export const runItemIdSchema = brandedId('RunItemId');
 export type RunItemId = z.infer<typeof runItemIdSchema>;
 export const chainIdSchema = brandedId('ChainId');

@@ -198,6 +198,11 @@ export const listHosts = defineQuery('inventory', 'list-hosts', 1, {
   request: pageRequestSchema.extend({ platformId: platformIdSchema }),
   reply: pageOf(hostSchema),
 });
+/** R13: NOT_FOUND also for a host that was removed from its platform, whether or not it was added again. */
+export const getHost = defineQuery('inventory', 'get-host', 1, {
+  request: z.object({ hostId: hostIdSchema }),
+  reply: hostSchema,
+});
 /** C5: `search` is a substring of VM name, host name or host IP. */
 export const listVms = defineQuery('inventory', 'list-vms', 1, {
   request: pageRequestSchema.extend({

@@ -113,6 +113,14 @@ export const reasons = {
     en: 'a block that the bitmap called unchanged had changed: the disk was compared in full',
     'zh-CN': '位图标记为未变的数据块已变化：已对整个硬盘比较',
   },
+  RESERVE_TOO_SMALL: {
+    en: 'a data store that the VM uses has less free than the job asks for: not backed up',
+    'zh-CN': '虚拟机使用的存储剩余空间低于作业要求：未备份',
+  },
+  RESERVE_UNKNOWN: {
+    en: 'the platform does not tell in which data store a disk lies, or what is free there: not checked',
+    'zh-CN': '平台未提供硬盘所在存储或其剩余空间：未检查',
+  },
   GUEST_NOT_FROZEN: {
     en: 'the guest was not frozen (no agent, or it refused): consistent as after a power cut',
     'zh-CN': '未能冻结客户机文件系统（无代理或被拒绝）：崩溃一致',
@@ -170,6 +178,10 @@ export const reasons = {
     en: 'skipped: the last run of the job went on when this one was due',
     'zh-CN': '已跳过：计划时间到达时，该作业的上一次运行仍在进行',
   },
+  NOTHING_TO_BACK_UP: {
+    en: 'skipped: the hosts of the job had no VM to back up, or all of them are left out',
+    'zh-CN': '已跳过：作业所选主机没有可备份的虚拟机，或全部被排除',
+  },
   SYSTEM_WAS_DOWN: {
     en: 'missed: nobody could begin the run when it was due, nor within the grace after it',
     'zh-CN': '已错过：计划时间到达时及宽限期内系统均无法启动该运行',
@@ -177,6 +189,10 @@ export const reasons = {
   NETWORK_FALLBACK: {
     en: 'the host lacks the preferred network, or does not answer there: the management network carries the data (R16)',
     'zh-CN': '宿主机没有首选网络或在该网络上无响应：数据经管理网络传输 (R16)',
+  },
+  TRIED_AGAIN: {
+    en: 'an earlier attempt failed for a passing cause: tried again',
+    'zh-CN': '之前的尝试因暂时性原因失败：已重试',
   },
   WAITING_FOR_WORKER: { en: 'waiting for a free mover', 'zh-CN': '等待空闲的备份主机' },
 } as const satisfies Record<string, { en: string; 'zh-CN': string }>;

@@ -18,6 +18,10 @@ export const runLogTexts = {
     en: 'the run could not begin: {code}: {message}',
     'zh-CN': '运行无法启动：{code}：{message}',
   },
+  VM_TRIED_AGAIN: {
+    en: 'tried again, attempt {attempt}, from {at} on',
+    'zh-CN': '将于 {at} 起进行第 {attempt} 次尝试',
+  },
   VM_ADMITTED: { en: 'its turn has come', 'zh-CN': '开始处理' },
   VM_PHASE: { en: '{phase}', 'zh-CN': '进入阶段 {phase}' },
   /** Something was done otherwise. */

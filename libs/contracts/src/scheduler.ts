@@ -30,6 +30,7 @@ import {
   itemKindSchema,
   itemPhaseSchema,
   pointKindSchema,
+  reserveSchema,
   restoreOutlineSchema,
   restoreTargetSchema,
   rollbackTargetSchema,
@@ -41,10 +42,43 @@ const parallelSchema = z.object({
   vmsPerHost: z.number().int().min(1).max(10).default(2),
 });
 
-export const backupDefinitionSchema = z.object({
+/** F5: a channel carries one disk; no more disks of the run are written at once than there are channels. */
+const restoreParallelSchema = parallelSchema.extend({
+  channels: z.number().int().min(1).max(64).default(2),
+});
+
+/** A VM whose backup fails for a network or other passing cause is tried again within the run; such an attempt begins `intervalMinutes` after. */
+const retrySchema = z.object({
+  count: z.number().int().min(0).max(10).default(3),
+  intervalMinutes: z.number().int().min(0).max(120).default(10),
+});
+export type Retry = z.infer<typeof retrySchema>;
+
+/** D1: what a backup job protects, resolved when a run begins. */
+const contentShape = {
+  vmIds: z.array(vmIdSchema).max(10_000).default([]),
+  /** Whatever VMs these hosts have then, as inventory last read it. */
+  hostIds: z.array(hostIdSchema).max(1_000).default([]),
+  /** VMs of these hosts that are left out. */
+  excludedVmIds: z.array(vmIdSchema).max(10_000).default([]),
+};
+type Content = { readonly [K in keyof typeof contentShape]: readonly string[] };
+
+const refuseContent = (content: Content, context: z.RefinementCtx): void => {
+  const { vmIds, hostIds, excludedVmIds } = content;
+  const refuse = (field: keyof Content, message: string): void =>
+    context.addIssue({ code: 'custom', path: [field], message, input: content[field] });
+  if (vmIds.length + hostIds.length === 0) refuse('vmIds', 'names no VM, and hostIds no host');
+  if (excludedVmIds.length > 0 && hostIds.length === 0)
+    refuse('excludedVmIds', 'leaves out VMs of whole hosts, and hostIds names none');
+  const named = new Set(vmIds);
+  const both = excludedVmIds.find((id) => named.has(id));
+  if (both !== undefined) refuse('excludedVmIds', `leaves out VM ${both}, which vmIds names`);
+};
+
+const openBackupDefinitionSchema = z.object({
   kind: z.literal('backup'),
-  /** D1: VMs; whole hosts and exclusions follow. */
-  vmIds: z.array(vmIdSchema).min(1).max(10_000),
+  ...contentShape,
   /** D1: only these disks of the job's only VM; absent: all that the capture can hold. */
   diskIds: z.array(diskIdSchema).min(1).max(64).optional(),
   poolId: poolIdSchema,
@@ -57,8 +91,12 @@ export const backupDefinitionSchema = z.object({
   /** R6: a running VM with disks that can't be captured online is shut down for the backup and started again. */
   powerOff: z.boolean().default(false),
   network: networkOptionsSchema.prefault({}),
+  /** A VM is failed, not captured, while a data store that it uses has less free. */
+  reserve: reserveSchema.prefault({}),
+  retry: retrySchema.prefault({}),
   options: transferOptionsSchema.prefault({}),
 });
+export const backupDefinitionSchema = openBackupDefinitionSchema.superRefine(refuseContent);
 /** F4: what is said of one VM of a restore; for the rest `defaults` are asked, then the point. */
 const restoreWishSchema = restoreTargetSchema.partial().extend({ powerOn: z.boolean().optional() });
 export type RestoreWish = z.infer<typeof restoreWishSchema>;
@@ -81,7 +119,7 @@ export const restoreDefinitionSchema = z.object({
     .min(1)
     .max(1000),
   group: z.string().min(1).max(64).default('default'),
-  parallel: parallelSchema.prefault({}),
+  parallel: restoreParallelSchema.prefault({}),
   network: networkOptionsSchema.prefault({}),
   options: transferOptionsSchema.prefault({}),
 });
@@ -120,7 +158,7 @@ export const runStateSchema = z.enum([
   'partly failed',
   'failed',
   'stopped',
-  /** D7: not begun, for the last run went on when it was due. */
+  /** Not begun: the last run went on when it was due (D7), or its content had no VM. */
   'skipped',
   /** D7: not begun, for nobody was there to begin it when it was due, nor within the grace after it. */
   'missed',
@@ -153,7 +191,14 @@ export const runItemSchema = z.object({
   vmName: z.string(),
   /** `skipped`: without an error, as `cbt.fallback` says; it does not spoil the run. */
   state: z.enum(['queued', 'running', 'succeeded', 'skipped', 'failed', 'stopped']),
+  /** `cleaning` in an item that is `stopped`: the run did not wait for what is still being cleaned up. */
   phase: itemPhaseSchema.nullable(),
+  /** Rises whenever it is tried again (`retry`). All below is of this attempt. */
+  attempt: z.number().int().min(1).default(1),
+  /** Why the attempt before this one failed. */
+  earlierFault: faultSchema.nullable().default(null),
+  /** Failed, and is tried again then; null: does not wait for that. */
+  retryAt: instantSchema.nullable().default(null),
   pointId: pointIdSchema.nullable(),
   restoredVmId: vmIdSchema.nullable(),
   /** F9: the name on the platform of the volume that the item makes. */
@@ -292,6 +337,26 @@ export const previewPlan = defineQuery('scheduler', 'preview-plan', 1, {
     count: z.number().int().min(1).max(100).default(10),
   }),
   reply: planPreviewSchema,
+});
+/** D1: one that a run of this content would have now. */
+const contentItemSchema = z.object({
+  /** Null: a host that is gone. */
+  vmId: vmIdSchema.nullable(),
+  vmName: z.string(),
+  hostName: z.string().nullable(),
+  /** Why it would fail: it is gone. */
+  fault: faultSchema.nullable(),
+});
+export const contentPreviewSchema = z.object({
+  itemCount: z.number().int(),
+  /** The first 1000. */
+  items: z.array(contentItemSchema),
+});
+export type ContentPreview = z.infer<typeof contentPreviewSchema>;
+/** D1: what a run of this content would be made of if it began now. */
+export const previewContent = defineQuery('scheduler', 'preview-content', 1, {
+  request: z.object(contentShape).superRefine(refuseContent),
+  reply: contentPreviewSchema,
 });
 export const listJobs = defineQuery('scheduler', 'list-jobs', 1, {
   request: pageRequestSchema,

@@ -172,6 +172,13 @@ export const cbtOptionsSchema = z.object({
   fallback: z.enum(['full', 'skip-alert', 'skip-silent']).default('full'),
 });
 
+/** What must be free in every data store that a VM uses, before anything is done to it; null: not asked. */
+export const reserveSchema = z.object({
+  freePercent: z.number().min(0).max(100).nullable().default(10),
+  freeGiB: z.number().min(0).nullable().default(500),
+});
+export type Reserve = z.infer<typeof reserveSchema>;
+
 /** Protects one VM once. `itemId` makes it idempotent: sent again, the present state is published again. */
 export const protectVm = defineCommand('snapshot-engine', 'protect-vm', 1, {
   payload: z.object({
@@ -192,6 +199,7 @@ export const protectVm = defineCommand('snapshot-engine', 'protect-vm', 1, {
     /** R6: a running VM with disks that can't be captured online is shut down for the backup and started again. */
     powerOff: z.boolean().default(false),
     network: networkOptionsSchema.prefault({}),
+    reserve: reserveSchema.default({ freePercent: null, freeGiB: null }),
     options: transferOptionsSchema,
   }),
 });

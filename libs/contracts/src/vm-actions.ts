@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { defineQuery, emptySchema, instantSchema, sealedSchema } from './define.js';
 import { checkpointNameSchema } from './disk-service.js';
 import { platformIdSchema, runItemIdSchema, vmIdSchema } from './ids.js';
-import { preferredNetworkSchema, vmSchema } from './inventory.js';
+import { preferredNetworkSchema, storageSchema, vmSchema } from './inventory.js';
 import { reasonCodeSchema } from './reason.js';
 
 /*
@@ -14,12 +14,16 @@ import { reasonCodeSchema } from './reason.js';
 export const diskServiceEndpointSchema = z.object({ url: z.url(), token: sealedSchema });
 export type DiskServiceEndpoint = z.infer<typeof diskServiceEndpointSchema>;
 
+const storageFactsSchema = storageSchema.pick({ name: true, capacityBytes: true, freeBytes: true });
+
 /** The VM as the CVM tells it now (not as last synchronised), with its whole configuration for the manifest. */
 export const getVmFacts = defineQuery('inventory', 'get-vm-facts', 1, {
   request: z.object({
     vmId: vmIdSchema,
     /** R16: where `diskService` is looked for; absent: auto. */
     network: preferredNetworkSchema.optional(),
+    /** With what is free where its disks lie. */
+    withStorages: z.boolean().default(false),
   }),
   reply: z.object({
     vm: vmSchema,
@@ -50,6 +54,8 @@ export const getVmFacts = defineQuery('inventory', 'get-vm-facts', 1, {
     restartNeeded: z.array(z.string()).default([]),
     /** R16: the preferred network does not carry the data. */
     reasons: z.array(reasonCodeSchema).default([]),
+    /** The active storage pools in which disks of the VM lie, as the CVM tells them now; empty when not asked for. */
+    storages: z.array(storageFactsSchema).default([]),
   }),
 });
 export type VmFacts = z.infer<typeof getVmFacts.reply>;

@@ -15,25 +15,33 @@ const domainOf = (row: HostRow): Host => ({
   vmCount: row.vmCount,
 });
 
+const presentOf = (row: HostRow): Host => {
+  if (row.deletedAt === null) return domainOf(row);
+  const { id: hostId, platformId, name, ip } = row;
+  const since = row.deletedAt.toISOString();
+  throw new Fault(
+    'NOT_FOUND',
+    `host ${name} (${ip}) is no longer on the platform since ${since}; if it was added again, choose it anew (R13)`,
+    { details: { hostId, platformId, name } },
+  );
+};
+
 export class HostStore {
   constructor(private readonly database: DataSource) {}
 
   /** A host of this platform that is there now. R13: one that was removed and added again is another host. */
   async get(platformId: PlatformId, id: HostId): Promise<Host> {
-    const row = await reading(this.database, (source) =>
-      source.getRepository(hostTable).findOneBy({ id, platformId }),
-    );
+    const row = await this.find({ id, platformId });
     if (row === null)
       throw new Fault('NOT_FOUND', `the platform has no host ${id}`, { details: { hostId: id, platformId } });
-    if (row.deletedAt !== null) {
-      const since = row.deletedAt.toISOString();
-      throw new Fault(
-        'NOT_FOUND',
-        `host ${row.name} (${row.ip}) is no longer on the platform since ${since}; if it was added again, choose it anew (R13)`,
-        { details: { hostId: id, platformId } },
-      );
-    }
-    return domainOf(row);
+    return presentOf(row);
+  }
+
+  /** As `get`, whatever platform it is of. */
+  async byId(id: HostId): Promise<Host> {
+    const row = await this.find({ id });
+    if (row === null) throw new Fault('NOT_FOUND', `no host ${id} is known`, { details: { hostId: id } });
+    return presentOf(row);
   }
 
   async page(
@@ -52,5 +60,9 @@ export class HostStore {
       return query.getMany();
     });
     return pageFrom(rows, request.limit, (row) => [row.name, row.id], domainOf);
+  }
+
+  private find(where: { id: HostId; platformId?: PlatformId }): Promise<HostRow | null> {
+    return reading(this.database, (source) => source.getRepository(hostTable).findOneBy(where));
   }
 }

@@ -1,3 +1,4 @@
+import { type CasStoragePool } from '@casvault/cas-client';
 import {
   type Clock,
   Fault,
@@ -11,6 +12,14 @@ import { type KnownDetail, listMarkOf, readPlatform } from './platform-reading.j
 import { type PlatformStore } from './platform-store.js';
 import { type ReadingStore } from './reading-store.js';
 import { type VmStore } from './vm-store.js';
+
+interface PresentVmFacts {
+  readonly vmId: VmId;
+  readonly configuration: Readonly<Record<string, unknown>>;
+  /** Targets of disks that the running guest does not have yet (R10). */
+  readonly restartNeeded: string[];
+  readonly storages: readonly CasStoragePool[];
+}
 
 export interface PlatformSyncOptions {
   readonly platforms: PlatformStore;
@@ -67,23 +76,25 @@ export class PlatformSync {
   }
 
   /**
-   * Reads one VM as the CVM tells it now and stores it. VM_NOT_FOUND when the platform has it no more. `restartNeeded`: the
-   * targets of disks that the running guest does not have yet (R10).
+   * Reads one VM as the CVM tells it now and stores it, with the storage pools of its host if asked for. VM_NOT_FOUND when the
+   * platform has it no more.
    */
   async readVm(
     id: PlatformId,
     uuid: string,
     signal: AbortSignal,
-  ): Promise<{ vmId: VmId; configuration: Readonly<Record<string, unknown>>; restartNeeded: string[] }> {
+    withStorages = false,
+  ): Promise<PresentVmFacts> {
     const { platforms, access, readings, clock } = this.options;
     const platform = await platforms.get(id);
     const startedAt = clock.now();
     const read = await access.with(platform, async (client) => {
       const row = await client.vmByUuid(uuid, signal);
       if (row === null) throw new Fault('VM_NOT_FOUND', `platform ${platform.name} has no VM ${uuid}`);
-      return { row, ...(await client.vm(row.externalId, signal)) };
+      const storages = withStorages ? await client.storagePools(row.hostExternalId, signal) : [];
+      return { row, storages, ...(await client.vm(row.externalId, signal)) };
     });
-    const { row, detail, configuration } = read;
+    const { row, storages, detail, configuration } = read;
     const vm = { ...row, listMark: listMarkOf(row), detail };
     let vmId = await readings.applyVm(id, vm, startedAt);
     if (vmId === null) {
@@ -94,7 +105,7 @@ export class PlatformSync {
     if (vmId === null)
       throw new Fault('CONFLICT', `VM ${row.name} is on a host that platform ${platform.name} does not list`);
     const restartNeeded = detail.disks.filter((disk) => disk.restartNeeded).map((disk) => disk.target);
-    return { vmId, configuration: { ...configuration, list: { ...row } }, restartNeeded };
+    return { vmId, configuration: { ...configuration, list: { ...row } }, restartNeeded, storages };
   }
 
   private async once(id: PlatformId, everything: boolean): Promise<void> {

@@ -1,6 +1,7 @@
 import {
   deregisterPlatform,
   diagnosePlatform,
+  getHost,
   getPlatform,
   getVm,
   getVmFacts,
@@ -90,9 +91,14 @@ export class PlatformHandlers {
     return this.vms.get(vmId);
   }
 
+  @OnQuery(getHost)
+  async getHost({ hostId }: Request<typeof getHost>) {
+    return this.hosts.byId(hostId);
+  }
+
   @OnQuery(getVmFacts)
-  async getVmFacts({ vmId, network }: Request<typeof getVmFacts>, context: MessageContext) {
-    return this.facts.read(vmId, network, context.signal);
+  async getVmFacts({ vmId, ...asked }: Request<typeof getVmFacts>, context: MessageContext) {
+    return this.facts.read(vmId, asked, context.signal);
   }
 
   @OnQuery(listStorages)

@@ -15,11 +15,17 @@ export class VmFactsReader {
   ) {}
 
   /** Throws VM_NOT_FOUND when the platform has it no more, and what the CVM fails with. */
-  async read(id: VmId, network: PreferredNetwork | undefined, signal: AbortSignal): Promise<VmFacts> {
+  async read(
+    id: VmId,
+    { network, withStorages }: { network?: PreferredNetwork | undefined; withStorages: boolean },
+    signal: AbortSignal,
+  ): Promise<VmFacts> {
     const known = await this.vms.get(id);
     const platform = await this.platforms.get(known.platformId);
-    const { configuration, restartNeeded } = await this.sync.readVm(platform.id, known.uuid, signal);
+    const present = await this.sync.readVm(platform.id, known.uuid, signal, withStorages);
+    const { configuration, restartNeeded } = present;
     const vm = await this.vms.get(id);
+    const used = new Set(vm.disks.map(({ storageName }) => storageName));
     const host = { id: vm.hostId, name: vm.hostName, ip: vm.hostIp };
     const { url, health, reasons } = await this.diskServices.dataPlace(platform, host, network, signal);
     return {
@@ -38,6 +44,9 @@ export class VmFactsReader {
       }),
       restartNeeded: vm.powerState === 'stopped' ? [] : restartNeeded,
       reasons,
+      storages: present.storages
+        .filter(({ name, active }) => active && used.has(name))
+        .map(({ name, capacityBytes, freeBytes }) => ({ name, capacityBytes, freeBytes })),
     };
   }
 }

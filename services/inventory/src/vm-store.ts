@@ -41,7 +41,7 @@ export class VmStore {
     if (row === undefined) throw new Fault('VM_NOT_FOUND', `no VM ${id} is known`, { details: { vmId: id } });
     if (row.deletedAt !== null) {
       const message = `VM ${row.name} is no longer on its platform since ${row.deletedAt.toISOString()}`;
-      throw new Fault('VM_NOT_FOUND', message, { details: { vmId: id } });
+      throw new Fault('VM_NOT_FOUND', message, { details: { vmId: id, name: row.name } });
     }
     return domainOf(row);
   }

@@ -292,9 +292,12 @@ describe('C4: the inventory', () => {
     try {
       const facts = await inventory.client.request(
         getVmFacts,
-        { vmId: vm?.id ?? newId<VmId>() },
+        { vmId: vm?.id ?? newId<VmId>(), withStorages: true },
         { deadlineMs },
       );
+      const stores = [...new Set(vm?.disks.map(({ storageName }) => storageName))];
+      expect(facts.storages.map(({ name }) => name)).toEqual(stores);
+      expect(facts.storages.every(({ capacityBytes, freeBytes }) => capacityBytes >= freeBytes)).toBe(true);
       expect(facts).toMatchObject({ platformVersion: 'E0780', platformName: 'lab' });
       expect(facts.vm).toMatchObject({ id: vm?.id, powerState: 'running', disks: vm?.disks });
       expect(facts.diskService.url).toBe(`http://${lab.hosts[0]?.address}:8192`);

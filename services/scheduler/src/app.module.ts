@@ -85,7 +85,7 @@ export const schedulerModule = (host: Host<SchedulerConfig>): DynamicModule => {
   const { database, client, clock, logger, stopping, config } = host;
   if (!database) throw new Fault('BUG', 'scheduler runs with a database');
   const jobStore = new JobStore(database);
-  const runStore = new RunStore(database);
+  const runStore = new RunStore(database, config.CASVAULT_SCHEDULER_GROUP_RUNS);
   const world = { client, runs: runStore, items: new RunItemStore(database), clock };
   const broadcast = new RunBroadcast({ client, runs: runStore, clock, logger, stopping });
   const machines = runMachines(database, runStore);

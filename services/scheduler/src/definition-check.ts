@@ -8,6 +8,7 @@ import {
   newId,
   type Chain,
   type ChainId,
+  type ContentPreview,
   type CreationTarget,
   type JobDefinition,
   type Point,
@@ -19,6 +20,7 @@ import {
   type VmId,
 } from '@casvault/contracts';
 import { type MessagingClient } from '@casvault/messaging';
+import { BackupContent } from './backup-content.js';
 import { mapBounded } from './bounded.js';
 import { refuseSource } from './creation.rules.js';
 import { atOnce, availablePoint, inField, requirePlatforms } from './references.js';
@@ -29,19 +31,13 @@ type Backup = Extract<JobDefinition, { kind: 'backup' }>;
 type Rollback = Extract<JobDefinition, { kind: 'rollback' }>;
 type Creation = Extract<JobDefinition, { kind: 'creation' }>;
 
-const wrongDisks = (rule: string): Fault =>
-  new Fault('INPUT_INVALID', `definition.diskIds: ${rule}`, { details: { field: 'definition.diskIds' } });
-
 const wrongChoice = (field: string, rule: string): Fault =>
   new Fault('INPUT_INVALID', `${field}: ${rule}`, { details: { field } });
 
 const isExtending = (
-  { vmIds, poolId, diskIds }: Backup,
+  { poolId, diskIds }: Backup,
   chain: Pick<Chain, 'vmId' | 'poolId' | 'diskIds'>,
-): boolean =>
-  vmIds.includes(chain.vmId) &&
-  poolId === chain.poolId &&
-  String(diskIds?.toSorted()) === String(chain.diskIds?.toSorted());
+): boolean => poolId === chain.poolId && String(diskIds?.toSorted()) === String(chain.diskIds?.toSorted());
 
 const backupItem = (vm: Vm): NewItem => ({
   id: newId<RunItemId>(),
@@ -55,13 +51,20 @@ const backupItem = (vm: Vm): NewItem => ({
 
 /** Asks the owners of what a definition names whether it is there, and makes the items of a run of it. */
 export class DefinitionCheck {
-  constructor(private readonly client: MessagingClient) {}
+  readonly #content: BackupContent;
 
-  /** Throws what is wrong with the definition, with the field; `unavailable` when somebody can't be asked. */
-  async items(definition: JobDefinition, signal: AbortSignal): Promise<NewItem[]> {
+  constructor(private readonly client: MessagingClient) {
+    this.#content = new BackupContent(client);
+  }
+
+  /**
+   * Throws what is wrong with the definition, with the field; `unavailable` when somebody can't be asked. `isStrict`: as it is
+   * saved, so that also VMs and hosts of a backup that are gone are wrong.
+   */
+  async items(definition: JobDefinition, signal: AbortSignal, isStrict = true): Promise<NewItem[]> {
     switch (definition.kind) {
       case 'backup':
-        return this.#backup(definition, signal);
+        return this.#backup(definition, isStrict, signal);
       case 'restore':
         return restoreItems(this.client, definition, signal);
       case 'rollback':
@@ -74,14 +77,24 @@ export class DefinitionCheck {
   /** As `items`, for one run: with a chain to extend its VM alone, which must be one of the job's. */
   async itemsOfRun(definition: JobDefinition, choice: RunChoice, signal: AbortSignal): Promise<NewItem[]> {
     const { chainId, pointKind } = choice;
-    if (chainId === undefined && pointKind === undefined) return this.items(definition, signal);
+    if (chainId === undefined && pointKind === undefined) return this.items(definition, signal, false);
     if (definition.kind !== 'backup') throw wrongChoice('pointKind', 'only a backup makes points');
-    if (chainId === undefined) return this.items(definition, signal);
+    if (chainId === undefined) return this.items(definition, signal, false);
     if (pointKind === 'full') throw wrongChoice('chainId', 'a full point opens a chain of its own');
     const chain = await inField('chainId', this.client.request(getChain, { chainId }, { signal }));
-    if (!isExtending(definition, chain))
+    const items = await this.items(definition, signal, false);
+    const extending = items.filter(({ vmId }) => vmId === chain.vmId);
+    if (extending.length === 0 || !isExtending(definition, chain))
       throw wrongChoice('chainId', `chain ${chainId} is not of a VM, the disks and the pool of this job`);
-    return this.items({ ...definition, vmIds: [chain.vmId] }, signal);
+    return extending;
+  }
+
+  /** D1: what a run of this content would be made of now. */
+  async preview(
+    content: Parameters<BackupContent['preview']>[0],
+    signal: AbortSignal,
+  ): Promise<ContentPreview> {
+    return this.#content.preview(content, signal);
   }
 
   /** The run that made the newest available point of a chain. */
@@ -98,25 +111,14 @@ export class DefinitionCheck {
     });
   }
 
-  async #backup({ poolId, vmIds, diskIds }: Backup, signal: AbortSignal): Promise<NewItem[]> {
+  async #backup(definition: Backup, isStrict: boolean, signal: AbortSignal): Promise<NewItem[]> {
+    const { poolId } = definition;
     await inField('definition.poolId', this.client.request(getPool, { poolId }, { signal }));
-    if (new Set(vmIds).size < vmIds.length)
-      throw new Fault('INPUT_INVALID', 'definition.vmIds: names a VM twice', {
-        details: { field: 'definition.vmIds' },
-      });
-    if (diskIds && vmIds.length > 1) throw wrongDisks(`names disks of one VM, the job has ${vmIds.length}`);
-    return mapBounded(vmIds, atOnce, (vmId) => this.#chosen(vmId, diskIds, signal));
+    return this.#content.items(definition, isStrict, signal);
   }
 
-  async #vm(vmId: VmId, signal: AbortSignal, field = 'definition.vmIds'): Promise<NewItem> {
+  async #vm(vmId: VmId, signal: AbortSignal, field: string): Promise<NewItem> {
     return backupItem(await inField(field, this.client.request(getVm, { vmId }, { signal })));
-  }
-
-  async #chosen(vmId: VmId, diskIds: Backup['diskIds'], signal: AbortSignal): Promise<NewItem> {
-    const vm = await inField('definition.vmIds', this.client.request(getVm, { vmId }, { signal }));
-    const strange = diskIds?.find((id) => !vm.disks.some((disk) => disk.id === id));
-    if (strange !== undefined) throw wrongDisks(`VM '${vm.name}' has no disk ${strange}`);
-    return backupItem(vm);
   }
 
   /** F9. The host, its storage pool and the VM that gets the disk are judged when it runs. */

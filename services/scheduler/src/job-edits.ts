@@ -3,9 +3,11 @@ import {
   localText,
   type cloneJob,
   type Clock,
+  type ContentPreview,
   type Job,
   type JobId,
   type PlanPreview,
+  type previewContent,
   type previewPlan,
   type updateJob,
 } from '@casvault/contracts';
@@ -33,7 +35,7 @@ export interface JobEditsOptions {
   readonly plans: PostgresPlanStore;
   readonly runs: RunStore;
   readonly zones: BackupZones;
-  readonly check: Pick<DefinitionCheck, 'items'>;
+  readonly check: Pick<DefinitionCheck, 'items' | 'preview'>;
   readonly confirmations: Pick<Confirmations, 'redeem'>;
   readonly clock: Clock;
 }
@@ -136,6 +138,14 @@ export class JobEdits {
       timeZone,
       dues: dues.map((at) => ({ at: at.toISOString(), local: localText(timeZone, at.getTime()) })),
     };
+  }
+
+  /** D1: what a run of this content would be made of now. */
+  async previewContent(
+    content: z.output<typeof previewContent.request>,
+    signal: AbortSignal,
+  ): Promise<ContentPreview> {
+    return this.#o.check.preview(content, signal);
   }
 
   #sameClone(existing: Job, name: string): Job {

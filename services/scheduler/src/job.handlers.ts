@@ -7,6 +7,7 @@ import {
   findBackupJob,
   getJob,
   listJobs,
+  previewContent,
   previewPlan,
   previewRestore,
   startCreation,
@@ -70,6 +71,11 @@ export class JobHandlers {
   @OnQuery(previewRestore)
   async previewRestore(request: Request<typeof previewRestore>, { actor, signal }: MessageContext) {
     return this.previews.preview(request, actor ?? nobody, signal);
+  }
+
+  @OnQuery(previewContent)
+  async previewContent(request: Request<typeof previewContent>, { signal }: MessageContext) {
+    return this.edits.previewContent(request, signal);
   }
 
   @OnQuery(startRun)

@@ -213,4 +213,24 @@ export const migrations: readonly Migration[] = [
           'transport', jsonb_build_object(
             'bufferKiB', coalesce(definition -> 'options' -> 'bufferKiB', '1024'), 'logLevel', 'info', 'connectMinutes', 10)));`,
   },
+  {
+    name: '0009-try-again',
+    sql: `
+      ALTER TABLE run_item ADD COLUMN attempt smallint NOT NULL DEFAULT 1;
+      -- what snapshot-engine knows the present attempt by
+      ALTER TABLE run_item ADD COLUMN attempt_id uuid;
+      UPDATE run_item SET attempt_id = id;
+      ALTER TABLE run_item ALTER COLUMN attempt_id SET NOT NULL;
+      CREATE UNIQUE INDEX run_item_attempt ON run_item (attempt_id);
+      -- when it is tried again, and why the attempt before failed
+      ALTER TABLE run_item ADD COLUMN not_before timestamptz;
+      ALTER TABLE run_item ADD COLUMN earlier_fault jsonb;
+      -- what was saved without a reserve goes on without one
+      UPDATE job SET definition = '{"retry": {"count": 3, "intervalMinutes": 10}, "reserve": {"freePercent": null, "freeGiB": null}, "hostIds": [], "excludedVmIds": []}' || definition
+        WHERE definition ->> 'kind' = 'backup';
+      UPDATE job SET definition = jsonb_set(definition, '{parallel,channels}', '64') WHERE definition ->> 'kind' <> 'backup';
+      UPDATE run SET definition = jsonb_set(definition, '{parallel,channels}', '64') WHERE definition ->> 'kind' <> 'backup';
+      UPDATE run SET definition = '{"retry": {"count": 0, "intervalMinutes": 0}, "reserve": {"freePercent": null, "freeGiB": null}, "hostIds": [], "excludedVmIds": []}' || definition
+        WHERE definition ->> 'kind' = 'backup';`,
+  },
 ];

@@ -1,5 +1,4 @@
 import {
-  type FaultJson,
   type ItemChanged,
   type JobDefinition,
   type JobId,
@@ -12,8 +11,8 @@ import { type DataSource } from 'typeorm';
 import { appendLines } from './run-log-store.js';
 import { linesOfItem, type LoggedItem } from './run-log.rules.js';
 import { runItemTable, type RunItemRow } from './run-item.table.js';
-import { type ItemEnd } from './run.js';
 import { endOf } from './run-item.js';
+import { type RunEffect, type RunEvent } from './run.machine.js';
 import { runTable } from './run.table.js';
 
 /** An item with what asking for it takes. */
@@ -25,6 +24,18 @@ export interface AskedItem {
   readonly choice: RunChoice;
 }
 
+/** What is known of an attempt: how it has ended by now, null while it goes on. */
+type KnownAttempt = Pick<Extract<RunEvent, { type: 'heard' }>, 'itemId' | 'attempt' | 'end' | 'fault'>;
+
+export const knownOf = ({ id, attempt, phase, fault }: RunItemRow): KnownAttempt => ({
+  itemId: id as RunItemId,
+  attempt,
+  end: endOf(phase),
+  fault,
+});
+
+type EndItems = Extract<RunEffect, { type: 'endItems' }>;
+
 const sum = (change: ItemChanged, key: 'doneBytes' | 'storedBytes'): number =>
   change.progress.reduce((total, disk) => total + disk[key], 0);
 
@@ -35,7 +46,10 @@ const loggedOf = (row: RunItemRow): LoggedItem => ({
   storedBytes: Number(row.storedBytes),
 });
 
-/** Items of runs: what is known of every VM. News that are older than the present ones, or come after the end, change nothing. */
+/**
+ * Items of runs: what is known of every VM. News that are older than the present ones, of an earlier attempt, or come after the end
+ * change nothing; but what a stopped run left behind is still told of.
+ */
 export class RunItemStore {
   constructor(private readonly database: DataSource) {}
 
@@ -53,18 +67,22 @@ export class RunItemStore {
     });
   }
 
-  /** Returns how the item has ended by now, null while it goes on; `undefined` when there is no such item. */
-  async record(change: ItemChanged, now: Date): Promise<ItemEnd | null | undefined> {
+  /** Null when this is not of an item's present attempt. */
+  async record(change: ItemChanged, now: Date): Promise<KnownAttempt | null> {
     return inTransaction(this.database, async (tx) => {
       const end = endOf(change.phase);
       const items = tx.getRepository(runItemTable);
-      const where = { id: change.itemId };
+      const where = { attemptId: change.itemId };
       const before = await items.findOne({ where, lock: { mode: 'pessimistic_write' } });
       await tx.query(
-        `UPDATE run_item SET state = $3, phase = $4, point_id = coalesce($5, point_id), restored_vm_id = $6,
-           progress = $7, reasons = $8, fault = $9, done_bytes = $10, stored_bytes = $11, told_at = $12, heard_at = $13,
-           started_at = coalesce(started_at, $13), finished_at = $14, image_id = $15
-         WHERE id = $1 AND run_id = $2 AND state IN ('queued', 'running') AND (told_at IS NULL OR told_at < $12)`,
+        `UPDATE run_item SET state = CASE state WHEN 'stopped' THEN state ELSE $3 END,
+           phase = CASE WHEN state = 'stopped' AND $14::timestamptz IS NULL THEN phase ELSE $4 END,
+           point_id = coalesce($5, point_id), restored_vm_id = $6, progress = $7, reasons = $8,
+           fault = CASE state WHEN 'stopped' THEN coalesce($9, fault) ELSE $9 END,
+           done_bytes = $10, stored_bytes = $11, told_at = $12, heard_at = $13, started_at = coalesce(started_at, $13),
+           finished_at = CASE state WHEN 'stopped' THEN finished_at ELSE $14 END, image_id = $15
+         WHERE attempt_id = $1 AND run_id = $2 AND (told_at IS NULL OR told_at < $12)
+           AND (state IN ('queued', 'running') OR (state = 'stopped' AND phase = 'cleaning'))`,
         [
           change.itemId,
           change.runId,
@@ -83,27 +101,27 @@ export class RunItemStore {
           change.imageId,
         ],
       );
-      await tx.query('UPDATE run_item SET heard_at = $2 WHERE id = $1', [change.itemId, now]);
+      await tx.query('UPDATE run_item SET heard_at = $2 WHERE attempt_id = $1', [change.itemId, now]);
       const row = await items.findOneBy(where);
-      if (!before || !row) return undefined;
+      if (!before || !row) return null;
       await appendLines(tx, row.runId, linesOfItem(before, loggedOf(row)), now);
-      return endOf(row.state);
+      return knownOf(row);
     });
   }
 
   /** Ends items of one run of which snapshot-engine never said how they ended. */
-  async end(ids: readonly RunItemId[], end: ItemEnd, fault: FaultJson, now: Date): Promise<void> {
+  async end({ itemIds, end, phase, fault }: EndItems, now: Date): Promise<void> {
     await inTransaction(this.database, async (tx) => {
       const [rows] = await tx.query<
         [(Pick<LoggedItem, 'id' | 'vmName' | 'reasons'> & { runId: string })[], number]
       >(
-        `UPDATE run_item SET state = $2, phase = $2, fault = $3, finished_at = $4
+        `UPDATE run_item SET state = $2, phase = $3, fault = $4, finished_at = $5, not_before = NULL
          WHERE id = ANY ($1) AND state IN ('queued', 'running')
          RETURNING id, run_id AS "runId", vm_name AS "vmName", reasons`,
-        [ids, end, JSON.stringify(fault), now],
+        [itemIds, end, phase, JSON.stringify(fault), now],
       );
       const lines = rows.flatMap((row) => {
-        const ended = { ...row, state: end, phase: end, fault, doneBytes: 0, storedBytes: 0 };
+        const ended = { ...row, state: end, phase, fault, doneBytes: 0, storedBytes: 0 };
         return linesOfItem({ state: 'running', phase: null, reasons: row.reasons }, ended);
       });
       if (rows[0]) await appendLines(tx, rows[0].runId, lines, now);

@@ -14,6 +14,11 @@ export interface RunItemRow {
   target: ItemTarget | null;
   restoredVmId: string | null;
   imageId: string | null;
+  attempt: number;
+  /** What snapshot-engine knows this attempt by. */
+  attemptId: string;
+  notBefore: Date | null;
+  earlierFault: RunItem['fault'];
   state: RunItem['state'];
   phase: RunItem['phase'];
   progress: RunItem['progress'];
@@ -41,6 +46,10 @@ export const runItemTable = new EntitySchema<RunItemRow>({
     target: { type: 'jsonb', nullable: true },
     restoredVmId: { type: 'uuid', name: 'restored_vm_id', nullable: true },
     imageId: { type: 'text', name: 'image_id', nullable: true },
+    attempt: { type: 'smallint' },
+    attemptId: { type: 'uuid', name: 'attempt_id' },
+    notBefore: { type: 'timestamptz', name: 'not_before', nullable: true },
+    earlierFault: { type: 'jsonb', name: 'earlier_fault', nullable: true },
     state: { type: 'text' },
     phase: { type: 'text', nullable: true },
     progress: { type: 'jsonb' },

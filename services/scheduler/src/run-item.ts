@@ -1,6 +1,8 @@
 import {
+  idFrom,
   restoreVolumeName,
   type CreationTarget,
+  type FaultJson,
   type ItemChanged,
   type PointId,
   type restoreTargetSchema,
@@ -27,6 +29,8 @@ export interface NewItem {
   readonly host: string | null;
   readonly pointId: PointId | null;
   readonly target: ItemTarget | null;
+  /** It has failed before the run began: what it names is gone. */
+  readonly fault?: FaultJson;
 }
 
 /** F9: the name on the platform of the volume that an item makes. */
@@ -37,5 +41,9 @@ export const volumeNameOf = (id: RunItemId, target: ItemTarget | null): string |
 export const imageNameOf = (target: ItemTarget | null): string | null =>
   target !== null && 'kind' in target && target.kind === 'image' ? target.name : null;
 
-export const endOf = (state: RunItem['state'] | ItemChanged['phase']): ItemEnd | null =>
+/** What snapshot-engine knows an attempt by: an item that has ended there never comes to life again, so each has an id of its own. */
+export const attemptIdOf = (id: RunItemId, attempt: number): RunItemId =>
+  attempt === 1 ? id : idFrom<RunItemId>(id, `attempt ${String(attempt)}`);
+
+export const endOf = (state: RunItem['state'] | ItemChanged['phase'] | null): ItemEnd | null =>
   state === 'succeeded' || state === 'skipped' || state === 'failed' || state === 'stopped' ? state : null;

@@ -60,6 +60,13 @@ export const linesOfRun = (before: Stated | null, after: Stated): NewLine[] => {
 export const admittedLine = ({ id, vmName }: { id: RunItemId; vmName: string }): NewLine =>
   runLine('VM_ADMITTED', { itemId: id, vmName });
 
+/** The attempt before has failed; this one begins at an instant or after. */
+export const triedAgainLine = (
+  { id, vmName }: { id: RunItemId; vmName: string },
+  attempt: number,
+  at: string,
+): NewLine => runLine('VM_TRIED_AGAIN', { level: 'warn', itemId: id, vmName, params: { attempt, at } });
+
 /** What is told of a run that is over before it began. */
 export const linesOfUnbegun = (
   state: 'skipped' | 'missed' | 'failed',

@@ -16,11 +16,20 @@ import { pageFrom, readCursor, reading, type ProjectedStep, type Transaction } f
 import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
 import { jobTable } from './job.table.js';
-import { type RunState, type WaitingItem } from './run.js';
+import { parallelOf } from './parallel.rules.js';
+import { attemptOf, hasItsTurn, isTerminal, itemSteps, type RunState, type WaitingItem } from './run.js';
 import { runItemTable, type RunItemRow } from './run-item.table.js';
-import { imageNameOf, volumeNameOf, type NewItem } from './run-item.js';
+import { attemptIdOf, imageNameOf, volumeNameOf, type NewItem } from './run-item.js';
 import { appendLines } from './run-log-store.js';
-import { admittedLine, linesOfRun, linesOfUnbegun } from './run-log.rules.js';
+import {
+  admittedLine,
+  linesOfItem,
+  linesOfRun,
+  linesOfUnbegun,
+  triedAgainLine,
+  type NewLine,
+} from './run-log.rules.js';
+import { type RunEvent } from './run.machine.js';
 import { runTable, type RunRow } from './run.table.js';
 
 /** More items than these are not told in one message: a message of NATS has 1 MiB at most. */
@@ -36,17 +45,23 @@ export const itemOf = (row: RunItemRow): RunItem => ({
   vmName: row.vmName,
   state: row.state,
   phase: row.phase,
+  attempt: row.attempt,
+  earlierFault: row.earlierFault,
+  retryAt: iso(row.notBefore),
   pointId: row.pointId as RunItem['pointId'],
   restoredVmId: row.restoredVmId as RunItem['restoredVmId'],
   volumeName: volumeNameOf(row.id as RunItem['id'], row.target),
   imageName: imageNameOf(row.target),
   imageId: row.imageId,
   progress: row.progress,
-  reasons: row.reasons,
+  reasons: row.attempt > 1 ? [...row.reasons, 'TRIED_AGAIN'] : row.reasons,
   fault: row.fault,
   startedAt: iso(row.startedAt),
   finishedAt: iso(row.finishedAt),
 });
+
+/** With what the machine of a run begins. */
+type Beginning = Pick<Extract<RunEvent, { type: 'begin' }>, 'items' | 'failed' | 'parallel' | 'retry'>;
 
 export interface NewRun {
   readonly runId: RunId;
@@ -63,6 +78,14 @@ export interface UnbegunRun extends Pick<NewRun, 'runId' | 'job' | 'choice' | 'd
   readonly reasons: Run['reasons'];
   readonly fault: FaultJson | null;
 }
+
+/** D1: a host without VMs. Nothing has failed, but neither was anything protected, which a success would say. */
+const nothingOf = (run: Pick<UnbegunRun, 'runId' | 'job' | 'choice' | 'dueAt'>): UnbegunRun => ({
+  ...run,
+  state: 'skipped',
+  reasons: ['NOTHING_TO_BACK_UP'],
+  fault: null,
+});
 
 interface Sums {
   readonly runId: string;
@@ -89,7 +112,11 @@ const domainOf = (row: RunRow, sums: Sums | undefined): Run => ({
 
 /** Runs as queries see them; their states are written by the run machine's steps, in the same transactions. */
 export class RunStore {
-  constructor(private readonly database: DataSource) {}
+  constructor(
+    private readonly database: DataSource,
+    /** R15: by group. */
+    private readonly groupRuns: ReadonlyMap<string, number> = new Map(),
+  ) {}
 
   /** The run of the job that goes on. */
   async going(tx: Transaction, jobId: JobId): Promise<RunId | null> {
@@ -100,13 +127,14 @@ export class RunStore {
     return going?.id ?? null;
   }
 
-  /** CONFLICT when another run of the job goes on. */
+  /** CONFLICT when another run of the job goes on. A run without items is not begun, and noted as skipped. */
   async insert(tx: Transaction, { runId, job, choice, items, dueAt }: NewRun, now: Date): Promise<void> {
     const going = await this.going(tx, job.id);
     if (going)
       throw new Fault('CONFLICT', `run ${going} of job '${job.name}' goes on`, {
         details: { runId: going },
       });
+    if (items.length === 0) return this.insertUnbegun(tx, nothingOf({ runId, job, choice, dueAt }), now);
     await tx.getRepository(runTable).insert({
       id: runId,
       jobId: job.id,
@@ -118,7 +146,7 @@ export class RunStore {
       itemCount: items.length,
       createdAt: now,
     });
-    await this.#insertItems(tx, runId, items);
+    await this.#insertItems(tx, runId, items, now);
     await tx.getRepository(jobTable).update({ id: job.id }, { lastRunId: runId, lastRunState: 'queued' });
   }
 
@@ -160,6 +188,7 @@ export class RunStore {
   }
 
   async project(tx: Transaction, { id, before, after, now }: ProjectedStep<RunState>): Promise<void> {
+    if (before === null && !isTerminal(after.state) && !after.stopAsked) await this.#takeTurn(tx, id);
     if (before?.state !== after.state) {
       const { state } = after;
       const finishedAt = after.finishedAt === null ? null : new Date(after.finishedAt);
@@ -167,17 +196,18 @@ export class RunStore {
       await tx.getRepository(runTable).update({ id }, { state, startedAt, finishedAt });
       await tx.getRepository(jobTable).update({ lastRunId: id }, { lastRunState: state });
     }
-    const were = new Set(before?.running.map(({ itemId }) => itemId));
-    const admitted = after.running.map(({ itemId }) => itemId).filter((itemId) => !were.has(itemId));
+    const { retried, admitted } = itemSteps(before, after);
+    const again: NewLine[] = [];
+    for (const item of retried) again.push(...(await this.#tryAgain(tx, item, now)));
     const [begun] =
       admitted.length === 0
         ? [[]]
         : await tx.query<[{ id: RunItemId; vmName: string }[], number]>(
-            `UPDATE run_item SET state = 'running', started_at = $2 WHERE id = ANY ($1) AND state = 'queued'
-             RETURNING id, vm_name AS "vmName"`,
+            `UPDATE run_item SET state = 'running', started_at = coalesce(started_at, $2), not_before = NULL
+             WHERE id = ANY ($1) AND state = 'queued' RETURNING id, vm_name AS "vmName"`,
             [admitted, now],
           );
-    const lines = [...linesOfRun(before, after), ...begun.map(admittedLine)];
+    const lines = [...linesOfRun(before, after), ...again, ...begun.map(admittedLine)];
     await appendLines(tx, id, lines, now);
   }
 
@@ -268,15 +298,24 @@ export class RunStore {
     return row;
   }
 
-  async beginning(id: RunId): Promise<{ items: WaitingItem[]; parallel: RunState['parallel'] }> {
-    const run = await this.#row(id);
-    const items = await reading(this.database, (source) =>
-      source.query<WaitingItem[]>(
-        'SELECT id AS "itemId", host FROM run_item WHERE run_id = $1 ORDER BY seq',
+  /** Null when it was begun, or is over without. */
+  async beginning(id: RunId): Promise<Beginning | null> {
+    const { definition, state } = await this.#row(id);
+    if (state !== 'queued') return null;
+    const { vms, vmsPerHost } = parallelOf(definition);
+    const all = await reading(this.database, (source) =>
+      source.query<(WaitingItem & { state: RunItem['state'] })[]>(
+        'SELECT id AS "itemId", host, state FROM run_item WHERE run_id = $1 ORDER BY seq',
         [id],
       ),
     );
-    return { items, parallel: run.definition.parallel };
+    const queued = all.filter((item) => item.state === 'queued');
+    return {
+      items: queued.map(({ itemId, host }) => ({ itemId, host })),
+      failed: all.length - queued.length,
+      parallel: { vms, vmsPerHost },
+      retry: definition.kind === 'backup' ? definition.retry : null,
+    };
   }
 
   async countByState(): Promise<{ state: string; count: number }[]> {
@@ -288,8 +327,17 @@ export class RunStore {
   }
 
   /** In slices: a statement of Postgres takes 65,535 parameters at most. */
-  async #insertItems(tx: Transaction, runId: RunId, items: readonly NewItem[]): Promise<void> {
-    const rows = items.map((item, seq) => ({ ...item, runId, seq, state: 'queued' as const }));
+  async #insertItems(tx: Transaction, runId: RunId, items: readonly NewItem[], now: Date): Promise<void> {
+    const failed = { state: 'failed', phase: 'failed', finishedAt: now } as const;
+    const queued = { state: 'queued', phase: null, finishedAt: null } as const;
+    const rows = items.map(({ fault = null, ...item }, seq) => ({
+      ...item,
+      attemptId: item.id,
+      runId,
+      seq,
+      fault,
+      ...(fault ? failed : queued),
+    }));
     for (let at = 0; at < rows.length; at += 1_000)
       await tx
         .createQueryBuilder()
@@ -297,6 +345,56 @@ export class RunStore {
         .into(runItemTable)
         .values(rows.slice(at, at + 1_000))
         .execute();
+    const unheard = { reasons: [], doneBytes: 0, storedBytes: 0 };
+    const gone = rows.filter(({ fault }) => fault !== null);
+    await appendLines(
+      tx,
+      runId,
+      gone.flatMap((row) =>
+        linesOfItem({ state: 'queued', phase: null, reasons: [] }, { ...row, ...unheard }),
+      ),
+      now,
+    );
+  }
+
+  /** Nothing of the attempt before stays but why it failed. */
+  async #tryAgain(tx: Transaction, item: WaitingItem, now: Date): Promise<NewLine[]> {
+    const { itemId, notBefore = null } = item;
+    const attempt = attemptOf(item);
+    const [rows] = await tx.query<[{ id: RunItemId; vmName: string }[], number]>(
+      `UPDATE run_item SET state = 'queued', phase = NULL, attempt = $2, attempt_id = $3, not_before = $4, earlier_fault = fault,
+         fault = NULL, point_id = NULL, progress = '[]', reasons = '[]', done_bytes = 0, stored_bytes = 0, told_at = NULL,
+         heard_at = NULL, finished_at = NULL
+       WHERE id = $1 AND attempt < $2 RETURNING id, vm_name AS "vmName"`,
+      [itemId, attempt, attemptIdOf(itemId, attempt), notBefore],
+    );
+    return rows.map((row) => triedAgainLine(row, attempt, notBefore ?? now.toISOString()));
+  }
+
+  /**
+   * R15: begins the run only while fewer than the limit of its group have begun, whatever else begins at the same time: one
+   * after the other by the group's lock. CONFLICT undoes the step.
+   */
+  async #takeTurn(tx: Transaction, id: string): Promise<void> {
+    if (this.groupRuns.size === 0) return;
+    const [run] = await tx.query<{ group: string }[]>(
+      `SELECT definition ->> 'group' AS "group" FROM run WHERE id = $1`,
+      [id],
+    );
+    const limit = run && this.groupRuns.get(run.group);
+    if (run === undefined || limit === undefined) return;
+    await tx.query(`SELECT pg_advisory_xact_lock(hashtextextended('casvault run group ' || $1::text, 0))`, [
+      run.group,
+    ]);
+    const [others] = await tx.query<{ begun: number }[]>(
+      `SELECT count(*)::int AS begun FROM run
+       WHERE definition ->> 'group' = $1 AND state IN ('running', 'stopping') AND id <> $2`,
+      [run.group, id],
+    );
+    if (!hasItsTurn(others?.begun ?? 0, limit))
+      throw new Fault('CONFLICT', `${limit} runs of group '${run.group}' go on`, {
+        details: { group: run.group },
+      });
   }
 
   async #sums(ids: readonly string[]): Promise<Sums[]> {

@@ -16,9 +16,10 @@ import {
 } from '@casvault/contracts';
 import { type Perform } from '@casvault/machine';
 import { type Messenger } from '@casvault/messaging';
+import { parallelOf } from './parallel.rules.js';
 import { runLimits } from './run.js';
 import { type RunEffect, type RunEvent } from './run.machine.js';
-import { endOf } from './run-item.js';
+import { attemptIdOf, endOf } from './run-item.js';
 import { type AskedItem, type RunItemStore } from './run-item-store.js';
 import { type RunStore } from './run-store.js';
 
@@ -32,18 +33,18 @@ export interface RunWorld {
 const send = async ({ client }: RunWorld, item: AskedItem, messageId: string): Promise<void> => {
   const { row, runId, jobId, definition, choice } = item;
   const common = {
-    itemId: row.id as RunItemId,
+    itemId: row.attemptId as RunItemId,
     runId,
     jobId,
     group: definition.group,
     network: definition.network,
-    options: definition.options,
+    options: { ...definition.options, disksPerVm: parallelOf(definition).disksPerVm },
   };
   if (definition.kind === 'backup') {
-    const { poolId, diskIds, cbt, powerOff } = definition;
+    const { poolId, diskIds, cbt, powerOff, reserve } = definition;
     const { pointKind = definition.pointKind, chainId } = choice;
     const vmId = row.vmId as VmId;
-    const command = { ...common, vmId, poolId, pointKind, chainId, diskIds, cbt, powerOff };
+    const command = { ...common, vmId, poolId, pointKind, chainId, diskIds, cbt, powerOff, reserve };
     return client.send(protectVm, command, { messageId });
   }
   const restoring = { ...common, pointId: row.pointId as PointId };
@@ -59,20 +60,22 @@ const send = async ({ client }: RunWorld, item: AskedItem, messageId: string): P
   return client.send(restoreVm, command, { messageId });
 };
 
-/** Asks, unless it has ended or was heard of lately; says then what the row knows. */
+/** Asks, unless it has ended, was left by a stop, or was heard of lately; says then what the row knows. */
 const ask = async (
   world: RunWorld,
-  { itemId, isFirst }: Extract<RunEffect, { type: 'ask' }>,
+  { itemId, attempt, isFirst }: Extract<RunEffect, { type: 'ask' }>,
   messageId: string,
 ): Promise<RunEvent | null> => {
   const item = await world.items.asked(itemId);
-  const { heardAt, state } = item.row;
+  const { heardAt, state, phase, fault } = item.row;
+  if (item.row.attempt !== attempt) return null;
   const at = (heardAt ?? new Date(0)).toISOString();
-  const end = endOf(state);
-  if (end) return { type: 'heard', itemId, at, end };
+  const end = endOf(phase);
+  if (end) return { type: 'heard', itemId, attempt, at, end, fault };
+  if (endOf(state)) return null;
   const isSilent = !heardAt || world.clock.now().getTime() - heardAt.getTime() >= runLimits.askAgainMs;
   if (isFirst || isSilent) await send(world, item, messageId);
-  return isSilent ? null : { type: 'heard', itemId, at, end: null };
+  return isSilent ? null : { type: 'heard', itemId, attempt, at, end: null, fault: null };
 };
 
 export const performRun =
@@ -81,11 +84,13 @@ export const performRun =
     switch (effect.type) {
       case 'ask':
         return ask(world, effect, messageId);
-      case 'stopItem':
-        await world.client.send(stopItem, { itemId: effect.itemId }, { messageId });
+      case 'stopItem': {
+        const itemId = attemptIdOf(effect.itemId, effect.attempt);
+        await world.client.send(stopItem, { itemId }, { messageId });
         return null;
+      }
       case 'endItems':
-        await world.items.end(effect.itemIds, effect.end, effect.fault, world.clock.now());
+        await world.items.end(effect, world.clock.now());
         return null;
       case 'publish':
         await world.client.publish(runChanged, await world.runs.news(instanceId as RunId), { messageId });

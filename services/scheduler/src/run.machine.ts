@@ -1,7 +1,10 @@
-import { Fault, type FaultJson, type RunItemId } from '@casvault/contracts';
+import { Fault, type FaultJson, type Retry, type RunItem, type RunItemId } from '@casvault/contracts';
 import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
+import { nextAttemptAt } from './retry.rules.js';
 import {
   admit,
+  attemptOf,
+  isEarly,
   isTerminal,
   runLimits,
   verdictOf,
@@ -13,31 +16,48 @@ import {
 } from './run.js';
 
 /**
- * A run: admits its items by the limits, asks for each until it is heard of, and ends when the last has ended. Stopping
- * ends the waiting ones at once and the running ones through snapshot-engine.
+ * A run: admits its items by the limits, asks for each until it is heard of, lets those that failed for a passing cause wait for
+ * another attempt, and ends when the last has ended. Stopping ends the waiting ones at once and the running ones through
+ * snapshot-engine; those that take too long are left behind, and told to stop until they have.
  */
 export type RunEvent =
   | {
       readonly type: 'begin';
       readonly items: readonly WaitingItem[];
+      /** Items that had failed before the run began. */
+      readonly failed: number;
       readonly parallel: Parallel;
+      readonly retry: Retry | null;
       /** Stopped while it waited for its turn: nothing of it is asked for. */
       readonly isStopped: boolean;
     }
   | { readonly type: 'stop' }
-  /** Something was heard of the item at `at`; `end` when it is over. */
-  | { readonly type: 'heard'; readonly itemId: RunItemId; readonly at: string; readonly end: ItemEnd | null }
+  /** Something was heard of an attempt at the item at `at`; `end` when it is over. */
+  | {
+      readonly type: 'heard';
+      readonly itemId: RunItemId;
+      readonly attempt: number;
+      readonly at: string;
+      readonly end: ItemEnd | null;
+      readonly fault: FaultJson | null;
+    }
   | RuntimeEvent<RunEffect>;
 
 export type RunEffect =
-  /** Asks for the item if it was not heard of lately: asking is idempotent. */
-  | { readonly type: 'ask'; readonly itemId: RunItemId; readonly isFirst: boolean }
-  | { readonly type: 'stopItem'; readonly itemId: RunItemId }
+  /** Asks for the attempt if it was not heard of lately: asking is idempotent. */
+  | {
+      readonly type: 'ask';
+      readonly itemId: RunItemId;
+      readonly attempt: number;
+      readonly isFirst: boolean;
+    }
+  | { readonly type: 'stopItem'; readonly itemId: RunItemId; readonly attempt: number }
   /** Writes into the rows of items how they ended without snapshot-engine having said so. */
   | {
       readonly type: 'endItems';
       readonly itemIds: readonly RunItemId[];
       readonly end: ItemEnd;
+      readonly phase: RunItem['phase'];
       readonly fault: FaultJson;
     }
   | { readonly type: 'publish' };
@@ -46,27 +66,44 @@ type RunStep = Step<RunState, RunEffect>;
 
 const after = (now: Date, ms: number): string => new Date(now.getTime() + ms).toISOString();
 const publish: RunEffect = { type: 'publish' };
+const askFor = (item: RunningItem, isFirst: boolean): RunEffect => ({
+  type: 'ask',
+  itemId: item.itemId,
+  attempt: attemptOf(item),
+  isFirst,
+});
+const stopFor = (item: RunningItem): RunEffect => ({
+  type: 'stopItem',
+  itemId: item.itemId,
+  attempt: attemptOf(item),
+});
 
-const wakeAt = ({ running, state }: RunState): Date | null =>
-  isTerminal(state) || running.length === 0
-    ? null
-    : new Date(Math.min(...running.map(({ askAgainAt }) => Date.parse(askAgainAt))));
+const wakeAt = ({ running, leaving = [], waiting, stopBy }: RunState, now: Date): Date | null => {
+  const instants = [...running, ...leaving].map(({ askAgainAt }) => askAgainAt);
+  if (stopBy !== undefined && running.length > 0) instants.push(stopBy);
+  for (const item of waiting)
+    if (item.notBefore !== undefined && isEarly(item, now)) instants.push(item.notBefore);
+  const earliest = instants.reduce((first, at) => Math.min(first, Date.parse(at)), Infinity);
+  return earliest === Infinity ? null : new Date(earliest);
+};
 
-const stepOf = (state: RunState, effects: readonly RunEffect[] = []): RunStep => ({
+const stepOf = (state: RunState, now: Date, effects: readonly RunEffect[] = []): RunStep => ({
   state,
   effects,
-  wakeAt: wakeAt(state),
-  done: isTerminal(state.state),
+  wakeAt: wakeAt(state, now),
+  done: isTerminal(state.state) && (state.leaving ?? []).length === 0,
 });
 
 const begin = (event: Extract<RunEvent, { type: 'begin' }>, now: Date): RunStep => {
+  const { items, failed, parallel, retry } = event;
   const state: RunState = {
     state: 'running',
-    parallel: event.parallel,
+    parallel,
+    retry,
     stopAsked: false,
-    waiting: event.items,
+    waiting: items,
     running: [],
-    ended: { succeeded: 0, skipped: 0, failed: 0, stopped: 0 },
+    ended: { succeeded: 0, skipped: 0, failed, stopped: 0 },
     startedAt: now.toISOString(),
     finishedAt: null,
   };
@@ -75,13 +112,13 @@ const begin = (event: Extract<RunEvent, { type: 'begin' }>, now: Date): RunStep 
 
 /** Admits what may run now; the run is over when nothing runs and nothing waits. */
 const goOn = (state: RunState, effects: readonly RunEffect[], now: Date): RunStep => {
-  const admitted = admit(state);
   if (state.running.length + state.waiting.length === 0) {
     const over = { ...state, state: verdictOf(state), finishedAt: now.toISOString() };
-    return stepOf(over, [...effects.filter(({ type }) => type !== 'publish'), publish]);
+    return stepOf(over, now, [...effects.filter(({ type }) => type !== 'publish'), publish]);
   }
+  const admitted = admit(state, now);
   const ids = new Set(admitted.map(({ itemId }) => itemId));
-  const fresh = admitted.map((item): RunningItem => ({
+  const fresh = admitted.map(({ notBefore: _, ...item }): RunningItem => ({
     ...item,
     heardAt: now.toISOString(),
     askAgainAt: after(now, runLimits.askAgainMs),
@@ -91,8 +128,7 @@ const goOn = (state: RunState, effects: readonly RunEffect[], now: Date): RunSte
     waiting: state.waiting.filter(({ itemId }) => !ids.has(itemId)),
     running: [...state.running, ...fresh],
   };
-  const asks = fresh.map(({ itemId }): RunEffect => ({ type: 'ask', itemId, isFirst: true }));
-  return stepOf(next, [...effects, ...asks]);
+  return stepOf(next, now, [...effects, ...fresh.map((item) => askFor(item, true))]);
 };
 
 const count = ({ ended }: RunState, end: ItemEnd, by: number): RunState['ended'] => ({
@@ -100,63 +136,114 @@ const count = ({ ended }: RunState, end: ItemEnd, by: number): RunState['ended']
   [end]: ended[end] + by,
 });
 
-const heard = (
-  state: RunState,
-  { itemId, at, end }: Extract<RunEvent, { type: 'heard' }>,
-  now: Date,
-): RunStep => {
-  const item = state.running.find((one) => one.itemId === itemId);
-  if (!item) return stepOf(state);
-  const others = state.running.filter((one) => one.itemId !== itemId);
-  if (end) return goOn({ ...state, running: others, ended: count(state, end, 1) }, [publish], now);
+type Heard = Extract<RunEvent, { type: 'heard' }>;
+const isOf =
+  ({ itemId, attempt }: Heard) =>
+  (item: RunningItem): boolean =>
+    item.itemId === itemId && attemptOf(item) === attempt;
+
+const heard = (state: RunState, event: Heard, now: Date): RunStep => {
+  const { end, at } = event;
+  const item = state.running.find(isOf(event));
+  if (!item) return end ? left(state, event, now) : stepOf(state, now);
+  const others = state.running.filter((one) => one !== item);
+  if (end) return ended({ ...state, running: others }, item, event, now);
   const heardAt = at > item.heardAt ? at : item.heardAt;
-  return stepOf({ ...state, running: [...others, { ...item, heardAt }] });
+  return stepOf({ ...state, running: [...others, { ...item, heardAt }] }, now);
+};
+
+/** What a stopped run left behind has ended too. */
+const left = (state: RunState, event: Heard, now: Date): RunStep => {
+  const { leaving = [] } = state;
+  const kept = leaving.filter((item) => !isOf(event)(item));
+  return stepOf(kept.length < leaving.length ? { ...state, leaving: kept } : state, now);
+};
+
+/** An attempt is over; one that failed for a passing cause is followed by another, which waits without holding a place. */
+const ended = (state: RunState, item: RunningItem, { end, fault }: Heard, now: Date): RunStep => {
+  const { itemId, host } = item;
+  const attempt = attemptOf(item);
+  const notBefore =
+    end === 'failed' && !state.stopAsked ? nextAttemptAt(attempt, fault, state.retry, now) : null;
+  if (notBefore === null) return goOn({ ...state, ended: count(state, end ?? 'failed', 1) }, [publish], now);
+  const again: WaitingItem = { itemId, host, attempt: attempt + 1, notBefore };
+  return goOn({ ...state, waiting: [...state.waiting, again] }, [publish], now);
 };
 
 const stop = (state: RunState, now: Date): RunStep => {
-  if (isTerminal(state.state) || state.stopAsked) return stepOf(state, [publish]);
+  if (isTerminal(state.state) || state.stopAsked) return stepOf(state, now, [publish]);
   const itemIds = state.waiting.map(({ itemId }) => itemId);
   const stopping: RunState = {
     ...state,
     state: 'stopping',
     stopAsked: true,
+    stopBy: after(now, runLimits.stopWithinMs),
     waiting: [],
     ended: count(state, 'stopped', itemIds.length),
   };
-  const fault = new Fault('STOPPED', 'the run was stopped before it began').toJSON();
-  const ends: RunEffect[] = itemIds.length > 0 ? [{ type: 'endItems', itemIds, end: 'stopped', fault }] : [];
-  const stops = state.running.map(({ itemId }): RunEffect => ({ type: 'stopItem', itemId }));
-  return goOn(stopping, [...ends, ...stops, publish], now);
+  const fault = new Fault('STOPPED', 'the run was stopped before its turn came').toJSON();
+  const ends: RunEffect = { type: 'endItems', itemIds, end: 'stopped', phase: 'stopped', fault };
+  const stops = state.running.map(stopFor);
+  return goOn(stopping, [...(itemIds.length > 0 ? [ends] : []), ...stops, publish], now);
 };
 
-/** Asks again for those that are due; gives up those of which nothing was heard for too long. */
-const woken = (state: RunState, now: Date): RunStep => {
+/** Which of the items are due to be asked or told again, and of which nothing was heard for too long. */
+const lookAt = (items: readonly RunningItem[], now: Date) => {
   const isSilent = ({ heardAt }: RunningItem) => now.getTime() - Date.parse(heardAt) >= runLimits.silenceMs;
-  const lost = state.running.filter(isSilent).map(({ itemId }) => itemId);
-  const kept = state.running.filter((item) => !isSilent(item));
   const isDue = ({ askAgainAt }: RunningItem) => Date.parse(askAgainAt) <= now.getTime();
-  const asks = kept
-    .filter(isDue)
-    .flatMap(({ itemId }): RunEffect[] => [
-      ...(state.stopAsked ? [{ type: 'stopItem' as const, itemId }] : []),
-      { type: 'ask', itemId, isFirst: false },
-    ]);
-  const running = kept.map((item) =>
-    isDue(item) ? { ...item, askAgainAt: after(now, runLimits.askAgainMs) } : item,
-  );
-  if (lost.length === 0) return stepOf({ ...state, running }, asks);
-  const ended = count(state, 'failed', lost.length);
-  return goOn({ ...state, running, ended }, [...asks, ...giveUp(lost), publish], now);
+  const heardOf = items.filter((item) => !isSilent(item));
+  const askAgainAt = after(now, runLimits.askAgainMs);
+  return {
+    silent: items.filter(isSilent),
+    due: heardOf.filter(isDue),
+    kept: heardOf.map((item) => (isDue(item) ? { ...item, askAgainAt } : item)),
+  };
 };
 
-const giveUp = (itemIds: readonly RunItemId[]): RunEffect[] => {
+/**
+ * Asks again for those that are due, or tells them to stop; gives up those of which nothing was heard for too long; admits
+ * those that it is time to try again.
+ */
+const woken = (state: RunState, now: Date): RunStep => {
+  const leaving = lookAt(state.leaving ?? [], now);
+  const { silent, due, kept } = lookAt(state.running, now);
+  const again = due.map((item) => (state.stopAsked ? stopFor(item) : askFor(item, false)));
+  const effects = [...leaving.due.map(stopFor), ...again, ...giveUp(silent)];
+  const next: RunState = {
+    ...state,
+    running: kept,
+    ...(state.leaving ? { leaving: leaving.kept } : {}),
+    ended: count(state, 'failed', silent.length),
+  };
+  if (isTerminal(state.state)) return stepOf(next, now, effects);
+  const isLate = state.stopBy !== undefined && Date.parse(state.stopBy) <= now.getTime();
+  return isLate ? leave(next, effects, now) : goOn(next, effects, now);
+};
+
+/** A run that was stopped does not wait for a platform or a data-mover that hangs. */
+const leave = (state: RunState, effects: readonly RunEffect[], now: Date): RunStep => {
+  const { running, leaving = [] } = state;
+  const itemIds = running.map(({ itemId }) => itemId);
+  const fault = new Fault('STOPPED', 'stopped; what it had begun is still being cleaned up').toJSON();
+  const ends: RunEffect = { type: 'endItems', itemIds, end: 'stopped', phase: 'cleaning', fault };
+  const next = {
+    ...state,
+    running: [],
+    leaving: [...leaving, ...running],
+    ended: count(state, 'stopped', itemIds.length),
+  };
+  return goOn(next, [...effects, ...(itemIds.length > 0 ? [ends] : []), publish], now);
+};
+
+/** Not tried again: nobody knows whether what was asked for has ended. */
+const giveUp = (items: readonly RunningItem[]): RunEffect[] => {
+  if (items.length === 0) return [];
   const minutes = runLimits.silenceMs / 60_000;
   const message = `nothing was heard of it for ${minutes} minutes`;
   const fault = new Fault('DEADLINE_EXCEEDED', message, { details: { minutes } }).toJSON();
-  return [
-    { type: 'endItems', itemIds, end: 'failed', fault },
-    ...itemIds.map((itemId): RunEffect => ({ type: 'stopItem', itemId })),
-  ];
+  const itemIds = items.map(({ itemId }) => itemId);
+  const ends: RunEffect = { type: 'endItems', itemIds, end: 'failed', phase: 'failed', fault };
+  return [ends, ...items.map(stopFor), publish];
 };
 
 /** What can't be asked for at all (a bug of ours) fails its item. */
@@ -166,14 +253,15 @@ const effectFailed = (
   now: Date,
 ): RunStep => {
   if (effect.type !== 'ask' || !state.running.some(({ itemId }) => itemId === effect.itemId))
-    return stepOf(state);
+    return stepOf(state, now);
   const running = state.running.filter(({ itemId }) => itemId !== effect.itemId);
-  const ends: RunEffect = { type: 'endItems', itemIds: [effect.itemId], end: 'failed', fault };
+  const itemIds = [effect.itemId];
+  const ends: RunEffect = { type: 'endItems', itemIds, end: 'failed', phase: 'failed', fault };
   return goOn({ ...state, running, ended: count(state, 'failed', 1) }, [ends, publish], now);
 };
 
 const step = (state: RunState | null, event: RunEvent, now: Date): RunStep => {
-  if (event.type === 'begin') return state ? stepOf(state) : begin(event, now);
+  if (event.type === 'begin') return state ? stepOf(state, now) : begin(event, now);
   if (!state) throw new Fault('NOT_FOUND', 'there is no such run');
   switch (event.type) {
     case 'stop':

@@ -1,4 +1,4 @@
-import { type RunItemId, type RunState as RunStateName } from '@casvault/contracts';
+import { type Retry, type RunItemId, type RunState as RunStateName } from '@casvault/contracts';
 
 /** Every time and bound of a run, in one place. */
 export const runLimits = {
@@ -6,6 +6,8 @@ export const runLimits = {
   askAgainMs: 15_000,
   /** snapshot-engine ends every item by deadlines of its own; a silence longer than any of them ends it here. */
   silenceMs: 2 * 3_600_000,
+  /** A stopped run waits so long for its items to end; with the timer's second it is over within ten. */
+  stopWithinMs: 7_000,
 } as const;
 
 export type ItemEnd = 'succeeded' | 'skipped' | 'failed' | 'stopped';
@@ -20,8 +22,12 @@ export interface Parallel {
 export interface WaitingItem {
   readonly itemId: RunItemId;
   readonly host: string | null;
+  /** Absent: the first. */
+  readonly attempt?: number;
+  /** When it is tried again; absent: it waits for the limits alone. */
+  readonly notBefore?: string;
 }
-export interface RunningItem extends WaitingItem {
+export interface RunningItem extends Omit<WaitingItem, 'notBefore'> {
   /** By our clock: when something was last heard of it. */
   readonly heardAt: string;
   readonly askAgainAt: string;
@@ -34,9 +40,15 @@ export interface RunningItem extends WaitingItem {
 export interface RunState {
   readonly state: RunStateName;
   readonly parallel: Parallel;
+  /** Null or absent: nothing is tried again. */
+  readonly retry?: Retry | null;
   readonly stopAsked: boolean;
+  /** Then it is over, ended or not. */
+  readonly stopBy?: string;
   readonly waiting: readonly WaitingItem[];
   readonly running: readonly RunningItem[];
+  /** Stopped, and not waited for any more: told to stop until they are heard to have ended. */
+  readonly leaving?: readonly RunningItem[];
   readonly ended: Readonly<Record<ItemEnd, number>>;
   readonly startedAt: string | null;
   readonly finishedAt: string | null;
@@ -52,12 +64,20 @@ export const verdictOf = ({ ended, stopAsked }: Pick<RunState, 'ended' | 'stopAs
   return ended.succeeded + ended.skipped > 0 ? 'partly failed' : 'failed';
 };
 
-/** The first of the waiting that both limits let in, in their order; those of a busy host are passed over, not waited for. */
-export const admit = ({
-  waiting,
-  running,
-  parallel,
-}: Pick<RunState, 'waiting' | 'running' | 'parallel'>): WaitingItem[] => {
+export const attemptOf = ({ attempt = 1 }: Pick<WaitingItem, 'attempt'>): number => attempt;
+
+/** Waits for an instant, not for the limits. */
+export const isEarly = ({ notBefore }: WaitingItem, now: Date): boolean =>
+  notBefore !== undefined && Date.parse(notBefore) > now.getTime();
+
+/**
+ * The first of the waiting that both limits let in, in their order; those of a busy host, and those for which it is too early, are
+ * passed over, not waited for.
+ */
+export const admit = (
+  { waiting, running, parallel }: Pick<RunState, 'waiting' | 'running' | 'parallel'>,
+  now: Date,
+): WaitingItem[] => {
   const onHost = new Map<string, number>();
   const count = (host: string | null) => (host === null ? 0 : (onHost.get(host) ?? 0));
   const take = ({ host }: WaitingItem) => host !== null && onHost.set(host, count(host) + 1);
@@ -65,13 +85,38 @@ export const admit = ({
   const admitted: WaitingItem[] = [];
   for (const item of waiting) {
     if (running.length + admitted.length >= parallel.vms) break;
-    if (count(item.host) >= parallel.vmsPerHost) continue;
+    if (count(item.host) >= parallel.vmsPerHost || isEarly(item, now)) continue;
     take(item);
     admitted.push(item);
   }
   return admitted;
 };
 
-/** R15: whether a run may begin with so many older ones of its group not ended. The oldest always may: runs begin in their order. */
-export const hasItsTurn = (olderRuns: number, limit: number | undefined): boolean =>
-  limit === undefined || olderRuns < limit;
+/**
+ * R15: whether a run may begin with so many others of its group before it. Asked twice: of the older ones that have not ended, for
+ * runs begin in their order; and where it begins, of all that have begun, for what is older may be seen late.
+ */
+export const hasItsTurn = (others: number, limit: number | undefined): boolean =>
+  limit === undefined || others < limit;
+
+/** What a step did to items, for their rows. */
+interface ItemSteps {
+  /** As they wait for their next attempt, or are in it already. */
+  readonly retried: readonly WaitingItem[];
+  readonly admitted: readonly RunItemId[];
+}
+
+export const itemSteps = (
+  before: Pick<RunState, 'running'> | null,
+  after: Pick<RunState, 'waiting' | 'running'>,
+): ItemSteps => {
+  const were = new Map(before?.running.map((item) => [item.itemId, attemptOf(item)]));
+  const isFurther = (item: WaitingItem): boolean =>
+    item.attempt !== undefined && item.attempt > (were.get(item.itemId) ?? Infinity);
+  return {
+    retried: [...after.waiting, ...after.running].filter(isFurther),
+    admitted: after.running
+      .filter((item) => were.get(item.itemId) !== attemptOf(item))
+      .map(({ itemId }) => itemId),
+  };
+};

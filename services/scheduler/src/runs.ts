@@ -1,4 +1,4 @@
-import { type Clock, type ItemChanged, type Logger, type RunId } from '@casvault/contracts';
+import { Fault, type Clock, type ItemChanged, type Logger, type RunId } from '@casvault/contracts';
 import { MachineRuntime, type MachineStore } from '@casvault/machine';
 import { PostgresMachineStore, type ProjectedStep } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
@@ -72,19 +72,25 @@ export class Runs {
       const { group, olderRuns } = await world.runs.queue(runId);
       if (!hasItsTurn(olderRuns, groupRuns.get(group))) return;
     }
-    await this.#begin(runId, false);
+    try {
+      await this.#begin(runId, false);
+    } catch (error) {
+      // Another took the last turn of the group at the same time.
+      if (Fault.from(error).code !== 'CONFLICT') throw error;
+    }
   }
 
-  /** NOT_FOUND when there is no such run. */
+  /** NOT_FOUND when there is no such run; nothing for one that is over before it began. */
   async stop(runId: RunId): Promise<void> {
     if (!(await this.#runtime.read(runId))) await this.#begin(runId, true);
+    if (!(await this.#runtime.read(runId))) return;
     await this.#runtime.deliver(runId, { type: 'stop' });
     await this.#beginWaiting();
   }
 
   async #begin(runId: RunId, isStopped: boolean): Promise<void> {
     const beginning = await this.#o.world.runs.beginning(runId);
-    await this.#runtime.deliver(runId, { type: 'begin', ...beginning, isStopped });
+    if (beginning) await this.#runtime.deliver(runId, { type: 'begin', ...beginning, isStopped });
   }
 
   /** What may have its turn now; without limits nothing waits for one. */
@@ -97,12 +103,11 @@ export class Runs {
   /** Progress is written to the item's row; only its end concerns the machine. */
   async itemChanged(change: ItemChanged): Promise<void> {
     const { world, broadcast, clock } = this.#o;
-    const end = await world.items.record(change, clock.now());
-    if (end === undefined) return;
+    const known = await world.items.record(change, clock.now());
+    if (!known) return;
     broadcast.changed(change.runId);
-    const { itemId, at } = change;
-    if (!end) return;
-    await this.#runtime.deliver(change.runId, { type: 'heard', itemId, at, end });
+    if (!known.end) return;
+    await this.#runtime.deliver(change.runId, { type: 'heard', at: change.at, ...known });
     await this.#beginWaiting();
   }
 

@@ -122,9 +122,9 @@ describe('D7, D9: plans over NATS and Postgres', () => {
   it('D7: a plan of which the content is gone is a failed run with the reason', async () => {
     const job = await create(jobOf([inMs(2_000)]));
     if (job.definition.kind !== 'backup') throw new Error('not a backup');
-    scheduler.peers.vms.delete(job.definition.vmIds[0]!);
+    scheduler.peers.pools.delete(job.definition.poolId);
     const run = await until(async () => (await runsOf(job.id)).find(({ state }) => state === 'failed'));
-    expect(run.fault).toMatchObject({ code: 'VM_NOT_FOUND', details: { field: 'definition.vmIds' } });
+    expect(run.fault).toMatchObject({ code: 'NOT_FOUND', details: { field: 'definition.poolId' } });
     expect(await get(job.id)).toMatchObject({ lastRunId: run.id, lastRunState: 'failed', nextRunAt: null });
   });
 

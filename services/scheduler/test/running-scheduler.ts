@@ -3,12 +3,14 @@ import { fileURLToPath } from 'node:url';
 import {
   alertRaised,
   Fault,
+  getHost,
   getPlatform,
   getPoint,
   getPool,
   getVm,
   itemChanged,
   listBackupHosts,
+  listVms,
   newId,
   previewRestores,
   protectVm,
@@ -19,6 +21,7 @@ import {
   type BackupHost,
   type BackupHostId,
   type FaultJson,
+  type Host,
   type HostId,
   type ItemChanged,
   type Platform,
@@ -64,11 +67,14 @@ export class Peers {
   readonly vms = new Map<string, Vm>();
   readonly points = new Map<string, Point>();
   readonly pools = new Set<string>();
+  readonly hosts = new Set<string>();
   readonly backupHosts: BackupHost[] = [];
   readonly asked: Asked[] = [];
   readonly stopped: RunItemId[] = [];
   /** What a preview of a restore is told, by the name of the VM in the details. */
   refusals: FaultJson[] = [];
+  /** Items that do not stop. */
+  readonly deaf = new Set<RunItemId>();
   readonly news: RunDetail[] = [];
   readonly alerts: Alert[] = [];
   engine!: ScriptedService;
@@ -114,7 +120,30 @@ export class Peers {
     return id;
   }
 
+  host(): HostId {
+    const id = newId<HostId>();
+    this.hosts.add(id);
+    return id;
+  }
+
   inventory = ({ query }: Script): void => {
+    query(getHost, ({ hostId }): Host => {
+      if (!this.hosts.has(hostId)) return missing('NOT_FOUND', `there is no host ${hostId}`);
+      const machine = { cpuCount: 8, memoryMiB: 65_536, vmCount: 0, status: 'normal' } as const;
+      return {
+        id: hostId,
+        platformId: newId<PlatformId>(),
+        externalId: '1',
+        name: 'cvk1',
+        ip: '127.0.0.2',
+        ...machine,
+      };
+    });
+    query(listVms, ({ hostId, limit, cursor = '0' }) => {
+      const there = [...this.vms.values()].filter((vm) => vm.hostId === hostId);
+      const end = Number(cursor) + limit;
+      return { items: there.slice(Number(cursor), end), nextCursor: end < there.length ? String(end) : null };
+    });
     query(getVm, ({ vmId }) => this.vms.get(vmId) ?? missing('VM_NOT_FOUND', `there is no VM ${vmId}`));
     query(getPlatform, ({ platformId }): Platform => ({
       id: platformId,
@@ -157,7 +186,7 @@ export class Peers {
     });
     command(stopItem, async ({ itemId }) => {
       this.stopped.push(itemId);
-      await this.tell(itemId, 'stopped');
+      if (!this.deaf.has(itemId)) await this.tell(itemId, 'stopped');
     });
   };
 

@@ -3,8 +3,10 @@ import {
   getJob,
   getRun,
   listJobs,
+  listRunLog,
   listRuns,
   newId,
+  previewContent,
   previewRestore,
   startRun,
   stopRun,
@@ -93,6 +95,141 @@ describe('scheduler over NATS and Postgres', () => {
     const run = await reaches(runId, 'partly failed');
     expect(run.items.map(({ state }) => state)).toEqual(['failed', 'succeeded', 'succeeded']);
     expect(run.items[0]?.fault).toEqual(fault);
+  });
+
+  it('D1: a host is whatever VMs it has when the run begins, without those left out, and with those named beside it', async () => {
+    const { peers } = scheduler;
+    const host = peers.host();
+    const [first, excluded, elsewhere] = [peers.vm(host), peers.vm(host), peers.vm()];
+    const { definition, ...rest } = backupOf([elsewhere, first], 'manual', { vms: 32, vmsPerHost: 10 });
+    const content = { vmIds: [elsewhere, first], hostIds: [host], excludedVmIds: [excluded] };
+    const job = await create({ ...rest, definition: { ...definition, ...content } });
+    const later = peers.vm(host);
+    const preview = await scheduler.client.request(previewContent, content);
+    expect(preview).toMatchObject({
+      itemCount: 3,
+      items: [{ vmId: elsewhere }, { vmId: first }, { vmId: later }],
+    });
+    const runId = newId<RunId>();
+    await scheduler.client.request(startRun, { jobId: job.id, runId });
+    const items = await peers.askedFor(runId, 3);
+    expect(items.map(({ vmId }) => vmId)).toEqual([elsewhere, first, later]);
+    for (const { itemId } of items) await peers.tell(itemId, 'succeeded');
+    await reaches(runId, 'succeeded');
+  });
+
+  it('D1, R13: a VM or host that is gone is an item that has failed, and fails no other', async () => {
+    const { peers } = scheduler;
+    const host = peers.host();
+    const [gone, stays] = [peers.vm(), peers.vm()];
+    const { definition, ...rest } = backupOf([gone, stays], 'manual');
+    const content = { ...definition, hostIds: [host] } as NewJob['definition'];
+    const job = await create({ ...rest, definition: content });
+    peers.vms.delete(gone);
+    peers.hosts.delete(host);
+    const runId = newId<RunId>();
+    await scheduler.client.request(startRun, { jobId: job.id, runId });
+    const [item] = await peers.askedFor(runId, 1);
+    expect(item?.vmId).toBe(stays);
+    await peers.tell(item!.itemId, 'succeeded');
+    const run = await reaches(runId, 'partly failed');
+    expect(run.items).toMatchObject([
+      {
+        state: 'failed',
+        vmId: gone,
+        fault: { code: 'VM_NOT_FOUND', details: { field: 'definition.vmIds' } },
+      },
+      { state: 'succeeded', vmId: stays },
+      { state: 'failed', vmId: null, fault: { code: 'NOT_FOUND', details: { field: 'definition.hostIds' } } },
+    ]);
+  });
+
+  it('D1: of a host without VMs nothing is backed up, which is no success: a skipped run with its reason', async () => {
+    const { definition, ...rest } = backupOf([], 'manual');
+    const content = { ...definition, hostIds: [scheduler.peers.host()] } as NewJob['definition'];
+    const job = await create({ ...rest, definition: content });
+    const runId = newId<RunId>();
+    const start = () => scheduler.client.request(startRun, { jobId: job.id, runId });
+    const skipped = { state: 'skipped', reasons: ['NOTHING_TO_BACK_UP'], itemCount: 0 };
+    expect(await start()).toMatchObject(skipped);
+    await scheduler.client.request(stopRun, { runId });
+    expect(await start()).toMatchObject(skipped);
+    await until(() => scheduler.peers.news.some(({ id, state }) => id === runId && state === 'skipped'));
+  });
+
+  it('retry: a VM that fails for a passing cause is tried again under an id of its own, with the earlier fault in view', async () => {
+    const { peers } = scheduler;
+    const job = backupOf([peers.vm(), peers.vm()], 'immediate');
+    const definition = { ...job.definition, retry: { count: 1, intervalMinutes: 0 } } as NewJob['definition'];
+    const runId = (await create({ ...job, definition })).lastRunId as RunId;
+    const [first, second] = await peers.askedFor(runId, 2);
+    const fault = { code: 'NBD_DISCONNECTED' as const, message: 'cut', details: {} };
+    await peers.tell(first!.itemId, 'failed', { fault, pointId: newId<PointId>() });
+    const asked = await peers.askedFor(runId, 3);
+    expect(asked[2]?.vmId).toBe(first?.vmId);
+    expect((await detail(runId)).items[0]).toMatchObject({
+      id: first?.itemId,
+      attempt: 2,
+      state: 'running',
+      fault: null,
+      earlierFault: fault,
+      pointId: null,
+      reasons: ['TRIED_AGAIN'],
+    });
+    await peers.tell(first!.itemId, 'succeeded');
+    await peers.tell(second!.itemId, 'failed', { fault: { ...fault, code: 'POOL_FULL' } });
+    await peers.tell(asked[2]!.itemId, 'failed', { fault });
+    const run = await reaches(runId, 'failed');
+    const log = await scheduler.client.request(listRunLog, { runId, itemId: first!.itemId });
+    expect(log.items.map(({ code }) => code)).toEqual([
+      'VM_ADMITTED',
+      'VM_FAILED',
+      'VM_TRIED_AGAIN',
+      'VM_ADMITTED',
+      'VM_FAILED',
+    ]);
+    expect(run.items.map((item) => [item.attempt, item.fault?.code])).toEqual([
+      [2, 'NBD_DISCONNECTED'],
+      [1, 'POOL_FULL'],
+    ]);
+  });
+
+  it('retry: a stop ends at once what waits to be tried again', async () => {
+    const { runId } = await running(1);
+    const { peers } = scheduler;
+    const [item] = await peers.askedFor(runId, 1);
+    const fault = { code: 'PLATFORM_BUSY' as const, message: 'migrating', details: {} };
+    await peers.tell(item!.itemId, 'failed', { fault });
+    const waiting = await until(async () => {
+      const [one] = (await detail(runId)).items;
+      return one?.retryAt ? one : null;
+    });
+    expect(waiting).toMatchObject({ state: 'queued', attempt: 2, earlierFault: fault });
+    await scheduler.client.request(stopRun, { runId });
+    const run = await reaches(runId, 'stopped');
+    expect(run.items[0]).toMatchObject({ state: 'stopped', retryAt: null, fault: { code: 'STOPPED' } });
+  });
+
+  it('a stop that nobody follows ends the run within 10 s; what comes of its items is still told', async () => {
+    const { runId } = await running(1);
+    const { peers } = scheduler;
+    const [item] = await peers.askedFor(runId, 1);
+    peers.deaf.add(item!.itemId);
+    const asked = Date.now();
+    await scheduler.client.request(stopRun, { runId });
+    const run = await until(async () => {
+      const now = await detail(runId);
+      return now.state === 'stopped' ? now : null;
+    }, 20_000);
+    expect(Date.parse(run.finishedAt ?? '') - asked).toBeLessThan(10_000);
+    expect(run.items[0]).toMatchObject({ state: 'stopped', phase: 'cleaning' });
+    const fault = { code: 'STOPPED' as const, message: 'VM is off', details: { left: 'power-off' } };
+    await peers.tell(item!.itemId, 'stopped', { fault });
+    const told = await until(async () => {
+      const [one] = (await detail(runId)).items;
+      return one?.phase === 'stopped' ? one : null;
+    });
+    expect(told).toMatchObject({ state: 'stopped', fault });
   });
 
   it('R15: one run at a time for a group that is so limited; the others queue, and begin in their order', async () => {

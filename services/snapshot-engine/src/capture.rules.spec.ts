@@ -174,11 +174,7 @@ const table: readonly (readonly [name: string, given: Case, then: object])[] = [
     captured('live', 'vda', 'CAPTURE_LIVE', 'hdb DISK_NOT_CHOSEN'),
   ],
   ['R11: a paused VM is refused', { powerState: 'paused' }, refused('VM_PAUSED', 'VM_STATE_REFUSED')],
-  [
-    'R11: a migrating VM is refused',
-    { powerState: 'migrating' },
-    refused('VM_MIGRATING', 'VM_STATE_REFUSED'),
-  ],
+  ['R11: a migrating VM is refused', { powerState: 'migrating' }, refused('VM_MIGRATING', 'PLATFORM_BUSY')],
   ['a VM without a disk is refused', { disks: [] }, refused('')],
   [
     'a VM with more than 64 disks is refused',

@@ -68,7 +68,9 @@ const unreadable = ({ format, path, target }: Disk): string | null => {
 const refuseState = ({ vm }: CaptureFacts): Refusal | null => {
   const refusal = stateRefusals[vm.powerState];
   if (!refusal) return null;
-  return refuse(new Fault('VM_STATE_REFUSED', `VM '${vm.name}' ${refusal.why}`), refusal.reason);
+  // R11: a migration passes, so that it is worth another attempt.
+  const code = vm.powerState === 'migrating' ? 'PLATFORM_BUSY' : 'VM_STATE_REFUSED';
+  return refuse(new Fault(code, `VM '${vm.name}' ${refusal.why}`), refusal.reason);
 };
 
 /** R2 holds for the whole VM, chosen or not; R10 and what can't be read for the disks that are asked for. */

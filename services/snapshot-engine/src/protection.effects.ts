@@ -20,6 +20,7 @@ import { type HistoryStore } from './history-store.js';
 import { type PointStore } from './point-store.js';
 import { heldByDeletion, type ProtectVm } from './protection.js';
 import { type ProtectionEffect } from './protection-step.js';
+import { asksForReserve } from './reserve.rules.js';
 import { type ProtectionEvent } from './protection.machine.js';
 
 /** The CVM is asked meanwhile. */
@@ -36,8 +37,8 @@ const loadFacts = async (
   request: ProtectVm,
   signal: AbortSignal,
 ): Promise<ProtectionEvent> => {
-  const { itemId, runId, vmId, poolId } = request;
-  const asked = { vmId, network: request.network.preferred };
+  const { itemId, runId, vmId, poolId, reserve } = request;
+  const asked = { vmId, network: request.network.preferred, withStorages: asksForReserve(reserve) };
   const facts = await client.request(getVmFacts, asked, { signal, deadlineMs: factsDeadlineMs });
   const pool = await client.request(getPoolAccess, { poolId }, { signal });
   const past = await history.of(request);

@@ -82,6 +82,26 @@ class World extends ModelWorld<ProtectionState, Event, ProtectionEffect> {
   }
 }
 
+describe('reserve', () => {
+  it('a VM whose data store has too little free fails at once: no point, nothing asked of the platform', () => {
+    const now = new Date('2026-01-01T00:00:00Z');
+    const request = { ...sampleProtectVm(), reserve: { freePercent: 10, freeGiB: null } };
+    const begun = protectionMachine.step(null, { type: 'protect', request, ids: sampleIds() }, now).state;
+    const storages = [{ name: 'local', capacityBytes: 100, freeBytes: 9 }];
+    const short = { ...facts, facts: { ...facts.facts, storages } };
+    const { state, effects } = protectionMachine.step(begun, short, now);
+    expect(state).toMatchObject({
+      phase: 'failed',
+      pointState: null,
+      reasons: ['RESERVE_TOO_SMALL'],
+      fault: { code: 'CAPTURE_REFUSED', details: { storageName: 'local', freeBytes: 9 } },
+    });
+    expect(effects.map(({ type }) => type)).toEqual(['itemChanged']);
+    const enough = { ...short, facts: { ...short.facts, storages: [{ ...storages[0]!, freeBytes: 10 }] } };
+    expect(protectionMachine.step(begun, enough, now).state.pointState).toBe('pending');
+  });
+});
+
 describe('protection', () => {
   it('goes from the facts to an available point, and tells every state', () => {
     const world = new World();

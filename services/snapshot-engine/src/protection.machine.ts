@@ -32,6 +32,7 @@ import {
   type ProtectionState,
   type ProtectVm,
 } from './protection.js';
+import { isReserveUnknown, reserveRefusal } from './reserve.rules.js';
 import { sweepPartOf, type Parent } from './tracking.rules.js';
 import { askedAgain, heard, isSilent, mergedReasons, mustAskAgain, watchTransfer } from './transfer-watch.js';
 
@@ -46,7 +47,7 @@ export interface History {
 }
 
 /**
- * The protection of one VM, once: facts -> capture plan -> chain and pending point -> VM shut down or snapshot taken where the
+ * The protection of one VM, once: facts -> capture plan and reserve -> chain and pending point -> VM shut down or snapshot taken where the
  * plan says so -> transfer -> available, or failed / stopped with nothing left in the pool; the VM is running again and its
  * snapshot removed before the end is told, whatever happened. A point is available only after its transfer succeeded, which
  * a worker reports only after the manifest is durable.
@@ -159,6 +160,8 @@ const plan = (state: ProtectionState, event: Facts, now: Date): ProtectionStep =
   const told = { ...state, reasons: mergedReasons(captured.reasons) };
   if (captured.outcome === 'refused') return fail(told, captured.fault.toJSON(), now);
   if (captured.outcome === 'skipped') return skip(told, captured.fault.toJSON(), now);
+  const short = reserveRefusal(facts, state.request.reserve);
+  if (short) return fail({ ...state, reasons: ['RESERVE_TOO_SMALL'] }, short.toJSON(), now);
   const { method, tracking } = captured;
   const spec = specOf(state, event, captured);
   const diskReasons = Object.fromEntries(
@@ -167,6 +170,7 @@ const plan = (state: ProtectionState, event: Facts, now: Date): ProtectionStep =
   const hardware = { cpuCount: vm.cpuCount, memoryMiB: vm.memoryMiB, nics: vm.nics };
   const planned: ProtectionPlan = { platformId: vm.platformId, method, diskReasons, hardware, spec };
   const full: ReasonCode[] = history.parent ? [] : ['FULL_FIRST_POINT'];
+  const unsure: ReasonCode[] = isReserveUnknown(facts, state.request.reserve) ? ['RESERVE_UNKNOWN'] : [];
   const use = platformUses[method];
   const next: ProtectionState = {
     ...state,
@@ -176,6 +180,7 @@ const plan = (state: ProtectionState, event: Facts, now: Date): ProtectionStep =
     platform: use && { kind: use, inEffect: true },
     reasons: mergedReasons(
       captured.reasons,
+      unsure,
       state.reasons,
       history.whyFull ? [history.whyFull] : full,
       facts.reasons,

@@ -94,7 +94,7 @@ describe('snapshot-engine over NATS and Postgres', () => {
     const request = await protect();
     expect(await engine.peers.reaches(request.itemId, 'failed')).toMatchObject({
       reasons: ['VM_MIGRATING'],
-      fault: { code: 'VM_STATE_REFUSED' },
+      fault: { code: 'PLATFORM_BUSY' },
       pointId: null,
     });
     expect(await pointOf(request)).toBeUndefined();

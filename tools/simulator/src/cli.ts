@@ -16,6 +16,7 @@ const none = {
   deleted: 0,
   verified: 0,
   failed: 0,
+  retried: 0,
   deaths: 0,
   virtualSeconds: 0,
 };
@@ -34,7 +35,7 @@ class Report {
   }
 
   tell(seconds: number): void {
-    const { steps, points, restored, failed, deaths, virtualSeconds } = this.#sums;
+    const { steps, points, restored, failed, retried, deaths, virtualSeconds } = this.#sums;
     const { tracked, lies, snapshots, poweredOff, rolledBack, deleted, verified } = this.#sums;
     tell(`seeds        ${this.#seeds}`);
     tell(`failing      ${this.failing.length}`);
@@ -47,7 +48,7 @@ class Report {
     tell(`roll-backs   ${rolledBack} right`);
     tell(`deletions    ${deleted} exact`);
     tell(`verified     ${verified} points, sound`);
-    tell(`items        ${failed} failed for a reason`);
+    tell(`items        ${failed} failed for a reason, ${retried} tried again`);
     tell(`time         ${(virtualSeconds / 86_400).toFixed(1)} days simulated in ${seconds.toFixed(0)} s`);
     tell(`speed        ${(this.#seeds / seconds).toFixed(1)} seeds/s`);
   }

@@ -204,7 +204,7 @@ export class ModelInventory {
     await this.#cvm.ask('read VM', () => {
       if (!this.here.platform.byUuid(uuid)) throw new Fault('VM_NOT_FOUND', `there is no VM ${uuid}`);
     });
-    return { vmId: this.#vmByUuid(uuid).vmId, configuration: {}, restartNeeded: [] };
+    return { vmId: this.#vmByUuid(uuid).vmId, configuration: {}, restartNeeded: [], storages: [] };
   }
 
   #platform(): RegisteredPlatform {

@@ -1,3 +1,5 @@
+import { type RunItemId } from '@casvault/contracts';
+import { attemptIdOf } from '@casvault/scheduler/machine';
 import {
   removedIds,
   type DeletionState,
@@ -20,8 +22,13 @@ export interface Observed {
   readonly isShutDown: (vm: ModelVm) => boolean;
 }
 
+/** What the engine knows the attempts at an item by. */
+const attemptsOf = (itemId: RunItemId, count: number): RunItemId[] =>
+  Array.from({ length: count }, (_, before) => attemptIdOf(itemId, before + 1));
+
 const ends: readonly unknown[] = ['succeeded', 'skipped', 'failed', 'stopped', 'deleted', 'sound', 'damaged'];
 const isOver = (state: unknown): boolean => ends.includes(state) || state === 'partly failed';
+const isAtWork = (phase: string | undefined): boolean => phase !== undefined && !isOver(phase);
 
 /** What must hold: at every step, when all has settled, and when all has been cleaned. */
 export class Oracle {
@@ -116,7 +123,9 @@ export class Oracle {
   /** G2: what lies in a pack already is never read again, so that a crash costs the pack in the making. */
   onAttempt(capture: string, wanted: number): (blocks: number) => void {
     const stored = [...this.#o.pool.packs.values()].filter((pack) => pack.capture === capture);
-    const allowed = wanted - stored.reduce((sum, { blocks }) => sum + blocks.length, 0);
+    // Two workers may have stored the same block: one whose lease is over, and the one after it.
+    const held = new Set(stored.flatMap(({ blocks }) => blocks.map(({ disk, block }) => `${disk} ${block}`)));
+    const allowed = wanted - held.size;
     let read = 0;
     return (blocks) => {
       read += blocks;
@@ -176,10 +185,11 @@ export class Oracle {
     if (!run) return;
     const { parallel } = run;
     const items = databases.scheduler.itemsOf(runId);
-    const atWork = items.filter(({ id }) => {
-      const phase = databases.phaseOf(id);
-      return run.running.some(({ itemId }) => itemId === id) || (phase !== undefined && !isOver(phase));
-    });
+    const atWork = items.filter(
+      ({ id, attempt }) =>
+        run.running.some(({ itemId }) => itemId === id) ||
+        attemptsOf(id as RunItemId, attempt).some((one) => isAtWork(databases.phaseOf(one))),
+    );
     this.#require(
       atWork.length <= parallel.vms,
       () => `${atWork.length} VMs at once, ${parallel.vms} allowed`,
@@ -285,10 +295,16 @@ export class Oracle {
     const items = scheduler.itemsOf(id);
     const total = Object.values(run?.ended ?? {}).reduce((sum, count) => sum + count, 0);
     this.#require(total === items.length, () => `run ${id} counts ${total} ends of ${items.length} items`);
-    for (const { id: itemId, state } of items) {
-      const phase = databases.phaseOf(itemId);
-      const agrees = phase === undefined ? state === 'stopped' : phase === state;
+    for (const { id: itemId, attemptId, attempt, state, phase: told } of items) {
+      const phase = databases.phaseOf(attemptId);
+      const isStopped = state === 'stopped';
+      const agrees = phase === undefined ? isStopped : phase === state || (isStopped && phase === told);
       this.#require(agrees, () => `item ${itemId} is ${state} for the scheduler, ${phase} for the engine`);
+      for (const earlier of attemptsOf(itemId as RunItemId, attempt - 1))
+        this.#require(
+          databases.phaseOf(earlier) === 'failed',
+          () => `item ${itemId} was tried again after ${databases.phaseOf(earlier)}`,
+        );
     }
   }
 

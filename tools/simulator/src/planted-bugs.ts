@@ -1,3 +1,4 @@
+import { Fault } from '@casvault/contracts';
 import { transferMachine, type TransferState } from '@casvault/data-mover/machine';
 import { runMachine, type RunState } from '@casvault/scheduler/machine';
 import {
@@ -75,6 +76,12 @@ export const plantedBugs: readonly PlantedBug[] = [
       ...stepped,
       effects: stepped.effects.filter(({ type }) => event.type !== 'woken' || type !== 'ask'),
     };
+  }),
+  planted('run: tries again what goes on', runMachine, (step) => (state, event, now) => {
+    const { end } = event as unknown as { end?: string | null };
+    const isGoing = event.type === 'heard' && end === null;
+    const failed = { end: 'failed', fault: new Fault('NBD_IO', 'cut').toJSON() };
+    return run(step, state, isGoing ? { ...event, ...failed } : event, now);
   }),
   planted(
     'protection: available before the transfer has succeeded',

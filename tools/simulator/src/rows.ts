@@ -1,7 +1,6 @@
 import {
   runKindOf,
   Fault,
-  type FaultJson,
   type ItemChanged,
   type JobId,
   type PointId,
@@ -10,12 +9,21 @@ import {
   type RunItemId,
 } from '@casvault/contracts';
 import { type TransferState, type TransfersOptions } from '@casvault/data-mover/machine';
-import { endOf, type AskedItem, type RunsOptions, type RunState } from '@casvault/scheduler/machine';
+import {
+  attemptIdOf,
+  attemptOf,
+  endOf,
+  itemSteps,
+  knownOf,
+  type AskedItem,
+  type RunsOptions,
+  type RunState,
+} from '@casvault/scheduler/machine';
 import { type Edge, type SimProcess } from './process.js';
 
 type RunWorld = RunsOptions['world'];
 type ItemRow = AskedItem['row'];
-type ItemEnd = NonNullable<ReturnType<typeof endOf>>;
+type EndItems = Parameters<RunWorld['items']['end']>[0];
 
 const edge: Edge = { name: 'rows', fault: 'store', code: 'DEPENDENCY_UNAVAILABLE' };
 
@@ -40,29 +48,35 @@ export class SchedulerRows {
   project(id: string, before: RunState | null, after: RunState, now: Date): void {
     const run = this.runs.get(id);
     if (run) run.state = after.state;
-    const were = new Set(before?.running.map(({ itemId }) => itemId));
-    for (const { itemId } of after.running) {
+    const { retried, admitted } = itemSteps(before, after);
+    for (const item of retried) this.#tryAgain(item.itemId, attemptOf(item));
+    for (const itemId of admitted) {
       const row = this.items.get(itemId);
-      if (row?.state !== 'queued' || were.has(itemId)) continue;
+      if (row?.state !== 'queued') continue;
       row.state = 'running';
-      row.startedAt = now;
+      row.startedAt ??= now;
     }
+  }
+
+  #tryAgain(itemId: RunItemId, attempt: number): void {
+    const row = this.items.get(itemId);
+    if (!row || row.attempt >= attempt) return;
+    const fresh = { state: 'queued', phase: null, pointId: null, reasons: [], fault: null } as const;
+    const unheard = { toldAt: null, heardAt: null, finishedAt: null };
+    const attemptId = attemptIdOf(itemId, attempt);
+    Object.assign(row, { ...fresh, ...unheard, earlierFault: row.fault, attempt, attemptId });
   }
 
   of(process: SimProcess): RunWorld['runs'] & RunWorld['items'] {
     const reach = <T>(deed: () => T): Promise<T> => process.call(edge, deed);
     return {
       news: (id) => reach(() => this.#detail(id)),
-      beginning: (id) =>
-        reach(() => ({
-          items: this.itemsOf(id).map((row) => ({ itemId: row.id as RunItemId, host: row.host })),
-          parallel: this.#run(id).definition.parallel,
-        })),
+      beginning: (id) => reach(() => this.#beginning(id)),
       queue: (id) => reach(() => ({ group: this.#run(id).definition.group, olderRuns: 0 })),
       notBegun: (before) => reach(() => this.#notBegun(before)),
       asked: (id) => reach(() => this.#asked(id)),
       record: (change, now) => reach(() => this.#record(change, now)),
-      end: (ids, end, fault, now) => reach(() => ids.forEach((id) => this.#end(id, end, fault, now))),
+      end: (ends, now) => reach(() => this.#end(ends, now)),
     };
   }
 
@@ -70,6 +84,17 @@ export class SchedulerRows {
     const run = this.runs.get(id);
     if (!run) throw new Fault('NOT_FOUND', `there is no run ${id}`);
     return run;
+  }
+
+  #beginning(id: string): Awaited<ReturnType<RunWorld['runs']['beginning']>> {
+    const { definition, state } = this.#run(id);
+    if (state !== 'queued') return null;
+    return {
+      items: this.itemsOf(id).map((row) => ({ itemId: row.id as RunItemId, host: row.host })),
+      failed: 0,
+      parallel: definition.parallel,
+      retry: definition.kind === 'backup' ? definition.retry : null,
+    };
   }
 
   #notBegun(before: Date): RunId[] {
@@ -85,28 +110,33 @@ export class SchedulerRows {
   }
 
   #record(change: ItemChanged, now: Date) {
-    const row = this.items.get(change.itemId);
-    if (!row) return undefined;
+    const row = this.itemsOf(change.runId).find(({ attemptId }) => attemptId === change.itemId);
+    if (!row) return null;
     const end = endOf(change.phase);
     const isNews = row.toldAt === null || row.toldAt < new Date(change.at);
-    if (endOf(row.state) === null && isNews) {
-      row.state = end ?? 'running';
-      row.phase = change.phase;
+    const isLeft = row.state === 'stopped' && row.phase === 'cleaning';
+    if ((endOf(row.state) === null || isLeft) && isNews) {
       row.pointId = change.pointId ?? row.pointId;
       row.restoredVmId = change.restoredVmId;
       row.reasons = change.reasons;
-      row.fault = change.fault;
       row.toldAt = new Date(change.at);
-      row.finishedAt = end ? now : null;
+      if (isLeft) Object.assign(row, end && { phase: change.phase, fault: change.fault ?? row.fault });
+      else this.#go(row, change, now);
     }
     row.heardAt = now;
-    return endOf(row.state);
+    return knownOf(row);
   }
 
-  #end(id: string, end: ItemEnd, fault: FaultJson, now: Date): void {
-    const row = this.items.get(id);
-    if (!row || endOf(row.state)) return;
-    Object.assign(row, { state: end, phase: end, fault, finishedAt: now });
+  #go(row: ItemRow, { phase, fault }: ItemChanged, now: Date): void {
+    const end = endOf(phase);
+    Object.assign(row, { state: end ?? 'running', phase, fault, finishedAt: end ? now : null });
+  }
+
+  #end({ itemIds, end, phase, fault }: EndItems, now: Date): void {
+    for (const id of itemIds) {
+      const row = this.items.get(id);
+      if (row && !endOf(row.state)) Object.assign(row, { state: end, phase, fault, finishedAt: now });
+    }
   }
 
   #detail(id: string): RunDetail {

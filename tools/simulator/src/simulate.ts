@@ -9,6 +9,7 @@ import {
   type PlatformId,
   type PointId,
   type PoolId,
+  type Retry,
   type RunId,
   type RunItemId,
   type VerificationId,
@@ -58,6 +59,7 @@ export interface SimulationResult {
   readonly snapshots: number;
   readonly poweredOff: number;
   readonly failed: number;
+  readonly retried: number;
   readonly deaths: number;
   readonly virtualSeconds: number;
 }
@@ -68,6 +70,11 @@ type User = ReturnType<typeof startScheduler>;
 const releases = ['E0785', 'E0785', 'E0785', 'E0760', 'E0710'] as const;
 const minute = 60_000;
 const day = 24 * 60 * minute;
+const retries: readonly [Retry, ...Retry[]] = [
+  { count: 0, intervalMinutes: 10 },
+  { count: 1, intervalMinutes: 0 },
+  { count: 2, intervalMinutes: 1 },
+];
 /** G2: everything has ended so long after the faults, and is clean so long after them. */
 const settleMs = 5 * minute;
 const cleanMs = 10 * minute;
@@ -90,6 +97,7 @@ class Simulation {
   readonly #engines = new Map<SimProcess, CatalogueUser>();
   readonly #stopped = new Map<string, number>();
   readonly #faultsEnd: number;
+  readonly #retry: Retry;
   /** Rows are dated by the service that makes them. */
   #schedulerSkew = 0;
   #steps = 0;
@@ -131,6 +139,7 @@ class Simulation {
       this.#oracle.onStep(step, this.#databases);
     });
     this.#faultsEnd = this.#random.whole(60, 360) * 1_000;
+    this.#retry = this.#random.pick(retries);
   }
 
   async run(): Promise<SimulationResult> {
@@ -142,12 +151,13 @@ class Simulation {
     await time.run(this.#faultsEnd, failed);
     this.#calm();
     const isSettled = () => failed() || this.#open().length === 0;
-    await time.run(this.#faultsEnd + settleMs, isSettled);
+    const retriesMs = this.#retry.count * (this.#retry.intervalMinutes + 1) * minute;
+    await time.run(this.#faultsEnd + settleMs + retriesMs, isSettled);
     this.#world.require(
       this.#open().length === 0,
-      () => `5 minutes after the faults: ${this.#open().join('; ')}`,
+      () => `5 minutes, and those of retries, after the faults: ${this.#open().join('; ')}`,
     );
-    await time.run(this.#faultsEnd + cleanMs, failed);
+    await time.run(this.#faultsEnd + cleanMs + retriesMs, failed);
     if (!failed()) this.#oracle.clean(this.#databases);
     return this.#result();
   }
@@ -178,6 +188,7 @@ class Simulation {
       snapshots: made.filter(({ plan }) => plan?.method.endsWith('snapshot')).length,
       poweredOff: made.filter(({ plan }) => plan?.method === 'power-off').length,
       failed: items.filter(({ phase }) => phase === 'failed').length,
+      retried: [...this.#databases.scheduler.items.values()].filter(({ attempt }) => attempt > 1).length,
       deaths: this.#deaths,
       virtualSeconds: this.#world.time.now / 1_000,
     };
@@ -315,6 +326,8 @@ class Simulation {
     const definition: RunRow['definition'] = {
       kind: 'backup',
       vmIds: [first.vmId],
+      hostIds: [],
+      excludedVmIds: [],
       poolId: this.#here.pool.id,
       group: 'default',
       parallel: { vms: random.whole(1, 3), vmsPerHost: random.whole(1, 2) },
@@ -322,6 +335,8 @@ class Simulation {
       cbt: { enable: true, fallback: random.pick(['full', 'skip-alert', 'skip-silent']) },
       powerOff: random.pick([false, true]),
       network: { preferred: 'auto' },
+      reserve: { freePercent: null, freeGiB: null },
+      retry: this.#retry,
       options: transferOptionsSchema.parse({ reconnect: { minutes: random.pick([1, 10]) } }),
     };
     this.#startRun(
@@ -347,7 +362,7 @@ class Simulation {
       kind: 'restore',
       items: [{ pointId: chosen.id, target }],
       group: 'default',
-      parallel: { vms: 2, vmsPerHost: 2 },
+      parallel: { vms: 2, vmsPerHost: 2, channels: 2 },
       network: { preferred: 'auto' },
       options: transferOptionsSchema.parse({}),
     };
@@ -364,7 +379,7 @@ class Simulation {
       kind: 'rollback',
       items: [{ pointId: point.id, target }],
       group: 'default',
-      parallel: { vms: 2, vmsPerHost: 2 },
+      parallel: { vms: 2, vmsPerHost: 2, channels: 2 },
       network: { preferred: 'auto' },
       options: transferOptionsSchema.parse({ reconnect: { minutes: random.pick([1, 10]) } }),
     };
@@ -499,6 +514,10 @@ const itemRow = (
     ...item,
     vmName: 'vm',
     restoredVmId: null,
+    attempt: 1,
+    attemptId: id,
+    notBefore: null,
+    earlierFault: null,
     state: 'queued' as const,
     phase: null,
     progress: [],

@@ -9,6 +9,13 @@ import { type Stack } from './stack.js';
 
 const run = promisify(execFile);
 
+/** A backup job for the small stores of a lab, whose end somebody waits for: no reserve, nothing is tried again. */
+export const labBackup = {
+  kind: 'backup',
+  reserve: { freePercent: null, freeGiB: null },
+  retry: { count: 0, intervalMinutes: 0 },
+} as const;
+
 /** The control port of the lab's disk services as the platform is registered with: an observer stands there. */
 const observerPort = 8193;
 
@@ -91,7 +98,7 @@ export class Trial {
     onChange: (run: RunDetail) => void = () => undefined,
   ): Promise<RunDetail> {
     return this.runJob(
-      { kind: 'backup', vmIds: [vm.id], poolId, options: { streamsPerDisk: 2 } },
+      { ...labBackup, vmIds: [vm.id], poolId, options: { streamsPerDisk: 2 } },
       `backup of ${vm.name}`,
       onChange,
     );

@@ -190,6 +190,8 @@ export const job = {
   definition: {
     kind: 'backup',
     vmIds: [ids.vm],
+    hostIds: [],
+    excludedVmIds: [],
     poolId: ids.pool,
     group: 'default',
     parallel: { vms: 2, vmsPerHost: 2 },
@@ -197,6 +199,8 @@ export const job = {
     cbt: { enable: true, fallback: 'full' },
     powerOff: false,
     network: { preferred: 'auto' },
+    reserve: { freePercent: 10, freeGiB: 500 },
+    retry: { count: 3, intervalMinutes: 10 },
     options,
   },
   plans: [
@@ -273,6 +277,11 @@ export const restorePreview = {
   confirmation: { code: 'K7QD-3MZA-X0PW', expiresAt: '2026-03-02T21:10:00Z' },
 };
 
+export const contentPreview = {
+  itemCount: 1,
+  items: [{ vmId: ids.vm, vmName: vm.name, hostName: vm.hostName, fault: null }],
+};
+
 export const run = {
   id: ids.run,
   jobId: ids.job,
@@ -300,6 +309,9 @@ export const runDetail = {
       vmName: vm.name,
       state: 'running',
       phase: 'transferring',
+      attempt: 1,
+      earlierFault: null,
+      retryAt: null,
       pointId: ids.point,
       restoredVmId: null,
       volumeName: null,

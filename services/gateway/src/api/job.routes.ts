@@ -1,5 +1,6 @@
 import {
   cloneJob,
+  contentPreviewSchema,
   createJob,
   deleteJob,
   enableJob,
@@ -13,6 +14,7 @@ import {
   newJobBodySchema,
   pageRequestSchema,
   planPreviewSchema,
+  previewContent,
   previewPlan,
   runChoiceSchema,
   runSchema,
@@ -189,6 +191,26 @@ export const jobRoutes: readonly Route[] = [
       reply: examples.planPreview,
     },
     serve: ({ ask, body }) => ask(previewPlan, body),
+  }),
+  route({
+    id: 'previewContent',
+    method: 'POST',
+    path: '/contents/preview',
+    tag,
+    summary: 'What a backup job would protect',
+    description:
+      'The VMs that a run with this content would have if it began now: those named, and whatever VMs the hosts have, without ' +
+      'those left out. What is gone is shown with the fault that it would fail with.',
+    access: reading,
+    body: previewContent.request,
+    status: 200,
+    reply: contentPreviewSchema,
+    faults: [],
+    example: {
+      body: { hostIds: [examples.ids.host], excludedVmIds: [examples.ids.vm] },
+      reply: examples.contentPreview,
+    },
+    serve: ({ ask, body }) => ask(previewContent, body),
   }),
   route({
     id: 'startRun',

@@ -88,7 +88,21 @@ const ofBackups: readonly Option[] = [
   },
   { field: 'pointKind', taken: ['full', 'incremental'], refused: [['differential', /incremental/]] },
   { field: 'powerOff', taken: [true, false], refused: [[1, /boolean/]] },
+  whole('retry.count', 0, 10),
+  whole('retry.intervalMinutes', 0, 120),
+  {
+    field: 'reserve.freePercent',
+    taken: [0, 12.5, 100, null],
+    refused: [
+      [-1, />=0/],
+      [101, /<=100/],
+    ],
+  },
+  { field: 'reserve.freeGiB', taken: [0, 1_000_000, null], refused: [[-1, />=0/]] },
+  { field: 'hostIds', taken: [[examples.ids.host]], refused: [[['cvk1'], /UUID/]], at: 'hostIds.0' },
 ];
+
+const ofRestores: readonly Option[] = [whole('parallel.channels', 1, 64)];
 
 const set = (value: object, [first = '', ...rest]: readonly string[], to: unknown): object => {
   const inner = (value as Record<string, object | undefined>)[first];
@@ -137,8 +151,15 @@ describe('the options of a job, as the API takes them', () => {
 
   for (const option of [...shared, ...ofBackups])
     it(`${option.field} of a backup: its range, and nothing beyond it`, hold(backup, option));
-  for (const option of shared)
+  for (const option of [...shared, ...ofRestores])
     it(`${option.field} of a restore: its range, and nothing beyond it`, hold(restore, option));
+
+  it('have the channels of the specification where a restore names none', async () => {
+    const { definition } = examples.restoreRequest;
+    await post('/restores/preview', examples.restoreRequest);
+    expect(definition.parallel).not.toHaveProperty('channels');
+    expect(gateway.services.last(previewRestore)?.definition.parallel).toMatchObject({ channels: 2 });
+  });
 
   it('have the defaults of the specification', async () => {
     const { name, plans, definition } = examples.job;
@@ -153,6 +174,10 @@ describe('the options of a job, as the API takes them', () => {
       parallel: { vms: 2, vmsPerHost: 2 },
       cbt: { enable: true, fallback: 'full' },
       powerOff: false,
+      hostIds: [],
+      excludedVmIds: [],
+      reserve: { freePercent: 10, freeGiB: 500 },
+      retry: { count: 3, intervalMinutes: 10 },
       network: { preferred: 'auto' },
       options: {
         compression: { mode: 'fast' },

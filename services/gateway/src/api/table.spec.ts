@@ -45,6 +45,7 @@ const mayCall: Record<string, string> = {
   'DELETE /jobs/{jobId}': 'AO',
   'POST /plans/preview': 'AOR',
   'POST /restores/preview': 'AO',
+  'POST /contents/preview': 'AOR',
   'POST /jobs/{jobId}/runs': 'AO',
   'GET /runs': 'AOR',
   'GET /runs/{runId}': 'AOR',
@@ -112,8 +113,8 @@ describe('the route table', () => {
     const writable = routes.filter(
       ({ method, access }) => method !== 'GET' && typeof access !== 'string' && access.includes('auditor'),
     );
-    // It computes, and keeps nothing.
-    expect(writable.map(nameOf)).toEqual(['POST /plans/preview']);
+    // They compute, and keep nothing.
+    expect(writable.map(nameOf)).toEqual(['POST /plans/preview', 'POST /contents/preview']);
   });
 
   it('takes an idempotency key wherever something is made, and says where it is', () => {

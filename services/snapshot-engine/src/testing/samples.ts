@@ -76,6 +76,7 @@ export const sampleFacts = (vm: Partial<VmFacts['vm']> = {}): VmFacts => ({
   },
   restartNeeded: [],
   reasons: [],
+  storages: [],
 });
 
 export const sampleProtectVm = (): ProtectVm => ({
@@ -89,6 +90,7 @@ export const sampleProtectVm = (): ProtectVm => ({
   cbt: { enable: true, fallback: 'full' },
   powerOff: false,
   network: { preferred: 'auto' },
+  reserve: { freePercent: null, freeGiB: null },
   options,
 });
 export const sampleIds = (): ProtectionIds => ({

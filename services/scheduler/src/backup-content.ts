@@ -1,0 +1,182 @@
+import {
+  Fault,
+  getHost,
+  getVm,
+  listVms,
+  newId,
+  type ContentPreview,
+  type FaultJson,
+  type HostId,
+  type JobDefinition,
+  type previewContent,
+  type RunItemId,
+  type Vm,
+  type VmId,
+} from '@casvault/contracts';
+import { type Messenger } from '@casvault/messaging';
+import { type z } from 'zod';
+import { mapBounded } from './bounded.js';
+import { inField } from './references.js';
+import { type NewItem } from './run-item.js';
+
+type Content = Pick<z.output<typeof previewContent.request>, 'vmIds' | 'hostIds' | 'excludedVmIds'>;
+type DiskIds = Extract<JobDefinition, { kind: 'backup' }>['diskIds'];
+
+/** What is gone by now. */
+interface Gone {
+  readonly vmId: VmId | null;
+  readonly name: string;
+  readonly fault: FaultJson;
+}
+type Found = { readonly vm: Vm } | { readonly gone: Gone };
+
+/** Questions at the same time to inventory. */
+const atOnce = 16;
+/** VMs of one reply, so that it stays below the 1 MiB of a message. */
+const pageSize = 100;
+/** Items of one run: what its machine holds, about 100 bytes for each. */
+const mostItems = 10_000;
+/** As many as a run shows. */
+const mostShown = 1_000;
+
+const refuse = (field: string, rule: string): Fault =>
+  new Fault('INPUT_INVALID', `definition.${field}: ${rule}`, { details: { field: `definition.${field}` } });
+
+const refuseTwice = (field: keyof Content, ids: readonly string[]): void => {
+  if (new Set(ids).size < ids.length) throw refuse(field, 'names one twice');
+};
+
+/** Of the VMs in their order every one once, without those left out. */
+const chosenOf = (found: readonly Found[], excludedVmIds: readonly VmId[]): Found[] => {
+  const taken = new Set<VmId>(excludedVmIds);
+  return found.filter((one) => {
+    if ('gone' in one) return true;
+    if (taken.has(one.vm.id)) return false;
+    taken.add(one.vm.id);
+    return true;
+  });
+};
+
+const itemOf = (found: Found): NewItem => {
+  const common = { id: newId<RunItemId>(), kind: 'backup', pointId: null, target: null } as const;
+  if ('vm' in found) {
+    const { id: vmId, name: vmName, hostId: host } = found.vm;
+    return { ...common, vmId, vmName, host };
+  }
+  const { vmId, name: vmName, fault } = found.gone;
+  return { ...common, vmId, vmName, host: null, fault };
+};
+
+const goneOf = (fault: Fault, id: string, vmId: VmId | null): Gone => {
+  const { name } = fault.details;
+  return { vmId, name: typeof name === 'string' ? name : id, fault: fault.toJSON() };
+};
+
+/**
+ * D1: what a backup job protects now. A VM or host that is gone is an item that has failed already: it fails no other. Memory: the
+ * VMs of one run, at most 10,000.
+ */
+export class BackupContent {
+  constructor(private readonly client: Messenger) {}
+
+  /** `isStrict`: what is gone is refused instead, with the field. INPUT_INVALID when it is too much for one run. */
+  async items(
+    content: Content & { diskIds?: DiskIds },
+    isStrict: boolean,
+    signal: AbortSignal,
+  ): Promise<NewItem[]> {
+    const found = await this.#resolve(content, signal);
+    for (const one of found) if (isStrict && 'gone' in one) throw Fault.fromJSON(one.gone.fault);
+    if (content.diskIds) refuseDisks(content, content.diskIds, found);
+    return found.map(itemOf);
+  }
+
+  /** What a run would be made of now. */
+  async preview(content: Content, signal: AbortSignal): Promise<ContentPreview> {
+    const found = await this.#resolve(content, signal);
+    const items = found
+      .slice(0, mostShown)
+      .map((one) =>
+        'vm' in one
+          ? { vmId: one.vm.id, vmName: one.vm.name, hostName: one.vm.hostName, fault: null }
+          : { vmId: one.gone.vmId, vmName: one.gone.name, hostName: null, fault: one.gone.fault },
+      );
+    return { itemCount: found.length, items };
+  }
+
+  async #resolve({ vmIds, hostIds, excludedVmIds }: Content, signal: AbortSignal): Promise<Found[]> {
+    refuseTwice('vmIds', vmIds);
+    refuseTwice('hostIds', hostIds);
+    const named = await mapBounded(vmIds, atOnce, (id) => this.#vm(id, signal));
+    const found = [...named];
+    for (const hostId of hostIds) {
+      found.push(...(await this.#ofHost(hostId, signal)));
+      if (found.length > mostItems + excludedVmIds.length)
+        throw refuse('hostIds', `a run has at most ${mostItems} VMs, these hosts have more`);
+    }
+    const chosen = chosenOf(found, excludedVmIds);
+    if (chosen.length > mostItems)
+      throw refuse('hostIds', `a run has at most ${mostItems} VMs, this one has ${chosen.length}`);
+    return chosen;
+  }
+
+  async #vm(vmId: VmId, signal: AbortSignal): Promise<Found> {
+    const ask = () => this.client.request(getVm, { vmId }, { signal });
+    return orGone(
+      'vmIds',
+      async () => ({ vm: await ask() }),
+      (fault) => goneOf(fault, vmId, vmId),
+    );
+  }
+
+  async #ofHost(hostId: HostId, signal: AbortSignal): Promise<Found[]> {
+    const host = await orGone(
+      'hostIds',
+      async () => ({ host: await this.client.request(getHost, { hostId }, { signal }) }),
+      (fault) => goneOf(fault, hostId, null),
+    );
+    if ('gone' in host) return [host];
+    const found: Found[] = [];
+    let cursor: string | null = null;
+    do {
+      const page: z.output<typeof listVms.reply> = await this.client.request(
+        listVms,
+        { hostId, limit: pageSize, ...(cursor === null ? {} : { cursor }) },
+        { signal },
+      );
+      found.push(...page.items.map((vm) => ({ vm })));
+      cursor = page.nextCursor;
+    } while (cursor !== null);
+    return found;
+  }
+}
+
+/** The answer, or what is gone; other faults are thrown. */
+const orGone = async <T>(
+  field: keyof Content,
+  ask: () => Promise<T>,
+  gone: (fault: Fault) => Gone,
+): Promise<T | { readonly gone: Gone }> => {
+  try {
+    return await inField(`definition.${field}`, ask());
+  } catch (error) {
+    const fault = Fault.from(error);
+    if (fault.code === 'VM_NOT_FOUND' || fault.code === 'NOT_FOUND') return { gone: gone(fault) };
+    throw fault;
+  }
+};
+
+/** D1: chosen disks are of one VM, which has them. */
+const refuseDisks = (
+  { vmIds, hostIds }: Content,
+  diskIds: NonNullable<DiskIds>,
+  found: readonly Found[],
+): void => {
+  if (hostIds.length > 0) throw refuse('diskIds', 'names disks of one VM, the job has whole hosts');
+  if (vmIds.length > 1) throw refuse('diskIds', `names disks of one VM, the job has ${vmIds.length}`);
+  for (const one of found) {
+    if ('gone' in one) continue;
+    const strange = diskIds.find((id) => !one.vm.disks.some((disk) => disk.id === id));
+    if (strange !== undefined) throw refuse('diskIds', `VM '${one.vm.name}' has no disk ${strange}`);
+  }
+};

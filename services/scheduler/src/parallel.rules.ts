@@ -1,0 +1,21 @@
+import { type JobDefinition } from '@casvault/contracts';
+import { type Parallel } from './run.js';
+
+/** What one run of a job may do at once. */
+interface RunParallel extends Parallel {
+  /** Disks of one VM. */
+  readonly disksPerVm: number;
+}
+
+/**
+ * F5: in a restore every disk that is written takes a channel. A VM takes as many as disks of it are written at once, at most all;
+ * so many VMs are let in that the channels suffice, whatever disks they have.
+ */
+export const parallelOf = (definition: Pick<JobDefinition, 'kind' | 'parallel' | 'options'>): RunParallel => {
+  const { parallel, options } = definition;
+  const { vms, vmsPerHost } = parallel;
+  if (!('channels' in parallel)) return { vms, vmsPerHost, disksPerVm: options.disksPerVm };
+  const { channels } = parallel;
+  const disksPerVm = Math.min(options.disksPerVm, channels);
+  return { vms: Math.min(vms, Math.floor(channels / disksPerVm)), vmsPerHost, disksPerVm };
+};
