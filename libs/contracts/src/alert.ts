@@ -17,7 +17,7 @@ export const alertKindSchema = z.enum([
 ]);
 export type AlertKind = z.infer<typeof alertKindSchema>;
 
-/** `error`: something that was asked for was not done at all; `warning`: some of it was, or will be by the next run. */
+/** `error`: it failed, or nobody was there to do it; `warning`: it was left out, as the job and its rules say. */
 export const alertSeveritySchema = z.enum(['warning', 'error']);
 export type AlertSeverity = z.infer<typeof alertSeveritySchema>;
 
@@ -46,6 +46,16 @@ export type Alert = z.infer<typeof alertSchema>;
 
 /** Published once an alert is kept, at least once; receivers know it again by its id. */
 export const alertRaised = defineEvent('scheduler', 'alert-raised', 1, { payload: alertSchema });
+
+/** What a webhook is sent, as JSON. */
+export const alertNoticeSchema = z.object({
+  event: z.enum(['alert-raised', 'test']),
+  text: bilingualSchema,
+  at: instantSchema,
+  /** Null with a test. */
+  alert: alertSchema.nullable(),
+});
+export type AlertNotice = z.infer<typeof alertNoticeSchema>;
 
 /** What became of an alert at one channel. */
 export const alertDeliverySchema = z.object({

@@ -1,4 +1,4 @@
-import { type Alert, type AlertChannelId, type AlertId, type Bilingual } from '@casvault/contracts';
+import { type Alert, type AlertChannelId, type AlertId, type AlertNotice } from '@casvault/contracts';
 
 /** Every time and bound of sending alerts, in one place. */
 export const deliveryLimits = {
@@ -16,13 +16,9 @@ export const deliveryLimits = {
 } as const;
 
 /** What is sent: an alert, or a test of the channel. */
-export interface Notice {
-  readonly event: 'alert-raised' | 'test';
+export interface Notice extends AlertNotice {
   /** For alerts their id and the channel's: the same in every attempt, so that receivers can tell a repetition. */
   readonly key: string;
-  readonly text: Bilingual;
-  readonly alert: Alert | null;
-  readonly at: string;
 }
 
 export const noticeOf = (alert: Alert, channelId: AlertChannelId): Notice => ({

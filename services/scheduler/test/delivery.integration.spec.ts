@@ -6,6 +6,7 @@ import { createServer, type AddressInfo, type Server } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import {
+  alertNoticeSchema,
   newId,
   type Alert,
   type AlertChannelId,
@@ -76,7 +77,8 @@ describe('H3: webhooks over HTTP', () => {
   it('POSTs the alert with its key, a bearer token, and a signature over time and body', async () => {
     await post({ hmacSecret: 'shared', bearerToken: 'token' });
     const [{ headers, body }] = receiver.received as [(typeof receiver.received)[0]];
-    expect(JSON.parse(body)).toEqual({ event: 'alert-raised', text: alert.text, alert, at: alert.at });
+    const told = alertNoticeSchema.parse(JSON.parse(body));
+    expect(told).toEqual({ event: 'alert-raised', text: alert.text, alert, at: alert.at });
     const stamp = String(now.getTime() / 1_000);
     const signature = createHmac('sha256', 'shared').update(`${stamp}.${body}`).digest('hex');
     expect(headers).toMatchObject({

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { alertNoticeSchema } from '@casvault/contracts';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { routes } from '../api/table.js';
 import { version } from '../version.js';
@@ -47,6 +48,13 @@ describe('the OpenAPI document', () => {
         .reduce<unknown>((node, key) => (node as Record<string, unknown> | undefined)?.[key], document);
       expect([reference, target]).toEqual([reference, expect.any(Object)]);
     }
+  });
+
+  it('H3: describes what webhooks are sent, with an example that holds', () => {
+    const { alertRaised } = document['webhooks'] as Record<string, unknown>;
+    const [content] = valuesOf(alertRaised, 'application/json') as { schema: unknown; example: unknown }[];
+    expect(content?.schema).toEqual({ $ref: '#/components/schemas/AlertNotice' });
+    expect(alertNoticeSchema.parse(content?.example)).toEqual(content?.example);
   });
 
   it('shows no secret in a reply, sealed or not', () => {

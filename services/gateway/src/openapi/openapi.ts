@@ -4,6 +4,7 @@ import { basePath, pathParameters, type Route } from '../api/route.js';
 import { httpFaults } from '../http/fault-to-http.js';
 import { problemOf } from '../http/problem.js';
 import { cookieName } from '../http/session-cookie.js';
+import { alertWebhook } from './alert-webhook.js';
 import { JsonSchemas, type JsonSchema } from './json-schemas.js';
 
 const capitalised = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
@@ -183,6 +184,7 @@ export const openApiOf = (routes: readonly Route[], version: string): Record<str
     security: [{ bearer: [] }, { cookie: [] }],
     tags: [...new Set(routes.map(({ tag }) => tag))].map((name) => ({ name })),
     paths,
+    webhooks: { alertRaised: alertWebhook(schemas) },
     components: components(schemas, problems),
   };
 };

@@ -1,6 +1,7 @@
 import {
   alertChannelSchema,
   alertDeliverySchema,
+  alertNoticeSchema,
   alertViewSchema,
   backupHostSchema,
   chainSchema,
@@ -45,6 +46,7 @@ const names = {
   Alert: alertViewSchema,
   AlertChannel: alertChannelSchema,
   AlertDelivery: alertDeliverySchema,
+  AlertNotice: alertNoticeSchema,
   BackupHost: backupHostSchema,
   Chain: chainSchema,
   ContentPreview: contentPreviewSchema,
