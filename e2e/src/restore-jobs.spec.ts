@@ -221,6 +221,37 @@ describe('F4, F6: a restore of many VMs in one job', () => {
     expect(await loose()).toEqual([]);
     await expectAsAsked('partly-', 'alpha');
   });
+
+  it('S8: overwrites a VM of that name, which keeps its own disks beside it; a protected one is refused', async () => {
+    const before = (await inLab('partly-alpha')) ?? missing('partly-alpha');
+    const overwriting = (vmName: string): NewJobBody => ({
+      name: `overwrite ${vmName}`,
+      definition: {
+        kind: 'restore',
+        defaults: {
+          platformId: world.platform.id,
+          hostId: hostOf(1),
+          storageName: 'defaultpool',
+          overwrite: true,
+        },
+        items: [{ pointId: pointFrom('gamma').id, target: { vmName } }],
+      },
+      plans: [{ type: 'immediate' }],
+    });
+    await world.trial.api.syncPlatform(world.platform.id);
+    const [refused] = (await preview(overwriting('alpha'))).items;
+    expect(refused?.refusals[0]?.message).toMatch(/VM alpha has backup points.*\(S8\)/);
+    const job = overwriting('partly-alpha');
+    expect((await preview(job)).items[0]?.notices).toContain('OVERWRITES_VM');
+    expectSucceeded(await world.trial.api.watchRun(await submit(job), () => undefined));
+    const after = (await inLab('partly-alpha')) ?? missing('partly-alpha');
+    expect([after.uuid, after.disks.map(({ target }) => target)]).toEqual([before.uuid, ['vda']]);
+    const reference = (await world.trial.referenceOf(pointFrom('gamma'))).get('vda') ?? '';
+    expect(await sameDisk({ path: reference, format: 'raw' }, after.disks[0] ?? missing('its disk'))).toBe(
+      true,
+    );
+    expect(await loose()).toEqual(before.disks.map(({ path }) => path));
+  });
 });
 
 const missing = (what: string): never => {
