@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { chmod, chown, mkdir, readdir } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { freePort, tempDir } from './place.js';
 import { RunningProcess } from './process.js';
@@ -95,10 +96,20 @@ const embedded = async (givenDir: string | undefined): Promise<PostgresServer> =
     'max_connections=60',
   ];
   let server: RunningProcess;
+  const flags = [`port=${port}`, ...settings].flatMap((setting) => ['-c', setting]);
+  /** Children of a killed server notice its death by and by; until they have, a new one refuses to share its memory. */
   const start = async () => {
-    const flags = [`port=${port}`, ...settings].flatMap((setting) => ['-c', setting]);
-    server = new RunningProcess(postgres, ['-D', dir, ...flags], user ?? {});
-    await server.sees(/database system is ready to accept connections/);
+    const giveUpAt = Date.now() + 30_000;
+    for (;;) {
+      server = new RunningProcess(postgres, ['-D', dir, ...flags], user ?? {});
+      try {
+        return await server.sees(/database system is ready to accept connections/);
+      } catch (error) {
+        const isShared = server.output.includes('pre-existing shared memory block');
+        if (!isShared || Date.now() > giveUpAt) throw error;
+        await sleep(100);
+      }
+    }
   };
   await start();
   return {
