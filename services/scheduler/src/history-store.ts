@@ -21,6 +21,7 @@ const oldRuns = `
       SELECT count(*) FROM (
         SELECT FROM run newer WHERE newer.job_id = r.job_id AND (newer.created_at, newer.id) > (r.created_at, r.id)
         LIMIT $2) newest)))
+    AND NOT EXISTS (SELECT FROM machine_instance m WHERE m.kind = 'run' AND m.id = r.id::text AND NOT m.done)
     AND NOT EXISTS (SELECT FROM machine_effect e WHERE e.kind = 'run' AND e.instance_id = r.id::text)
     AND NOT EXISTS (SELECT FROM alert a WHERE a.run_id = r.id AND NOT a.told)`;
 
