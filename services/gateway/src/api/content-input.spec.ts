@@ -61,7 +61,9 @@ describe('D1: the content of a backup through the API', () => {
       const response = await ask(given);
       expect(response.statusCode).toBe(400);
       const { errors } = response.json<Problem>();
-      expect(errors).toEqual([expect.objectContaining({ field: at, rule: expect.stringMatching(rule) })]);
+      expect(errors).toEqual([
+        expect.objectContaining({ field: at, rule: expect.stringMatching(rule) as string }),
+      ]);
     }
   });
 });
