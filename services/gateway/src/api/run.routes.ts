@@ -43,7 +43,8 @@ export const runRoutes: readonly Route[] = [
     tag,
     summary: 'Stop a run',
     description:
-      'Its items end at the next block; the run is then `stopped`. Sent again, it does nothing more.',
+      'Its items end at the next block; the run is then `stopped`. It is over within 10 s even when a platform or a mover hangs: what has ' +
+      'not ended by then stays in the phase `cleaning` until it has. Sent again, it does nothing more.',
     access: operating,
     params,
     status: 202,
