@@ -155,6 +155,19 @@ describe('F4, F6: restores over NATS and Postgres', () => {
     expect(await find(other)).toEqual({ job: null });
     await client.request(deleteJob, { jobId: id });
     expect(await find(vmId)).toEqual({ job: null });
+    const host = peers.host();
+    const inside = peers.vm(host);
+    const whole = { ...definition, vmIds: [], hostIds: [host], excludedVmIds: [vmId] };
+    const ofHost = newId<JobId>();
+    await client.request(createJob, {
+      id: ofHost,
+      name: 'whole host',
+      definition: whole,
+      plans: [{ type: 'manual' }],
+    });
+    const onHost = (of: VmId) => client.request(findBackupJob, { vmId: of, hostId: host });
+    expect(await onHost(inside)).toEqual({ job: { id: ofHost, name: 'whole host' } });
+    expect([await onHost(vmId), await find(inside)]).toEqual([{ job: null }, { job: null }]);
   });
 
   it('F4: previews settings in batch and singly, and makes the VMs as previewed', async () => {
