@@ -206,8 +206,13 @@ describe('scheduler over NATS and Postgres', () => {
     });
     expect(waiting).toMatchObject({ state: 'queued', attempt: 2, earlierFault: fault });
     await scheduler.client.request(stopRun, { runId });
-    const run = await reaches(runId, 'stopped');
-    expect(run.items[0]).toMatchObject({ state: 'stopped', retryAt: null, fault: { code: 'STOPPED' } });
+    await reaches(runId, 'stopped');
+    // Its row is written right after the state of the run.
+    const ended = await until(async () => {
+      const [one] = (await detail(runId)).items;
+      return one?.state === 'stopped' ? one : null;
+    });
+    expect(ended).toMatchObject({ retryAt: null, fault: { code: 'STOPPED' } });
   });
 
   it('a stop that nobody follows ends the run within 10 s; what comes of its items is still told', async () => {

@@ -75,8 +75,15 @@ describe('the chart', () => {
   it('configures every service as the service itself reads it, with all values', async () => {
     const { problems, unset } = await judgeConfig([...rendered.values()].flat());
     expect(problems).toEqual([]);
-    // The first password goes to the log; a mover's id follows from its group and name. All else can be set.
-    expect(unset).toEqual(['CASVAULT_BOOTSTRAP_PASSWORD', 'CASVAULT_DATA_MOVER_ID']);
+    // The first password goes to the log; a mover's id follows from its group and name; a pod keeps no files, so its
+    // transfers are told in its log alone. All else can be set.
+    expect(unset).toEqual([
+      'CASVAULT_BOOTSTRAP_PASSWORD',
+      'CASVAULT_DATA_MOVER_ID',
+      'CASVAULT_DATA_MOVER_TRANSFER_LOGS',
+      'CASVAULT_DATA_MOVER_TRANSFER_LOGS_DAYS',
+      'CASVAULT_DATA_MOVER_TRANSFER_LOGS_KEEP',
+    ]);
   });
 
   it('puts no secret of a production release into an object', () => {
