@@ -240,6 +240,17 @@ describe('run: retries', () => {
     expect(run.present).toEqual(second);
   });
 
+  it('late news that change nothing do not cost it its timer', () => {
+    const run = new Driver(items(['a', 'b']), undefined, retry);
+    const [first, second] = run.items;
+    run.heard(second!.itemId, 'succeeded');
+    run.heard(first!.itemId, 'failed', 1, 'NBD_IO');
+    run.pass(11 * minutes);
+    run.heard(second!.itemId, 'succeeded');
+    run.wake();
+    expect(run.present.running).toMatchObject([{ itemId: first?.itemId, attempt: 2 }]);
+  });
+
   it('a stop ends at once what waits for another attempt', () => {
     const run = new Driver(items(['a']), undefined, retry);
     run.heard(run.items[0]!.itemId, 'failed', 1, 'NBD_IO');

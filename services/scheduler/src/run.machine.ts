@@ -78,7 +78,10 @@ const stopFor = (item: RunningItem): RunEffect => ({
   attempt: attemptOf(item),
 });
 
-const wakeAt = ({ running, leaving = [], waiting, stopBy }: RunState, now: Date): Date | null => {
+/** Whoever might be let in by now is let in at once: news that change nothing must not cost a retry its timer. */
+const wakeAt = (state: RunState, now: Date): Date | null => {
+  const { running, leaving = [], waiting, stopBy } = state;
+  if (admit(state, now).length > 0) return now;
   const instants = [...running, ...leaving].map(({ askAgainAt }) => askAgainAt);
   if (stopBy !== undefined && running.length > 0) instants.push(stopBy);
   for (const item of waiting)

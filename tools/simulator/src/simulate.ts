@@ -139,7 +139,7 @@ class Simulation {
       this.#oracle.onStep(step, this.#databases);
     });
     this.#faultsEnd = this.#random.whole(60, 360) * 1_000;
-    this.#retry = this.#random.pick(retries);
+    this.#retry = this.#random.fork('retries').pick(retries);
   }
 
   async run(): Promise<SimulationResult> {
