@@ -114,6 +114,10 @@ const pointDiskSchema = z
   .refine((disk) => disk.segments.length === segmentsOf(disk.sizeBytes), 'one segment for every 128 GiB');
 export type PointDisk = z.infer<typeof pointDiskSchema>;
 
+/** Taken as it is: put together anew it would lose a field named `__proto__`. */
+const isObject = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
 const factsSchema = z.object({
   capturedAt: instantSchema,
   method: z.enum(['live', 'offline', 'internal-snapshot', 'external-snapshot']),
@@ -127,7 +131,7 @@ const factsSchema = z.object({
     platformVersion: z.string(),
   }),
   /** The platform's configuration of the VM, whole. */
-  configuration: z.record(z.string(), z.unknown()),
+  configuration: z.custom<Record<string, unknown>>(isObject, 'must be an object'),
   disks: z.array(pointDiskSchema).max(65_535),
   excludedDisks: z.array(z.object({ target: z.string(), reason: z.string() })),
   tools: z.record(z.string(), z.string()),

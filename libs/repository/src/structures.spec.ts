@@ -88,6 +88,15 @@ const cases = Object.entries(structures).flatMap(([name, of]) =>
   Object.entries(suites).map(([suiteName, suite]) => ({ name, suiteName, of, suite })),
 );
 
+it('a manifest keeps a configuration whose field is named __proto__', () => {
+  const configuration = JSON.parse('{"__proto__":{"cpu":2}}') as Record<string, unknown>;
+  const suite = suites['blake3, clear'];
+  const [manifest] = fc.sample(manifests(suite), { numRuns: 1, seed: 1 });
+  const kept = { ...manifest!, facts: { ...manifest!.facts, configuration } };
+  const read = decodeManifest(encodeManifest(kept, suite), suite, object);
+  expect(Object.keys(read.facts.configuration)).toEqual(['__proto__']);
+});
+
 describe.each(cases)('$name ($suiteName)', ({ of, suite }) => {
   it('decodes to what was encoded', () => {
     fc.assert(

@@ -37,12 +37,18 @@ export interface EngineResult {
   readonly progress: readonly DiskProgress[];
   readonly reasons: ReadonlyMap<string, readonly ReasonCode[]>;
 }
+/** At a capture, by a writer, with so many blocks to read if nothing of it were stored. */
+export interface Attempt {
+  readonly capture: string;
+  readonly writerId: string;
+  readonly wanted: number;
+}
 export interface EngineParts {
   readonly process: SimProcess;
   readonly pool: ModelPool;
   readonly disks: DiskServices;
-  /** An attempt at a capture begins, with so many blocks to read if nothing of it were stored; called for what it reads. */
-  readonly onAttempt: (capture: string, wanted: number) => (blocks: number) => void;
+  /** An attempt begins; what it gives back is called for what is read. */
+  readonly onAttempt: (attempt: Attempt) => (blocks: number) => void;
   /** A roll-back is about to change a disk. */
   readonly onRollbackWrite: (transferId: string, disk: ModelDisk) => void;
 }
@@ -82,13 +88,13 @@ class PointBackup {
 
   async run(): Promise<EngineResult> {
     const { pool, process } = this.parts;
-    const { spec, earlierWriters } = this.request;
+    const { spec, writerId, earlierWriters } = this.request;
     const found = await pool.find(process, spec.pointId);
     if (found) return this.#result(found);
     this.#parent = spec.parentPointId === null ? null : await pool.find(process, spec.parentPointId);
     if (spec.parentPointId !== null && !this.#parent)
       throw new Fault('POOL_OBJECT_MISSING', `the parent ${spec.parentPointId} is gone`);
-    this.#onRead = this.parts.onAttempt(this.#capture, this.#wantedAtMost());
+    this.#onRead = this.parts.onAttempt({ capture: this.#capture, writerId, wanted: this.#wantedAtMost() });
     this.#earlier = await pool.packsOf(process, earlierWriters);
     const maps: ModelDiskMap[] = [];
     for (const [ordinal] of spec.disks.entries()) maps.push(await this.#disk(ordinal));

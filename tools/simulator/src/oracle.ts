@@ -8,6 +8,7 @@ import {
   type VerificationState,
 } from '@casvault/snapshot-engine/machine';
 import { type DiskServices } from './disk-service.js';
+import { type Attempt } from './engine.js';
 import { type ModelDisk, type ModelPlatform, type ModelVm } from './platform.js';
 import { type ModelManifest, type ModelPool } from './pool.js';
 import { type Databases, type Step } from './services.js';
@@ -121,8 +122,11 @@ export class Oracle {
   }
 
   /** G2: what lies in a pack already is never read again, so that a crash costs the pack in the making. */
-  onAttempt(capture: string, wanted: number): (blocks: number) => void {
-    const stored = [...this.#o.pool.packs.values()].filter((pack) => pack.capture === capture);
+  onAttempt({ capture, writerId, wanted }: Attempt): (blocks: number) => void {
+    const earlier = this.#writersBefore(writerId);
+    const stored = [...this.#o.pool.packs.values()].filter(
+      (pack) => pack.capture === capture && earlier.has(pack.writerId),
+    );
     // Two workers may have stored the same block: one whose lease is over, and the one after it.
     const held = new Set(stored.flatMap(({ blocks }) => blocks.map(({ disk, block }) => `${disk} ${block}`)));
     const allowed = wanted - held.size;
@@ -134,6 +138,16 @@ export class Oracle {
         () => `${read} blocks of ${capture} read, ${allowed} were left`,
       );
     };
+  }
+
+  /** Of its transfer. One that lost its lease long ago cannot know what those after it stored. */
+  #writersBefore(writerId: string): ReadonlySet<string> {
+    for (const { writers, claim } of this.#databases?.transfers.transfers.values() ?? []) {
+      const all = [...writers.map((past) => past.writerId), claim?.writerId];
+      const at = all.findIndex((one) => one === writerId);
+      if (at >= 0) return new Set(all.slice(0, at).filter((one) => one !== undefined));
+    }
+    return new Set();
   }
 
   /** G2, first half: everything that was begun has come to its end. */

@@ -42,6 +42,7 @@ export class RollbackOracle {
 
   onRollback({ before, after }: Step, manifest: ModelManifest | undefined): void {
     const { phase } = after as RollbackState;
+    if (before === null) this.#begunAt.set((after as RollbackState).request.itemId, this.#world.time.now);
     if (phase === (before as RollbackState | null)?.phase) return;
     const state = after as RollbackState;
     if (phase === 'transferring') {
@@ -87,8 +88,8 @@ export class RollbackOracle {
     const vm = this.#vm(vmId);
     if (!vm) return;
     const wanted = wasRunning || request.target.startAfter;
-    // Another one on the same VM, which it had left the VM to, was interrupted meanwhile.
-    const begunAt = this.#beforeWrites.get(request.itemId)?.at ?? 0;
+    // Another one on the same VM was interrupted meanwhile: whoever was to start it leaves that to its user.
+    const begunAt = this.#begunAt.get(request.itemId) ?? 0;
     if ((this.#leftOffAt.get(vm.vmId) ?? -1) >= begunAt) {
       vm.wantedPower = null;
       return;

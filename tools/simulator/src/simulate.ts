@@ -17,6 +17,7 @@ import {
 } from '@casvault/contracts';
 import { Bus } from './bus.js';
 import { DiskServices } from './disk-service.js';
+import { type Attempt } from './engine.js';
 import { Faults, type FaultKind } from './faults.js';
 import { type Installation } from './inventory.js';
 import { InventoryRows } from './inventory-rows.js';
@@ -258,7 +259,7 @@ class Simulation {
         pool: this.#pool,
         disks: this.#here.disks,
         onRollbackWrite: (id: string, disk: ModelDisk) => this.#oracle.onRollbackWrite(id, disk),
-        onAttempt: (capture: string, wanted: number) => this.#oracle.onAttempt(capture, wanted),
+        onAttempt: (attempt: Attempt) => this.#oracle.onAttempt(attempt),
       };
       const worker = new ModelWorker(process, workerId, this.#bus.clientOf(process), engine);
       this.#bus.consumeNudges({ process, hasRoom: worker.hasRoom, take: worker.take });
