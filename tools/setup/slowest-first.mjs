@@ -6,7 +6,6 @@ import Sequencer from '@jest/test-sequencer';
  */
 const slow = [
   'killed.spec.js',
-  'history.spec.js',
   'sweep.spec.js',
   'lease.integration.spec.js',
   'worker-crash.integration.spec.js',

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { readdir, readFile, readlink } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { type LabHostInfo } from '@casvault/testkit';
@@ -42,6 +43,20 @@ export const writeAsGuest = async (
   ended(await run('virsh', ['--connect', `qemu+unix:///session?socket=${socket}`, lines.join('; ')]));
 };
 
+/** The commands that have a file open. */
+const holdersOf = async (path: string): Promise<string> => {
+  const held: string[] = [];
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    const fds = await readdir(`/proc/${pid}/fd`).catch(() => []);
+    for (const fd of fds)
+      if ((await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')) === path) {
+        held.push((await readFile(`/proc/${pid}/cmdline`, 'utf8')).replaceAll('\0', ' '));
+        break;
+      }
+  }
+  return held.length === 0 ? 'nobody by now' : held.join('; ');
+};
+
 /** The product may have the image open for a moment, to remove a bitmap that nobody needs any more. */
 const lockPatienceMs = 20_000;
 
@@ -53,7 +68,9 @@ export const writeToImage = async (path: string, writes: readonly DiskWrite[]): 
       ended(await run('qemu-io', ['-f', 'qcow2', ...commands, path]));
       return;
     } catch (error) {
-      if (!String(error).includes('Failed to get "write" lock') || performance.now() > end) throw error;
+      if (!String(error).includes('Failed to get "write" lock')) throw error;
+      if (performance.now() > end)
+        throw new Error(`held by ${await holdersOf(path)}: ${String(error)}`, { cause: error });
     }
   }
 };
