@@ -3,6 +3,7 @@
 const base = {
   testEnvironment: 'node',
   transform: {},
+  setupFilesAfterEnv: ['<rootDir>/tools/setup/true-cause.mjs'],
   modulePathIgnorePatterns: ['<rootDir>/.var/', '<rootDir>/.nx/'],
 };
 const spec = (suffix) => [
@@ -14,7 +15,7 @@ const spec = (suffix) => [
 
 export default {
   watchman: false,
-  testTimeout: 120_000,
+  testTimeout: 300_000,
   testSequencer: '<rootDir>/tools/setup/slowest-first.mjs',
   projects: [
     {

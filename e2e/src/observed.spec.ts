@@ -159,7 +159,7 @@ describe('observed', () => {
     await provokeProblems();
     await until(
       async () => (await trial.api.getRun(started.runId)).items[0]?.reasons.includes('WAITING_FOR_WORKER'),
-      30_000,
+      60_000,
       100,
     );
     await stack.process('mover-1').start();

@@ -198,7 +198,7 @@ export class Killer implements AsyncDisposable {
     const pid = pidIn(pidFile);
     if (!kill(pid)) return false;
     this.#restart(who, async () => {
-      await until(() => (pidIn(pidFile) ?? pid) !== pid, 30_000);
+      await until(() => (pidIn(pidFile) ?? pid) !== pid);
     });
     return true;
   }

@@ -354,11 +354,11 @@ describe('NbdClient and nbdkit', () => {
   });
 
   it('keeps requests under way at once on a slow disk', async () => {
-    const endpoint = await serve('nbdkit', '--filter=delay', 'memory', '16M', 'rdelay=200ms');
+    const endpoint = await serve('nbdkit', '--filter=delay', 'memory', '16M', 'rdelay=1');
     const client = await connect(endpoint);
     const started = performance.now();
     await Promise.all(Array.from({ length: 8 }, (_, i) => client.read(i * mib, Buffer.alloc(mib))));
-    expect(performance.now() - started).toBeLessThan(8 * 200);
+    expect(performance.now() - started).toBeLessThan(8 * 1_000);
   });
 
   it('drops a slow connection when it is aborted', async () => {

@@ -62,7 +62,7 @@ it('an abort ends it at once; the next attempt takes its packs over', async () =
   const aborted = performance.now();
   controller.abort(new Fault('LEASE_LOST', 'another worker has it'));
   expect((await running).code).toBe('LEASE_LOST');
-  expect(performance.now() - aborted).toBeLessThan(2_000);
+  expect(performance.now() - aborted).toBeLessThan(10_000);
   expectNothingLeftRunning();
 
   // nbdkit may fall over a client that vanishes: the capture is served again.

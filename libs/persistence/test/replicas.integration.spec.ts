@@ -105,7 +105,7 @@ describe('two replicas over one database', () => {
         two.deliver(id, { type: 'begin' }, { messageId }),
       ]);
     }
-    await until(() => complete(one, names), 30_000);
+    await until(() => complete(one, names));
     const awake = async (id: string) => (await one.read(id))?.woken === 1;
     for (const id of names) await until(() => awake(id));
     await one.drain();
@@ -142,7 +142,7 @@ describe('two replicas over one database', () => {
       await two.deliver('away-late', { type: 'begin' }, { messageId: 'late' });
       return true;
     });
-    await until(() => complete(two, [...names, 'away-late']), 30_000);
+    await until(() => complete(two, [...names, 'away-late']));
     await one.drain();
     await two.drain();
     for (const id of [...names, 'away-late']) {

@@ -99,7 +99,7 @@ const embedded = async (givenDir: string | undefined): Promise<PostgresServer> =
   const flags = [`port=${port}`, ...settings].flatMap((setting) => ['-c', setting]);
   /** Children of a killed server notice its death by and by; until they have, a new one refuses to share its memory. */
   const start = async () => {
-    const giveUpAt = Date.now() + 30_000;
+    const giveUpAt = Date.now() + 60_000;
     for (;;) {
       server = new RunningProcess(postgres, ['-D', dir, ...flags], user ?? {});
       try {

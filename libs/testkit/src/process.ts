@@ -72,7 +72,7 @@ export class RunningProcess {
   }
 
   /** Waits until the output matches; throws with the output if the process ends or the time is over before. */
-  async sees(pattern: RegExp, timeoutMs = 30_000): Promise<void> {
+  async sees(pattern: RegExp, timeoutMs = 60_000): Promise<void> {
     const until = Date.now() + timeoutMs;
     while (!pattern.test(this.#output)) {
       if (!this.running) throw new Error(`ended before ${pattern}:\n${this.#output}`);

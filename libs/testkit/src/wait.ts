@@ -1,9 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Asks again and again until the answer is neither null, undefined nor false; the last error or answer is in the message. */
+/**
+ * Asks again and again until the answer is neither null, undefined nor false; the last error or answer is in the message. Patient:
+ * other suites run at the same time, and to wait costs nothing when things go well.
+ */
 export const until = async <T>(
   ask: () => T | Promise<T>,
-  timeoutMs = 20_000,
+  timeoutMs = 60_000,
   everyMs = 20,
 ): Promise<NonNullable<T>> => {
   const end = Date.now() + timeoutMs;

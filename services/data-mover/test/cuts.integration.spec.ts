@@ -197,7 +197,7 @@ describe('a connection that is cut', () => {
     const resent = async () => way.sentBytes - (await cuts.storedBytes(pool));
     return { spec, transferId, disk, pool: way, resent };
   };
-  const reaches = (transferId: TransferId, bytes: number) => until(() => moved(transferId) >= bytes, 60_000);
+  const reaches = (transferId: TransferId, bytes: number) => until(() => moved(transferId) >= bytes);
 
   /** It succeeded by what it took over, and comes back. */
   const expectResumed = async ({ spec, transferId }: Backup, resumed: number): Promise<void> => {
@@ -262,7 +262,7 @@ describe('a connection that is cut', () => {
       [one, 'NBD_DISCONNECTED'],
       [other, 'POOL_UNREACHABLE'],
     ] as const) {
-      const { fault } = await world.controller.reaches(transferId, 'failed', 60_000);
+      const { fault } = await world.controller.reaches(transferId, 'failed');
       expect(fault?.code).toBe(code);
       expect(fault?.message).toContain('given up after 1 min (reconnect.minutes)');
     }
@@ -271,7 +271,7 @@ describe('a connection that is cut', () => {
   it('in a restore costs what was under way, and nothing is written twice besides', async () => {
     const bufferMiB = 4;
     const { spec, transferId: backup, pool } = await backUp({}, 0);
-    await world.controller.reaches(backup, 'succeeded', 60_000);
+    await world.controller.reaches(backup, 'succeeded');
     const path = await world.volume(sizeBytes);
     const restore = {
       ...world.restoreSpec(spec, [{ path, sizeBytes }]),
@@ -309,7 +309,7 @@ describe('a connection that is cut', () => {
     await nobody.stop();
     const diskService = { ...spec.diskService, url: `http://127.0.0.1:${nobody.port}` };
     const transferId = world.controller.begin({ ...spec, diskService });
-    const { fault } = await world.controller.reaches(transferId, 'failed', 30_000);
+    const { fault } = await world.controller.reaches(transferId, 'failed');
     expect(fault).toMatchObject({ code: 'DISK_SERVICE_UNREACHABLE' });
     expect(fault?.message).toContain('given up after 1 min (transport.connectMinutes)');
   }, 60_000);

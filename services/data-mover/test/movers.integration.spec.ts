@@ -118,7 +118,7 @@ describe('a real controller and real workers', () => {
     until(() => {
       const newest = controller.of(transferId).at(-1);
       return (newest?.progress[0]?.doneBytes ?? 0) > 48 * mib ? newest : null;
-    }, 40_000);
+    });
   const expectRestorable = async (
     { pointId, chainId }: BackupSpec,
     image = source,

@@ -217,7 +217,7 @@ export class RunningController {
     return until(() => {
       const newest = this.of(transferId).at(-1);
       return newest?.state === state ? newest : null;
-    }, 40_000);
+    });
   }
   async stop(): Promise<void> {
     await this.service.stop();

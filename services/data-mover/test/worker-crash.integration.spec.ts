@@ -29,7 +29,7 @@ describe('a backup that is interrupted', () => {
   const underWay = async () => {
     const spec = world.backupSpec([image]);
     const transferId = world.controller.begin(spec);
-    await until(() => world.controller.moved(transferId) >= 24 * mib, 30_000);
+    await until(() => world.controller.moved(transferId) >= 24 * mib);
     return { spec, transferId };
   };
   const resultOf = async (transferId: TransferId) => {
@@ -58,7 +58,7 @@ describe('a backup that is interrupted', () => {
     const { openingId } = world.controller.state(transferId);
     const began = performance.now();
     expect(await worker.stop()).toBe(0);
-    expect(performance.now() - began).toBeLessThan(10_000);
+    expect(performance.now() - began).toBeLessThan(20_000);
     expect(world.controller.state(transferId).state).toBe('queued');
     expect([...world.disks.openings.keys()]).toEqual([openingId]);
     await world.worker('mover-2');
@@ -72,7 +72,7 @@ describe('a backup that is interrupted', () => {
     const { spec, transferId } = await underWay();
     const openingId = world.controller.state(transferId).openingId;
     world.controller.deliver(transferId, { type: 'stop' });
-    await world.controller.reaches(transferId, 'stopped', 8_000);
+    await world.controller.reaches(transferId, 'stopped');
     await until(() => world.disks.openings.size === 0);
     expect(world.disks.closed).toContain(openingId);
     expect(await world.objects(`points/${spec.chainId}`)).toEqual([]);
@@ -159,7 +159,7 @@ describe('a backup that is interrupted', () => {
       throw new Fault('DEPENDENCY_UNAVAILABLE', 'the controller goes down');
     };
     const transferId = world.controller.begin(spec);
-    await worker.sees(/end not reported/, 60_000);
+    await worker.sees(/end not reported/);
     world.controller.onFinish = () => undefined;
     await down;
     expect(world.controller.state(transferId).state).toBe('running');

@@ -31,7 +31,7 @@ describe('a restore', () => {
   const underWay = async (volume: string) => {
     world.disks.bytesPerSecond = slow;
     const transferId = world.controller.begin(world.restoreSpec(point, [{ path: volume, sizeBytes }]));
-    await until(() => world.controller.moved(transferId) >= 8 * mib, 30_000);
+    await until(() => world.controller.moved(transferId) >= 8 * mib);
     world.disks.bytesPerSecond = 0;
     return transferId;
   };
@@ -62,7 +62,7 @@ describe('a restore', () => {
   it('that is stopped leaves its volumes free', async () => {
     const transferId = await underWay(await world.volume(sizeBytes));
     world.controller.deliver(transferId, { type: 'stop' });
-    await world.controller.reaches(transferId, 'stopped', 8_000);
+    await world.controller.reaches(transferId, 'stopped');
     expect(world.disks.openings.size).toBe(0);
   });
 

@@ -228,7 +228,7 @@ exec ${this.#virsh} "$@"
   }
 
   /** Waits until the service is dead by the trap; false: the trap was not sprung within `patienceMs`. */
-  async killedByTrap(patienceMs: number): Promise<boolean> {
+  async killedByTrap(patienceMs = 60_000): Promise<boolean> {
     for (let waitedMs = 0; waitedMs < patienceMs; waitedMs += 20) {
       const isSprung = await access(join(this.dir, 'sprung')).then(
         () => true,
@@ -358,7 +358,7 @@ exec ${this.#virsh} "$@"
   }
 
   /** Waits until nothing remains; returns what did when it did not come to that. */
-  async remainsAfter(vms: readonly TestVm[], patienceMs: number): Promise<string[]> {
+  async remainsAfter(vms: readonly TestVm[], patienceMs = 60_000): Promise<string[]> {
     for (let waitedMs = 0; ; waitedMs += 200) {
       const found = await this.remains(vms);
       if (found.length === 0 || waitedMs >= patienceMs) return found;

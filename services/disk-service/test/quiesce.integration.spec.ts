@@ -84,7 +84,7 @@ describe('D3: a guest frozen for the instant of its capture', () => {
     await host.installAgent();
     await host.killServiceAt(nth, when);
     const calls = capture(20).catch(() => undefined);
-    expect(await host.killedByTrap(20_000)).toBe(true);
+    expect(await host.killedByTrap()).toBe(true);
     await calls;
     const isFrozenThen = await host.isGuestFrozen();
     expect(isFrozenThen).toBe(
@@ -94,10 +94,10 @@ describe('D3: a guest frozen for the instant of its capture', () => {
     await host.startService();
     // A command that was on its way arrives a second late.
     if (when === 'before') await delay(1_500);
-    for (let waitedMs = 0; waitedMs < 15_000 && (await host.isGuestFrozen()); waitedMs += 100)
+    for (let waitedMs = 0; waitedMs < 60_000 && (await host.isGuestFrozen()); waitedMs += 100)
       await delay(100);
     expect(await host.isGuestFrozen()).toBe(false);
-    expect(await host.remainsAfter([vm], 20_000)).toEqual([]);
+    expect(await host.remainsAfter([vm])).toEqual([]);
     await host.forgetOpenings();
   });
 });

@@ -100,7 +100,7 @@ const becomesTemplate = async (restoreId: RunItemId): Promise<boolean> => {
 const killWhileConverting = async (restoreId: RunItemId): Promise<void> => {
   await lab.admin.configure({ taskDelayMs: 3_000 });
   const lost = finish(restoreId, 5_000).catch(() => undefined);
-  await until(() => becomesTemplate(restoreId), 10_000);
+  await until(() => becomesTemplate(restoreId));
   await inventory.restart();
   await lost;
   await lab.admin.configure({ taskDelayMs: 0 });
@@ -182,7 +182,7 @@ describe('F9: the image of a restore', () => {
     const { disks } = await create(request);
     await killWhileConverting(request.restoreId);
     expect(await reconcile()).toEqual([]);
-    await until(async () => (await inLab('dead'))[0]?.isTemplate === true, 20_000);
+    await until(async () => (await inLab('dead'))[0]?.isTemplate === true);
     live.delete(request.restoreId);
     expect(await reconcile()).toEqual([
       expect.objectContaining({
@@ -202,7 +202,7 @@ describe('F9: the image of a restore', () => {
     const request = requestOf('swapped');
     await create(request);
     await killWhileConverting(request.restoreId);
-    await until(async () => (await inLab('swapped'))[0]?.isTemplate === true, 20_000);
+    await until(async () => (await inLab('swapped'))[0]?.isTemplate === true);
     await dropFromLab('swapped');
     const other = requestOf('swapped');
     await create(other);

@@ -169,7 +169,7 @@ describe('S8: a VM of the restored name', () => {
       const made = await create(request);
       await lab.admin.configure({ taskDelayMs: 1_500 });
       const answer = finish(request.restoreId, 5_000).catch(() => undefined);
-      await until(() => hasSwap(request.restoreId), 10_000);
+      await until(() => hasSwap(request.restoreId));
       await new Promise((resolve) => setTimeout(resolve, calls * 1_500));
       await inventory.restart();
       await answer;
@@ -178,7 +178,7 @@ describe('S8: a VM of the restored name', () => {
       await until(async () => {
         await reconcile();
         return (await names()).length === all.length && (await loose()).length === lost.length;
-      }, 30_000);
+      });
       expect(await inLab('other')).toEqual(before);
       for (const { path } of made.disks) await expect(stat(path)).rejects.toThrow(/ENOENT/);
       expect(await loose()).toEqual(lost);
@@ -191,7 +191,7 @@ describe('S8: a VM of the restored name', () => {
     const made = await create(request);
     await lab.admin.configure({ taskDelayMs: 1_000 });
     const answer = finish(request.restoreId, 4_000).catch(() => undefined);
-    await until(() => hasSwap(request.restoreId), 10_000);
+    await until(() => hasSwap(request.restoreId));
     await inventory.restart();
     await answer;
     await lab.admin.configure({ taskDelayMs: 0 });

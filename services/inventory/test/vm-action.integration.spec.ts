@@ -292,7 +292,7 @@ describe('R6: a safe shutdown', () => {
     await lab.admin.configure({ guestStopMs: 1_000 });
     await lab.admin.ignoreShutdown(labId('running'), true);
     const down = shutDown(itemId, 'running');
-    await until(() => inventory.process.output.includes('VM asked to shut down once more'), 30_000);
+    await until(() => inventory.process.output.includes('VM asked to shut down once more'));
     await lab.admin.configure({ guestStopMs: 60_000 });
     await lab.admin.ignoreShutdown(labId('running'), false);
     expect(await down).toEqual({ wasRunning: true });

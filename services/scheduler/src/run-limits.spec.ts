@@ -222,7 +222,7 @@ describe('limits of runs', () => {
       true,
       true,
     ]);
-  }, 120_000);
+  });
 
   it('tells an unfair share', () => {
     expect(fairness([1, 1, 1, 1])).toBe(1);

@@ -37,7 +37,7 @@ const alert: Alert = {
 };
 const notice = noticeOf(alert, newId<AlertChannelId>());
 const now = new Date('2026-03-01T03:00:01.000Z');
-const inTime = () => AbortSignal.timeout(10_000);
+const inTime = () => AbortSignal.timeout(60_000);
 
 let place: TempDir;
 let tls: { key: Buffer; cert: Buffer };

@@ -81,13 +81,13 @@ describe('D7, D9: plans over NATS and Postgres', () => {
     const at = inMs(6_000);
     const jobs: Job[] = [];
     for (let i = 0; i < 40; i += 1) jobs.push(await create(jobOf([at])));
-    await until(async () => (await runsOf(jobs[0]!.id)).length > 0, 20_000);
+    await until(async () => (await runsOf(jobs[0]!.id)).length > 0);
     await replicas[0]!.kill9();
     await scheduler.service.kill9();
     await scheduler.boot();
     for (const { id } of jobs) {
-      await until(async () => (await runsOf(id)).length > 0, 30_000);
-      await until(async () => (await get(id)).lastRunState === 'running', 30_000);
+      await until(async () => (await runsOf(id)).length > 0);
+      await until(async () => (await get(id)).lastRunState === 'running');
     }
     for (const { id } of jobs)
       expect((await runsOf(id)).map(({ dueAt }) => dueAt)).toEqual([jobs[0]!.nextRunAt]);

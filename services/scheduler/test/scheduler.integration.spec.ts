@@ -225,7 +225,7 @@ describe('scheduler over NATS and Postgres', () => {
     const run = await until(async () => {
       const now = await detail(runId);
       return now.state === 'stopped' ? now : null;
-    }, 20_000);
+    });
     expect(Date.parse(run.finishedAt ?? '') - asked).toBeLessThan(10_000);
     expect(run.items[0]).toMatchObject({ state: 'stopped', phase: 'cleaning' });
     const fault = { code: 'STOPPED' as const, message: 'VM is off', details: { left: 'power-off' } };
@@ -287,7 +287,7 @@ describe('scheduler over NATS and Postgres', () => {
   it('asks again for an item of which nothing is heard', async () => {
     const { runId } = await running(1);
     const { peers } = scheduler;
-    await until(() => peers.asked.filter((one) => one.runId === runId).length >= 2, 40_000);
+    await until(() => peers.asked.filter((one) => one.runId === runId).length >= 2);
     await peers.tell((await peers.askedFor(runId, 1))[0]!.itemId, 'succeeded');
     await reaches(runId, 'succeeded');
   });

@@ -177,7 +177,7 @@ export class Peers {
     return until(() => {
       const newest = this.newest(itemId);
       return newest?.phase === phase ? newest : null;
-    }, 40_000);
+    });
   }
 
   async #post(transfer: ModelTransfer): Promise<void> {

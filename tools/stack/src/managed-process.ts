@@ -37,7 +37,7 @@ export class ManagedProcess {
   }
 
   /** Starts it and waits until it is ready. Throws with the end of its log after `timeoutMs`. */
-  async start(timeoutMs = 60_000): Promise<void> {
+  async start(timeoutMs = 120_000): Promise<void> {
     this.wanted = true;
     if (this.running === null) this.spawn();
     const deadline = Date.now() + timeoutMs;

@@ -162,7 +162,7 @@ const assemble = async (
   return {
     dir,
     gatewayUrl: `http://127.0.0.1:${options.gatewayPort}`,
-    adminPassword: await waitForFile(passwordFileOf(dir), 30_000),
+    adminPassword: await waitForFile(passwordFileOf(dir), 60_000),
     postgres,
     nats,
     lab,

@@ -86,7 +86,7 @@ async function untilReady(libvirt: Libvirt): Promise<void> {
       await libvirt.version();
       return;
     } catch (error) {
-      if (attempt >= 100) throw error;
+      if (attempt >= 600) throw error;
       await delay(100);
     }
   }

@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { Fault } from '@casvault/contracts';
 import { z } from 'zod';
 import { runCommand, type LabUser } from '../process/run-command.js';
+import { calibrated } from './key-calibration.js';
 
 export const imageFormats = ['qcow2', 'raw'] as const;
 export type ImageFormat = (typeof imageFormats)[number];
@@ -151,16 +152,8 @@ export async function createEncryptedImage(
   const luks = 'encrypt.format=luks,encrypt.key-secret=s0,encrypt.iter-time=10';
   const options = ['-o', `${luks},cluster_size=${String(clusterBytes)}`];
   const secret = ['--object', `secret,id=s0,data=${passphrase}`];
-  await runCommand('qemu-img', [
-    'create',
-    '-q',
-    ...secret,
-    '-f',
-    'qcow2',
-    ...options,
-    path,
-    String(sizeBytes),
-  ]);
+  const args = ['create', '-q', ...secret, '-f', 'qcow2', ...options, path, String(sizeBytes)];
+  await calibrated(() => runCommand('qemu-img', args));
 }
 
 /** Makes an image with `dataBytes` of realistic content: text, structured records, random bytes, with holes between. */
