@@ -90,7 +90,7 @@ export async function writeChanges(
 ): Promise<void> {
   const server = await NbdServer.writable(disk.qcow2, socket);
   const file = disk.raw === null ? null : await open(disk.raw, 'r+');
-  const client = await NbdClient.connect({ path: server.socket, exportName: '' });
+  const client = await NbdClient.connect(server.endpoint);
   try {
     let supply = Buffer.alloc(0);
     for (const { offset, length } of writes) {

@@ -1,3 +1,5 @@
+import { type NbdEndpoint } from '@casvault/block-source';
+
 /** What the process that holds the engine can be asked to do: plain data, over Node's IPC. */
 export type EngineCall =
   | { readonly name: 'create'; readonly pool: string; readonly encrypted: boolean }
@@ -5,7 +7,7 @@ export type EngineCall =
       readonly name: 'backup';
       readonly pool: string;
       readonly encrypted: boolean;
-      readonly socket: string;
+      readonly endpoint: NbdEndpoint;
       /** The one that the server shows, of the changes since the parent. */
       readonly bitmap: string | null;
       /** Number of the point; its parent is the one before. */
@@ -21,7 +23,7 @@ export type EngineCall =
       readonly name: 'restore';
       readonly pool: string;
       readonly encrypted: boolean;
-      readonly socket: string;
+      readonly endpoint: NbdEndpoint;
       readonly point: number;
     };
 

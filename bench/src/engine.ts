@@ -2,14 +2,16 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '@casvault/testkit';
 import { bitmaps, type ChangedDisk } from './changed-disk.js';
 import { chill, storedMiB } from './command.js';
 import { type DiskImage } from './disk-image.js';
 import { endings } from './endings.js';
 import { type EngineCall, type EngineReply } from './engine-calls.js';
-import { type Contestant, type Figures, type Step } from './figures.js';
+import { type Contestant, type Figures } from './figures.js';
 import { busyCpuS, diskReadMiB, forgetPeak, peakRssMiB, processCpuS } from './machine.js';
-import { NbdServer } from './nbd-server.js';
+import { names } from './goals.js';
+import { NbdServer, type NbdPlace } from './nbd-server.js';
 import { requireSameDisk } from './same-disk.js';
 
 /** The product's engine in a resident process. One call at a time. */
@@ -65,32 +67,46 @@ export class EngineContestant implements Contestant {
   readonly #changed: ChangedDisk;
   readonly #dir: string;
   readonly #encrypted: boolean;
+  readonly #placeOf: (server: string) => Promise<NbdPlace>;
 
+  /** `overTcp`: as a mover reaches a disk service, full and restore only; else over Unix sockets. */
   constructor(
     engine: EngineProcess,
     { image, changed }: { image: DiskImage; changed: ChangedDisk },
     dir: string,
-    encrypted: boolean,
+    { encrypted = false, overTcp = false } = {},
   ) {
-    this.name = encrypted ? 'casvault, encrypted' : 'casvault';
+    this.name = encrypted ? names.encrypted : overTcp ? names.engineOverTcp : names.engine;
     this.#engine = engine;
     this.#image = image;
     this.#changed = changed;
-    this.#dir = join(dir, encrypted ? 'casvault-encrypted' : 'casvault');
+    this.#dir = join(dir, this.name.replaceAll(/\W+/g, '-'));
     this.#encrypted = encrypted;
+    this.#placeOf = async (server) => (overTcp ? freePort() : join(dir, `${server}.sock`));
+    this.steps = overTcp
+      ? {
+          full: () => this.#backUp(1, image.qcow2, null),
+          restore: () => this.#restore(1, image),
+        }
+      : this.#allSteps();
+  }
+
+  readonly steps: Contestant['steps'];
+
+  #allSteps(): Contestant['steps'] {
+    const { qcow2 } = this.#image;
+    return {
+      full: () => this.#backUp(1, qcow2, null),
+      rescan: () => this.#backUp(2, qcow2, null),
+      incremental: () => this.#increment(3, bitmaps.before),
+      unchanged: () => this.#increment(4, bitmaps.after),
+      restore: () => this.#restore(4, this.#changed),
+    };
   }
 
   async begin(): Promise<void> {
     await this.#engine.call({ name: 'create', pool: this.#dir, encrypted: this.#encrypted });
   }
-
-  readonly steps: Readonly<Record<Step, () => Promise<Figures>>> = {
-    full: () => this.#backUp(1, this.#image.qcow2, null),
-    rescan: () => this.#backUp(2, this.#image.qcow2, null),
-    incremental: () => this.#increment(3, bitmaps.before),
-    unchanged: () => this.#increment(4, bitmaps.after),
-    restore: () => this.#restore(4),
-  };
 
   async end(): Promise<void> {
     await rm(this.#dir, { recursive: true, force: true });
@@ -104,7 +120,7 @@ export class EngineContestant implements Contestant {
 
   async #backUp(point: number, disk: string, bitmap: string | null): Promise<Figures> {
     await chill(this.#dir);
-    const server = await NbdServer.source(disk, join(this.#dir, '..', 'source.sock'), bitmap);
+    const server = await NbdServer.source(disk, await this.#placeOf('source'), bitmap);
     try {
       const call = { name: 'backup', bitmap, ...this.#call(server, point) } as const;
       const read = diskReadMiB(server.pid);
@@ -116,15 +132,14 @@ export class EngineContestant implements Contestant {
     }
   }
 
-  async #restore(point: number): Promise<Figures> {
+  async #restore(point: number, disk: { readonly raw: string }): Promise<Figures> {
     await chill(this.#dir);
     const restored = `${this.#dir}.qcow2`;
-    const socket = join(this.#dir, '..', 'target.sock');
-    const server = await NbdServer.target(restored, this.#image.sizeBytes, socket);
+    const server = await NbdServer.target(restored, this.#image.sizeBytes, await this.#placeOf('target'));
     try {
       const figures = await this.#measured({ name: 'restore', ...this.#call(server, point) }, server);
       await server.stop();
-      await requireSameDisk(this.#changed, { path: restored, format: 'qcow2' }, this.name);
+      await requireSameDisk(disk, { path: restored, format: 'qcow2' }, this.name);
       return { ...figures, readMiB: null, storedMiB: null };
     } finally {
       await server.stop();
@@ -133,7 +148,7 @@ export class EngineContestant implements Contestant {
   }
 
   #call(server: NbdServer, point: number) {
-    return { pool: this.#dir, encrypted: this.#encrypted, socket: server.socket, point };
+    return { pool: this.#dir, encrypted: this.#encrypted, endpoint: server.endpoint, point };
   }
 
   async #measured(call: EngineCall, server: NbdServer): Promise<Omit<Figures, 'storedMiB' | 'readMiB'>> {

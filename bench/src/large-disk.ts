@@ -55,11 +55,18 @@ async function measureChain(
   socket: string,
 ): Promise<LargeFigures> {
   const server = await NbdServer.writable(disk, socket, bitmap);
-  const client = await NbdClient.connect({ path: socket, exportName: '' });
+  const client = await NbdClient.connect(server.endpoint);
   const [places, content] = [new SeededRandom(2), incompressible(3)];
   const backUp = async (point: number): Promise<number> => {
     const tracked = point === 1 ? null : bitmap;
-    const call = { name: 'backup', pool, encrypted: false, socket, bitmap: tracked, point } as const;
+    const call = {
+      name: 'backup',
+      pool,
+      encrypted: false,
+      endpoint: server.endpoint,
+      bitmap: tracked,
+      point,
+    } as const;
     return (await engine.call(call)).wallS;
   };
   try {
@@ -84,7 +91,7 @@ async function measureChain(
 
 async function fill(disk: string, socket: string): Promise<void> {
   const server = await NbdServer.writable(disk, socket);
-  const client = await NbdClient.connect({ path: socket, exportName: '' });
+  const client = await NbdClient.connect(server.endpoint);
   const [places, content] = [new SeededRandom(1), incompressible(1)];
   for (let piece = 0; piece < dataPieces; piece += 1) await write(client, places, content);
   await client.close();

@@ -146,11 +146,11 @@ function stepTable({ contestants, records, limits }: Outcome, step: Step): strin
   ]);
 }
 
-/** Ours / theirs of wall time, CPU with servers, memory, stored bytes; nothing for ourselves. */
+/** Ours / theirs, the services / the engine that is reached as they are, of wall time, CPU with servers, memory, stored bytes; nothing for ourselves. */
 function ratios(records: Records, step: Step, name: string): Cell[] {
   if (name === names.engine || name === names.encrypted) return [null, null, null, null];
   const ours = name === names.service ? names.service : oursFor(name);
-  const theirs = name === names.service ? names.engine : name;
+  const theirs = name === names.service ? names.engineOverTcp : name;
   const ratio = (field: (figures: Figures) => number | null): Cell =>
     fixed(records.ratio(step, ours, theirs, field), 2);
   return [

@@ -223,7 +223,12 @@ export class History {
     if (ended.state !== 'succeeded')
       throw new Error(`it ended ${ended.state}: ${JSON.stringify(ended.items)}`);
     this.#machine.isBack(chosen.instant);
+    const ran = this.#machine.running;
     await this.#machine.refresh();
+    if (this.#machine.running !== ran)
+      throw new Error(
+        `the machine ran: ${String(ran)}, now: ${String(!ran)}: ${JSON.stringify(ended.items)}`,
+      );
     return `to ${chosen.point.id}`;
   }
 }

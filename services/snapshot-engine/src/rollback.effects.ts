@@ -12,7 +12,7 @@ import {
   type Point,
   type RollbackSpec,
 } from '@casvault/contracts';
-import { retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
+import { backoffMs, retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
 import { attemptLimits, platformDeadlines } from './deadlines.js';
 import { type PointUse } from './deletion.js';
 import { type ItemWorld } from './protection.effects.js';
@@ -106,8 +106,12 @@ export const performRollback =
 
 const limits: Partial<Record<RollbackEffect['type'], number>> = attemptLimits;
 
-/** What waits for the platform is given up after a while, with the platform's own message. */
+/**
+ * What waits for the platform is given up after a while, with the platform's own message. R6: a VM that ran is to run again, and what a
+ * platform refuses now (an image that something has open for a moment), it may do a moment later.
+ */
 export const retryRollback: RetryPolicy<RollbackEffect> = (effect, failure) => {
   const limit = limits[effect.type];
-  return limit !== undefined && failure.attempt >= limit ? null : retryUnavailable(effect, failure);
+  if (limit !== undefined && failure.attempt >= limit) return null;
+  return effect.type === 'startVm' ? backoffMs(failure.attempt) : retryUnavailable(effect, failure);
 };
