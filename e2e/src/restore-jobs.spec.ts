@@ -252,6 +252,41 @@ describe('F4, F6: a restore of many VMs in one job', () => {
     );
     expect(await loose()).toEqual(before.disks.map(({ path }) => path));
   });
+
+  it('F3, keepMac: brings a deleted VM back in its place, and its backups go on with a full', async () => {
+    const { api, lab } = world.trial;
+    const vm = vmOf('gamma');
+    const { id } = (await inLab('gamma')) ?? missing('gamma');
+    await lab.admin.power(id, 'powerOff');
+    await lab.admin.deleteVm(id);
+    await api.syncPlatform(world.platform.id);
+    const job: NewJobBody = {
+      name: 'gamma in its place',
+      definition: {
+        kind: 'restore',
+        items: [{ pointId: pointFrom('gamma').id, target: { path: 'original', keepMac: true } }],
+      },
+      plans: [{ type: 'immediate' }],
+    };
+    const [told] = (await preview(job)).items;
+    expect(told).toMatchObject({
+      target: { path: 'original', hostId: vm.hostId, storageName: 'defaultpool', vmName: 'gamma' },
+      refusals: [],
+      notices: ['ORIGINAL_MADE_ANEW', 'MAC_KEPT'],
+    });
+    const run = expectSucceeded(await api.watchRun(await submit(job), () => undefined));
+    expect(run.items[0]?.restoredVmId).toBe(vm.id);
+    const after = (await inLab('gamma')) ?? missing('gamma');
+    const reference = (await world.trial.referenceOf(pointFrom('gamma'))).get('vda') ?? '';
+    const disk = after.disks[0] ?? missing('its disk');
+    expect(await sameDisk({ path: reference, format: 'raw' }, disk)).toBe(true);
+    const { detail } = await cvm((client) => client.vm(String(after.id)));
+    expect(detail).toMatchObject({ cpuCount: vm.cpuCount, memoryMiB: vm.memoryMiB });
+    expect(detail.nics.map(({ mac }) => mac)).toEqual(vm.nics.map(({ mac }) => mac));
+    const { poolId } = pointFrom('gamma');
+    const next = await pointOf(world, expectSucceeded(await world.trial.backUp(vm, poolId)));
+    expect([next.kind, next.reasons.includes('RESTORED_SINCE')]).toEqual(['full', true]);
+  });
 });
 
 const missing = (what: string): never => {

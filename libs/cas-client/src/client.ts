@@ -2,7 +2,15 @@ import { Fault } from '@casvault/contracts';
 import { type z } from 'zod';
 import { type Call, CasCaller, type Query } from './caller.js';
 import { type Architecture, judgeCompatibility } from './compatibility.js';
-import { type AttachedDisk, attachedDiskBody } from './device.js';
+import {
+  type AttachedDisk,
+  attachedDiskBody,
+  attachedNicBody,
+  cpuBody,
+  detachedNicBody,
+  memoryBody,
+  type Processors,
+} from './device.js';
 import { type CasHost, type CasHostRow, hostDetailSchema, hostRowSchema } from './host.js';
 import { type CasConnection, HttpTransport } from './http-transport.js';
 import {
@@ -11,7 +19,7 @@ import {
   networkProfileSchema,
   virtualSwitchSchema,
 } from './network.js';
-import { type NewVm, newVmBody } from './new-vm.js';
+import { type NewNic, type NewVm, newVmBody } from './new-vm.js';
 import { type CasSnapshot, newSnapshotBody, type NewSnapshot, snapshotsOf } from './snapshot.js';
 import {
   type CasStoragePool,
@@ -243,6 +251,29 @@ export class CasClient {
       body: { root: 'domain', fields: { id, basic: { desc: description } } },
       ...opt(signal),
     });
+  }
+
+  /** CPUs and memory of a VM that is off. */
+  async resizeVm(id: string, size: Processors & { memoryMiB: number }, signal?: AbortSignal): Promise<void> {
+    const call = { method: 'PUT', path: '/vm/modify', ...opt(signal) } as const;
+    await this.write({ ...call, what: `change the CPUs of VM ${id}`, body: cpuBody(id, size) });
+    await this.write({
+      ...call,
+      what: `change the memory of VM ${id}`,
+      body: memoryBody(id, size.memoryMiB),
+    });
+  }
+
+  async attachNic(vm: { id: string; name: string }, nic: NewNic, signal?: AbortSignal): Promise<void> {
+    const what = `give VM ${vm.name} a network card`;
+    const body = attachedNicBody(vm, nic);
+    await this.write({ method: 'PUT', path: '/vm/addDevice', what, body, ...opt(signal) });
+  }
+
+  async detachNic(vm: { id: string; name: string }, mac: string, signal?: AbortSignal): Promise<void> {
+    const what = `take network card ${mac} from VM ${vm.name}`;
+    const body = detachedNicBody(vm, mac);
+    await this.write({ method: 'PUT', path: '/vm/delDevice', what, body, ...opt(signal) });
   }
 
   /** Plugs a volume into a VM: at once where its bus has hot plug or the VM is off, else at its next boot. */

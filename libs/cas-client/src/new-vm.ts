@@ -18,6 +18,8 @@ export interface NewNic {
   readonly switchName: string;
   readonly profileExternalId: string | null;
   readonly model: string;
+  /** Absent: the CVM gives one. */
+  readonly mac?: string;
 }
 
 export interface NewVm {
@@ -63,7 +65,8 @@ const storageOf = (disk: NewDisk) => ({
   assignType: 0,
 });
 
-const networkOf = (nic: NewNic) => ({
+export const networkOf = (nic: NewNic) => ({
+  ...(nic.mac !== undefined && { mac: nic.mac }),
   vsId: nic.switchExternalId,
   vsName: nic.switchName,
   profileId: nic.profileExternalId ?? '1',

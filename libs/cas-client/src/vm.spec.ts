@@ -65,6 +65,7 @@ describe('VMs as the CVM describes them', () => {
       {
         mac: 'aa:bb:cc:00:11:22',
         switchName: 'vswitch0',
+        switchExternalId: null,
         profileExternalId: '1',
         profileName: null,
         model: 'e1000',

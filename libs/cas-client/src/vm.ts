@@ -162,6 +162,7 @@ const networkRowSchema = z
   .transform((nic) => ({
     mac: nic.mac.toLowerCase(),
     switchName: nic.vsName === '' ? null : nic.vsName,
+    switchExternalId: nic.vsId === '' ? null : nic.vsId,
     profileExternalId: nic.profileId === '' ? null : nic.profileId,
     profileName: nic.profileName === '' ? null : nic.profileName,
     model: nic.deviceModel === '' ? 'virtio' : nic.deviceModel,
@@ -183,6 +184,7 @@ export const vmDetailSchema = z
     disks: vm.storage.flatMap((row) => diskOf(row) ?? []),
     nics: vm.network,
     cpuCount: cpuCountOf(vm.cpu as Wire),
+    coresPerSocket: coresOf(vm.cpu as Wire),
     memoryMiB: memoryOf(vm.memory as Wire),
   }));
 export type CasVmDetail = z.output<typeof vmDetailSchema>;
@@ -195,6 +197,12 @@ const cpuCountOf = (cpu: Wire | undefined): number => {
   if (sectioned.success) return sectioned.data.cpuSockets * sectioned.data.cpuCores;
   const flat = scalarNumber.safeParse(cpu);
   return flat.success ? flat.data : 0;
+};
+
+/** One where the CVM tells only how many CPUs there are. */
+const coresOf = (cpu: Wire | undefined): number => {
+  const sectioned = cpuSection.safeParse(cpu);
+  return sectioned.success ? sectioned.data.cpuCores : 1;
 };
 
 const memoryOf = (memory: Wire | undefined): number => {

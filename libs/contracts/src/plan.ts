@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { pointKindSchema } from './snapshot-engine.js';
+import { pointKindSchema } from './point.js';
 import { timeOfDaySchema } from './time-of-day.js';
 
 /**

@@ -158,6 +158,22 @@ export const reasons = {
     en: 'a VM of that name is overwritten: its disks are detached and kept, its networks stay',
     'zh-CN': '同名虚拟机将被覆盖：其原有硬盘被卸载并保留，网络不变',
   },
+  OVERWRITES_ORIGINAL: {
+    en: 'the original VM is overwritten with its saved configuration: its disks are detached and kept, its snapshots and hibernation state are dropped',
+    'zh-CN': '原虚拟机将按备份时的配置被覆盖：其原有硬盘被卸载并保留，其快照和休眠状态将丢失',
+  },
+  ORIGINAL_MADE_ANEW: {
+    en: 'the original VM is no longer on the platform: it is made anew with its saved configuration, and its jobs go on with it',
+    'zh-CN': '平台上已无原虚拟机：将按备份时的配置重新创建，其作业随之继续',
+  },
+  MAC_KEPT: {
+    en: 'the network cards have the MAC addresses that they had at the point',
+    'zh-CN': '网卡保留时间点中的 MAC 地址',
+  },
+  MAC_NEW: {
+    en: 'the platform gives the network cards new MAC addresses: what is bound to the old ones (DHCP, licences) may not fit',
+    'zh-CN': '平台为网卡分配新的 MAC 地址：与原地址绑定的内容（DHCP、许可证）可能不再匹配',
+  },
   HEAD_OF_CHAIN: {
     en: 'the first point of the chain was removed: this one is its head now, complete by itself',
     'zh-CN': '备份链的第一个时间点已删除：此时间点现为链首，自身完整',

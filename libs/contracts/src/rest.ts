@@ -5,12 +5,9 @@ import { createApiToken, principalSchema, signIn } from './licensing-auth.js';
 import { diskServiceAccessSchema, platformConnectionSchema, registerPlatform } from './inventory.js';
 import { chainIdSchema } from './ids.js';
 import { removedPointsSchema } from './data-mover.js';
-import {
-  creationTargetSchema,
-  deletionModeSchema,
-  holdReasonSchema,
-  namesPointsOrChain,
-} from './snapshot-engine.js';
+import { deletionModeSchema, namesPointsOrChain } from './deletion.js';
+import { holdReasonSchema } from './point.js';
+import { creationTargetSchema } from './restore.js';
 import { poolLocationSchema } from './pool.js';
 import {
   backupDefinitionSchema,

@@ -56,6 +56,11 @@ export const createRestoreVm = defineQuery('inventory', 'create-restore-vm', 1, 
     coresPerSocket: z.number().int().min(1).default(1),
     memoryMiB: z.number().int().min(64),
     disks: z.array(restoreDiskSchema).min(1).max(64),
+    /**
+     * F3: over `sourceVmId`, if the platform has it still, else in its place under `vmName`. Each disk goes to the storage pool in which the VM
+     * has it, else to `storageName`. `leftOut`: disks of the VM that the point does not hold.
+     */
+    original: z.object({ leftOut: z.array(z.string()).max(64) }).optional(),
     preallocation: preallocationSchema.default('thin'),
     /** S3: one for each disk, or none: then volumes are made. */
     volumes: z.array(restoreVolumeSchema).max(64).default([]),
@@ -66,7 +71,13 @@ export const createRestoreVm = defineQuery('inventory', 'create-restore-vm', 1, 
     /** Whose point it is: if it still exists, the reply says that the two may clash (S6). */
     sourceVmId: vmIdSchema.optional(),
     nics: z.array(
-      z.object({ switchName: z.string(), profileName: z.string().nullable(), model: z.string() }),
+      z.object({
+        switchName: z.string(),
+        profileName: z.string().nullable(),
+        model: z.string(),
+        /** Absent: the platform gives one. */
+        mac: z.string().optional(),
+      }),
     ),
     configuration: z.record(z.string(), z.unknown()),
     /** R16: where `diskService` is looked for; absent: auto. */
@@ -87,6 +98,14 @@ export const createRestoreVm = defineQuery('inventory', 'create-restore-vm', 1, 
     /** What the user should know of the new VM (S5, S6), and of the way to it (R16). */
     reasons: z.array(reasonCodeSchema).default([]),
   }),
+});
+/**
+ * F3: where a VM is, or was when it was last seen on its platform: what a restore over its original path leads to. VM_NOT_FOUND when it was
+ * never known; NOT_FOUND when its host is gone (R13).
+ */
+export const getOriginalPlace = defineQuery('inventory', 'get-original-place', 1, {
+  request: z.object({ vmId: vmIdSchema }),
+  reply: createRestoreVm.request.pick({ platformId: true, hostId: true, storageName: true, vmName: true }),
 });
 /** Restores judged in one query: the configuration of each VM travels with it. */
 export const maxJudgedTogether = 20;

@@ -24,16 +24,18 @@ import {
 import { networkOptionsSchema } from './inventory.js';
 import { planSchema, plansSchema, timeZoneSchema } from './plan.js';
 import { reasonCodeSchema } from './reason.js';
+import { pointKindSchema } from './point.js';
 import {
-  cbtOptionsSchema,
   creationTargetSchema,
-  itemKindSchema,
-  itemPhaseSchema,
-  pointKindSchema,
-  reserveSchema,
   restoreOutlineSchema,
   restoreTargetSchema,
   rollbackTargetSchema,
+} from './restore.js';
+import {
+  cbtOptionsSchema,
+  itemKindSchema,
+  itemPhaseSchema,
+  reserveSchema,
   type ItemKind,
 } from './snapshot-engine.js';
 
@@ -111,7 +113,47 @@ export const restoreDefaultsSchema = restoreWishSchema.omit({ vmName: true, volu
   vmNameSuffix: namePartSchema.optional(),
 });
 export type RestoreDefaults = z.infer<typeof restoreDefaultsSchema>;
-export const restoreDefinitionSchema = z.object({
+
+/** F3: what nobody says of a restore over the original path, for it follows from the point and its VM. */
+const followsFromOriginal = [
+  'platformId',
+  'hostId',
+  'storageName',
+  'vmName',
+  'vmNamePrefix',
+  'vmNameSuffix',
+  'cpuCount',
+  'coresPerSocket',
+  'memoryMiB',
+  'nics',
+  'volumes',
+  'preallocation',
+  'overwrite',
+] as const;
+type PathWish = Partial<Record<(typeof followsFromOriginal)[number], unknown>> &
+  Pick<RestoreWish, 'path' | 'keepMac'>;
+
+const refusePaths = (
+  { defaults = {}, items }: { defaults?: PathWish | undefined; items: readonly { target: PathWish }[] },
+  context: z.RefinementCtx,
+): void => {
+  const judge = (wish: PathWish, at: (string | number)[], path: RestoreWish['path']): void => {
+    const refuse = (field: keyof PathWish, message: string): void =>
+      context.addIssue({ code: 'custom', path: [...at, field], message, input: wish[field] });
+    if (path !== 'original') {
+      if (wish.keepMac) refuse('keepMac', "only a restore with path 'original' keeps MAC addresses");
+      return;
+    }
+    for (const field of followsFromOriginal)
+      if (wish[field] !== undefined)
+        refuse(field, "with path 'original' it follows from the point and its VM (F3)");
+  };
+  judge(defaults, ['defaults'], defaults.path);
+  for (const [index, { target }] of items.entries())
+    judge(target, ['items', index, 'target'], target.path ?? defaults.path);
+};
+
+const openRestoreDefinitionSchema = z.object({
   kind: z.literal('restore'),
   defaults: restoreDefaultsSchema.optional(),
   items: z
@@ -123,8 +165,9 @@ export const restoreDefinitionSchema = z.object({
   network: networkOptionsSchema.prefault({}),
   options: transferOptionsSchema.prefault({}),
 });
+export const restoreDefinitionSchema = openRestoreDefinitionSchema.superRefine(refusePaths);
 /** F8. Not a saved job of a user: it is made, with one immediate run, for exactly one confirmed request. */
-export const rollbackDefinitionSchema = restoreDefinitionSchema.omit({ defaults: true }).extend({
+export const rollbackDefinitionSchema = openRestoreDefinitionSchema.omit({ defaults: true }).extend({
   kind: z.literal('rollback'),
   items: z
     .array(z.object({ pointId: pointIdSchema, target: rollbackTargetSchema }))
@@ -132,7 +175,7 @@ export const rollbackDefinitionSchema = restoreDefinitionSchema.omit({ defaults:
     .max(1000),
 });
 /** F9. As a roll-back: one job and one run for one request. Its runs and items are restores. */
-export const creationDefinitionSchema = restoreDefinitionSchema.omit({ defaults: true }).extend({
+export const creationDefinitionSchema = openRestoreDefinitionSchema.omit({ defaults: true }).extend({
   kind: z.literal('creation'),
   items: z
     .array(z.object({ pointId: pointIdSchema, target: creationTargetSchema }))

@@ -12,6 +12,7 @@ import { DiskServices } from './disk-services.js';
 import { HostStore } from './host-store.js';
 import { InventoryMetrics } from './inventory-metrics.js';
 import { NetworkStore } from './network-store.js';
+import { OriginalPlaces } from './original-path.js';
 import { type Protection } from './overwriting.js';
 import { ownersBy } from './owners-query.js';
 import { PlatformHandlers } from './platform.handlers.js';
@@ -125,6 +126,7 @@ export const inventoryParts = (parts: InventoryParts) => {
     { provide: BackupHostStore, useValue: new BackupHostStore(database) },
     { provide: RestoreVms, useValue: restoreVms },
     { provide: RestoreVmJudge, useValue: new RestoreVmJudge(known) },
+    { provide: OriginalPlaces, useValue: new OriginalPlaces(vms, hosts) },
     { provide: RestoreVolumes, useValue: restoreVolumes },
     { provide: VmPower, useValue: power },
     { provide: VmSnapshots, useValue: vmSnapshots },

@@ -46,7 +46,14 @@ describe('disks of a VM', () => {
     expect(disksOf([cas({ storageName: 'told' })], [], places, mint)[0]?.storageName).toBe('told');
   });
   it('names the policy template of a NIC by its id', () => {
-    const nic = { mac: 'm', switchName: 's', profileExternalId: '1', profileName: null, model: 'virtio' };
+    const nic = {
+      mac: 'm',
+      switchName: 's',
+      switchExternalId: '2',
+      profileExternalId: '1',
+      profileName: null,
+      model: 'virtio',
+    };
     const profiles = [{ externalId: '1', name: 'Default', description: '' }];
     expect(nicsOf([nic], profiles)[0]?.profileName).toBe('Default');
     expect(nicsOf([nic], [])[0]?.profileName).toBeNull();

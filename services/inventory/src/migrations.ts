@@ -239,4 +239,10 @@ export const migrations: readonly Migration[] = [
       -- set before the first disk changes places: which it had, and which it gets
       ALTER TABLE restore_vm ADD COLUMN swap jsonb;`,
   },
+  {
+    name: '0011-original-path',
+    sql: `
+      -- F3: the VM that a restore goes over or stands in for, and what it gets besides its disks
+      ALTER TABLE restore_vm ADD COLUMN original jsonb;`,
+  },
 ];

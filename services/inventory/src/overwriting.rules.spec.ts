@@ -1,6 +1,12 @@
 import { type CasDisk, type CasVmRow } from '@casvault/cas-client';
 import { newId, type RunItemId } from '@casvault/contracts';
-import { carrierName, keptDisks, refuseOverwriting, type Overwritten } from './overwriting.rules.js';
+import {
+  carrierName,
+  keptDisks,
+  refuseOriginal,
+  refuseOverwriting,
+  type Overwritten,
+} from './overwriting.rules.js';
 
 const disk = (target: string, fields: Partial<CasDisk> = {}): CasDisk => ({
   target,
@@ -56,6 +62,42 @@ describe('a VM that bears the name of a restore', () => {
   ])('S8: is not overwritten when it %s', (_, overwritten, code, message) => {
     const fault = refuseOverwriting(overwritten, '1');
     expect(fault).toMatchObject({ code, details: { field: 'overwrite', vmName: 'db' } });
+    expect(fault?.message).toMatch(message);
+  });
+});
+
+describe('F3: the VM of the point, on its original path', () => {
+  const place = { hostExternalId: '1', leftOut: ['vdb'] };
+
+  it('is overwritten though it is protected and has snapshots', () => {
+    const original = vm({ protectedBy: 'has backup points', snapshots: [{ name: 'before' }] });
+    expect(refuseOriginal(original, place)).toBeNull();
+  });
+
+  it.each<[string, Overwritten, string, RegExp]>([
+    ['runs', vm({ row: { ...row, powerState: 'running' } }), 'VM_STATE_REFUSED', /must be off/],
+    [
+      'sleeps',
+      vm({ row: { ...row, powerState: 'unknown' } }),
+      'VM_STATE_REFUSED',
+      /is unknown: it must be off/,
+    ],
+    ['is on another host', vm({ row: { ...row, hostExternalId: '2' } }), 'INPUT_INVALID', /another host/],
+    [
+      'has a disk that the point left out',
+      vm({ disks: [disk('vda'), disk('vdb')] }),
+      'CONFLICT',
+      /disk vdb, which the point does not hold/,
+    ],
+    [
+      'has an independent disk',
+      vm({ disks: [disk('vdc', { mode: 'independent-persistent' })] }),
+      'CONFLICT',
+      /vdc/,
+    ],
+  ])('is not overwritten when it %s', (_, overwritten, code, message) => {
+    const fault = refuseOriginal(overwritten, place);
+    expect(fault).toMatchObject({ code, details: { field: 'path', vmName: 'db' } });
     expect(fault?.message).toMatch(message);
   });
 });

@@ -4,10 +4,13 @@ import { type z } from 'zod';
 import { eachBounded } from './bounded.js';
 import { type CasAccess } from './cas-access.js';
 import { type HostStore } from './host-store.js';
+import { macRefusals, originalRefusal, placedAs, readOriginal, type Original } from './original-path.js';
+import { originalNotices } from './original-path.rules.js';
 import { overwritingRefusal, type Protection } from './overwriting.js';
 import { type PlatformStore } from './platform-store.js';
 import { readSite, stillExists, withVolumes } from './restore-site.js';
 import {
+  firmwareNotices,
   nameTaken,
   noticesOf,
   refusalsOf,
@@ -41,6 +44,14 @@ const refusalOf = (error: unknown, field: string): Fault => {
   const fault = Fault.from(error);
   if (fault.kind !== 'user' && fault.kind !== 'conflict') throw fault;
   return new Fault(fault.code, `${field}: ${fault.message}`, { details: { ...fault.details, field } });
+};
+
+const orRefused = async <T>(work: Promise<T>, field: string): Promise<T | Fault> => {
+  try {
+    return await work;
+  } catch (error) {
+    return refusalOf(error, field);
+  }
 };
 
 const refusedAs = (fault: Fault): Verdict => ({ refusals: [fault.toJSON()], notices: [] });
@@ -107,19 +118,44 @@ export class RestoreVmJudge {
     const site = sites.get(request.hostId);
     if (site === undefined || Fault.is(site))
       return refusedAs(site ?? new Fault('BUG', 'a host was not looked at'));
-    const whole = await withVolumes(client, site, request, signal).catch((error: unknown) =>
-      refusalOf(error, 'volumes'),
-    );
+    const whole = await orRefused(withVolumes(client, site, request, signal), 'volumes');
     if (Fault.is(whole)) return refusedAs(whole);
+    const original = await orRefused(readOriginal(this.options.vms, client, request, signal), 'path');
+    if (Fault.is(original)) return refusedAs(original);
+    if (original?.row) return this.overOriginal(client, request, { original, site: whole }, signal);
     const row = await client.vmByName(request.vmName, signal);
     const isTemplate = templates.has(request.vmName) || row?.powerState === 'template';
     const taken = isTemplate ? nameTaken(request) : await this.taken(client, row, request, whole, signal);
-    const refusals = [...(taken ? [taken] : []), ...refusalsOf(request, whole)];
     const sourceExists = await stillExists(this.options.vms, request.sourceVmId);
-    return {
-      refusals: refusals.map((fault) => fault.toJSON()),
-      notices: noticesOf(request, sourceExists, row !== null && taken === null),
-    };
+    const notices = original
+      ? [...originalNotices(request, false), ...firmwareNotices(request.configuration)]
+      : noticesOf(request, sourceExists, row !== null && taken === null);
+    return this.told(taken, placedAs(request, original), whole, notices);
+  }
+
+  /** F3: the VM of the point is still there. */
+  private async overOriginal(
+    client: CasClient,
+    request: RestoreVmPlanRequest,
+    { original, site }: { original: Original; site: RestoreSite },
+    signal: AbortSignal,
+  ): Promise<Verdict> {
+    const { externalId: hostExternalId } = site.host;
+    const place = { hostExternalId, leftOut: request.original?.leftOut ?? [] };
+    const refusal = original.row && (await originalRefusal(client, original.row, place, signal));
+    const notices = [...originalNotices(request, true), ...firmwareNotices(request.configuration)];
+    return this.told(refusal, placedAs(request, original), site, notices);
+  }
+
+  private async told(
+    first: Fault | null,
+    request: RestoreVmPlanRequest,
+    site: RestoreSite,
+    notices: Verdict['notices'],
+  ): Promise<Verdict> {
+    const macs = await macRefusals(this.options.vms, request);
+    const refusals = [...(first ? [first] : []), ...macs, ...refusalsOf(request, site)];
+    return { refusals: refusals.map((fault) => fault.toJSON()), notices };
   }
 
   /** S8: why the VM that bears the name hinders it; null: there is none, or it is overwritten. */

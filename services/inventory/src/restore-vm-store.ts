@@ -1,6 +1,7 @@
 import { type HostId, type PlatformId, type RunItemId } from '@casvault/contracts';
 import { inTransaction, reading } from '@casvault/persistence';
 import { type DataSource, MoreThan } from 'typeorm';
+import { type OriginalPath } from './original-path.rules.js';
 import { type Swap } from './overwriting.rules.js';
 import { type RestoreVmRow, restoreVmTable } from './restore-vm.table.js';
 
@@ -23,6 +24,8 @@ export interface RestoreVm {
   readonly overwrites: string | null;
   /** Written before the first disk changes places. */
   readonly swap: Swap | null;
+  /** F3: the VM that it goes over, or that it is made in the place of. */
+  readonly original: OriginalPath | null;
   readonly createdAt: Date;
 }
 

@@ -2,12 +2,14 @@ import {
   createRestoreVm,
   finishRestoreImage,
   finishRestoreVm,
+  getOriginalPlace,
   judgeRestoreVms,
   removeRestoreVm,
 } from '@casvault/contracts';
 import { type MessageContext, OnQuery } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
+import { OriginalPlaces } from './original-path.js';
 import { RestoreVmJudge } from './restore-vm-judge.js';
 import { RestoreVms } from './restore-vms.js';
 
@@ -18,7 +20,13 @@ export class RestoreVmHandlers {
   constructor(
     @Inject(RestoreVms) private readonly restores: RestoreVms,
     @Inject(RestoreVmJudge) private readonly judge: RestoreVmJudge,
+    @Inject(OriginalPlaces) private readonly originals: OriginalPlaces,
   ) {}
+
+  @OnQuery(getOriginalPlace)
+  async originalPlace({ vmId }: Request<typeof getOriginalPlace>) {
+    return this.originals.of(vmId);
+  }
 
   @OnQuery(judgeRestoreVms)
   async judgeAll({ requests }: Request<typeof judgeRestoreVms>, { signal }: MessageContext) {

@@ -79,6 +79,27 @@ describe('what is judged before a VM is made', () => {
     });
   });
 
+  it('F3: judges each disk in its own storage pool, and asks for the addresses that cards keep', () => {
+    const small = { ...storage, name: 'small', freeBytes: 8 * MiB };
+    const asked = (storageName: string) => {
+      const whole = request({ nics: [{ ...request().nics[0], mac: '0c:da:41:00:00:01' }] });
+      return {
+        ...whole,
+        disks: [...whole.disks, { ...disk({ target: 'vdb' }), storageName }],
+      } as RestoreVmRequest;
+    };
+    const plan = planRestoreVm(asked('images'), site({ storages: [storage, small] }));
+    expect(plan.disks.map(({ storageName }) => storageName)).toEqual(['images', 'images']);
+    expect(plan.nics[0]?.mac).toBe('0c:da:41:00:00:01');
+    for (const [name, rule] of [
+      ['small', /"small" has 8388608 bytes free/],
+      ['gone', /no storage pool "gone"/],
+    ] as const)
+      expect(faultOf(() => planRestoreVm(asked(name), site({ storages: [storage, small] }))).message).toMatch(
+        rule,
+      );
+  });
+
   it.each([
     ['S7: CPUs', request({ cpuCount: 9 }), site(), /cpuCount: 9 is more than the 8 of host cvk1 \(S7\)/],
     ['S7: memory', request({ memoryMiB: 4097 }), site(), /memoryMiB: 4097 .* \(S7\)/],

@@ -12,8 +12,12 @@ import { type createRestoreVm, Fault, type ReasonCode, type RunItemId } from '@c
 import { type z } from 'zod';
 
 export type RestoreVmRequest = z.infer<typeof createRestoreVm.request>;
+/** `storageName`: where it goes, if not where the VM goes. */
+type PlacedDisk = RestoreVmRequest['disks'][number] & { readonly storageName?: string };
 /** What is judged of it: nothing is made for a preview, which has no restore. */
-export type RestoreVmPlanRequest = Omit<RestoreVmRequest, 'restoreId'>;
+export type RestoreVmPlanRequest = Omit<RestoreVmRequest, 'restoreId' | 'disks'> & {
+  readonly disks: PlacedDisk[];
+};
 
 /** The target as the CVM tells it now. */
 export interface RestoreSite {
@@ -73,11 +77,18 @@ const judgeMemory = ({ memoryMiB }: RestoreVmPlanRequest, host: CasHost): void =
     refuse('memoryMiB', `${memoryMiB} is more than the ${host.memoryMiB} of host ${host.name} (S7)`);
 };
 
-/** S2, S3, and room for what is made. */
-export const judgeStorage = (
-  request: Pick<RestoreVmRequest, 'storageName' | 'disks' | 'volumes' | 'preallocation'>,
-  site: Pick<RestoreSite, 'host' | 'storages'>,
-): void => {
+type StorageRequest = Pick<RestoreVmPlanRequest, 'storageName' | 'disks' | 'volumes' | 'preallocation'>;
+
+/** S2, S3, and room for what is made, in each storage pool by itself. */
+export const judgeStorage = (request: StorageRequest, site: Pick<RestoreSite, 'host' | 'storages'>): void => {
+  const poolOf = (disk: PlacedDisk): string => disk.storageName ?? request.storageName;
+  for (const storageName of new Set(request.disks.map(poolOf))) {
+    const disks = request.disks.filter((disk) => poolOf(disk) === storageName);
+    judgePool({ ...request, storageName, disks }, site);
+  }
+};
+
+const judgePool = (request: StorageRequest, site: Pick<RestoreSite, 'host' | 'storages'>): void => {
   const { storageName, disks, volumes, preallocation } = request;
   const storage = site.storages.find((item) => item.name === storageName);
   if (storage === undefined)
@@ -161,7 +172,7 @@ const diskOf = (request: RestoreVmPlanRequest, index: number, site: RestoreSite)
     sizeMiB: volumeMiB(disk.sizeBytes),
     format: disk.format,
     bus: disk.bus,
-    storageName: request.storageName,
+    storageName: disk.storageName ?? request.storageName,
     preallocation: request.preallocation,
     ...(volume && { volume }),
   };
@@ -182,6 +193,7 @@ const nicOf = (nic: RestoreVmPlanRequest['nics'][number], index: number, site: R
     switchName: found.name,
     profileExternalId: profile?.externalId ?? null,
     model: nic.model,
+    ...(nic.mac !== undefined && { mac: nic.mac }),
   };
 };
 
@@ -260,6 +272,10 @@ const saysUefi = (value: unknown, depth = 3): boolean => {
   );
 };
 
+/** S5. */
+export const firmwareNotices = (configuration: Record<string, unknown>): ReasonCode[] =>
+  saysUefi(configuration) ? ['UEFI_NOTICE'] : [];
+
 /** What the user should know of the VM that was made (S5, S6, S8). Without a network card nothing clashes. */
 export const noticesOf = (
   { configuration, nics }: Pick<RestoreVmRequest, 'configuration' | 'nics'>,
@@ -267,7 +283,7 @@ export const noticesOf = (
   overwrites = false,
 ): ReasonCode[] => [
   ...(overwrites ? (['OVERWRITES_VM'] as const) : []),
-  ...(saysUefi(configuration) ? (['UEFI_NOTICE'] as const) : []),
+  ...firmwareNotices(configuration),
   ...(sourceExists && nics.length > 0 ? (['MAY_CLASH'] as const) : []),
 ];
 

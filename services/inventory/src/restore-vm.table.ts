@@ -1,4 +1,5 @@
 import { EntitySchema } from 'typeorm';
+import { type OriginalPath } from './original-path.rules.js';
 import { type Swap } from './overwriting.rules.js';
 
 export interface RestoreVmRow {
@@ -12,6 +13,7 @@ export interface RestoreVmRow {
   becomesTemplate: boolean;
   overwrites: string | null;
   swap: Swap | null;
+  original: OriginalPath | null;
   createdAt: Date;
 }
 
@@ -28,6 +30,7 @@ export const restoreVmTable = new EntitySchema<RestoreVmRow>({
     becomesTemplate: { type: 'boolean', name: 'becomes_template' },
     overwrites: { type: 'uuid', nullable: true },
     swap: { type: 'jsonb', nullable: true },
+    original: { type: 'jsonb', nullable: true },
     createdAt: { type: 'timestamptz', name: 'created_at' },
   },
 });

@@ -13,12 +13,23 @@ import { type z } from 'zod';
 import { type CasAccess } from './cas-access.js';
 import { type DiskServices } from './disk-services.js';
 import { type HostStore } from './host-store.js';
+import {
+  dropSnapshots,
+  giveHardware,
+  macRefusals,
+  type Original,
+  originalRefusal,
+  placedAs,
+  readOriginal,
+} from './original-path.js';
+import { hardwareOf, originalNotices, type OriginalPath } from './original-path.rules.js';
 import { giveDisks, overwritingRefusal, type Protection, removeLoose, swapOf } from './overwriting.js';
 import { carrierName, type Swap } from './overwriting.rules.js';
 import { type PlatformStore } from './platform-store.js';
 import { type PlatformSync } from './platform-sync.js';
 import { readSite, stillExists, withVolumes } from './restore-site.js';
 import {
+  firmwareNotices,
   imageDescription,
   matchDisks,
   nameTaken,
@@ -87,10 +98,13 @@ export class RestoreVms {
     const earlier = await restores.find(request.restoreId);
     refuseEnded(request.restoreId, earlier);
     const made = await access.with(platform, async (client) => {
-      const { asked, overwrites } = await this.carried(client, request, earlier, host, signal);
+      const original = await readOriginal(this.options.vms, client, request, signal);
+      const { asked, overwrites } = await this.carried(client, request, earlier, { host, original }, signal);
       const present = await this.present(client, asked, signal);
       if (present !== null) return { row: present, overwrites };
-      const plan = await this.plan(client, asked, host, signal);
+      const plan = original
+        ? await this.planOriginal(client, request, { host, original, overwrites }, signal)
+        : { ...(await this.plan(client, asked, host, signal)), original: null };
       const { restoreId, platformId, hostId, vmName } = asked;
       const createdAt = earlier?.createdAt ?? clock.now();
       await restores.save({
@@ -104,6 +118,7 @@ export class RestoreVms {
         becomesTemplate: earlier?.becomesTemplate ?? false,
         overwrites,
         swap: null,
+        original: plan.original,
         createdAt,
       });
       return { row: await this.make(client, asked, plan, signal), overwrites };
@@ -113,7 +128,10 @@ export class RestoreVms {
     await this.refuseRemoved(request, signal);
     const place = await diskServices.dataPlace(platform, host, request.network, signal);
     const sourceExists = await stillExists(this.options.vms, request.sourceVmId);
-    const notices = noticesOf(request, sourceExists, made.overwrites !== null);
+    const isOver = made.overwrites !== null;
+    const notices = request.original
+      ? [...originalNotices(request, isOver), ...firmwareNotices(request.configuration)]
+      : noticesOf(request, sourceExists, isOver);
     const { url } = place;
     return {
       ...reply,
@@ -127,13 +145,19 @@ export class RestoreVms {
     client: CasClient,
     request: RestoreVmRequest,
     earlier: RestoreVm | null,
-    { externalId: hostExternalId }: Host,
+    { host: { externalId: hostExternalId }, original }: { host: Host; original: Original | null },
     signal: AbortSignal,
   ): Promise<{ asked: RestoreVmRequest; overwrites: string | null }> {
     const { vmName, restoreId, platformId } = request;
     const carrier = { ...request, vmName: carrierName(vmName, restoreId), nics: [] };
     const known = earlier?.overwrites ?? null;
     if (known !== null) return { asked: carrier, overwrites: known };
+    if (original?.row) {
+      const place = { hostExternalId, leftOut: request.original?.leftOut ?? [] };
+      const refusal = await originalRefusal(client, original.row, place, signal);
+      if (refusal) throw refusal;
+      return { asked: carrier, overwrites: original.row.uuid };
+    }
     const row = request.overwrite ? await client.vmByName(vmName, signal) : null;
     if (row === null || row.powerState === 'template' || (await isMarked(client, row, restoreId, signal)))
       return { asked: request, overwrites: null };
@@ -180,6 +204,22 @@ export class RestoreVms {
       throw nameTaken(request);
     const site = await withVolumes(client, await readSite(client, host, signal), request, signal);
     return { ...planRestoreVm(request, site), host: site.host, hostExternalId: host.externalId };
+  }
+
+  /** F3: a VM that is there gets its cards, CPUs and memory when the disks change places; one that is made anew has them from the start. */
+  private async planOriginal(
+    client: CasClient,
+    request: RestoreVmRequest,
+    { host, original, overwrites }: { host: Host; original: Original; overwrites: string | null },
+    signal: AbortSignal,
+  ) {
+    const [inUse] = await macRefusals(this.options.vms, request);
+    if (inUse) throw inUse;
+    const plan = await this.plan(client, placedAs(request, original), host, signal);
+    const { cpuCount, coresPerSocket, memoryMiB } = request;
+    const hardware = { cpuCount, coresPerSocket, memoryMiB, nics: plan.nics };
+    const path: OriginalPath = { vmId: original.vm.id, hardware: overwrites === null ? null : hardware };
+    return { ...plan, nics: overwrites === null ? plan.nics : [], original: path };
   }
 
   private async make(
@@ -252,6 +292,8 @@ export class RestoreVms {
       if (found === null) throw notThere(restore);
       if (restore.state !== 'finished') {
         if (!isSwapped) await client.describeVm(found.externalId, '', signal);
+        if (restore.original && !isSwapped)
+          await this.options.vms.madeAnew(restore.original.vmId as VmId, found.uuid);
         await restores.save({ ...restore, state: 'finished', vmUuid: found.uuid });
       }
       if (powerOn && found.powerState !== 'running') await client.startVm(found.externalId, signal);
@@ -268,6 +310,9 @@ export class RestoreVms {
     const swap = restore.swap ?? (await this.beginSwap(client, restore, { overwritten, carrier }, signal));
     if (carrier !== null) await client.deleteVm(carrier.externalId, { keepDisks: true }, signal);
     await giveDisks(client, overwritten, swap.made, signal);
+    const hardware = restore.original?.hardware;
+    const before = swap.hardware?.nics.flatMap(({ mac }) => mac ?? []) ?? [];
+    if (hardware) await giveHardware(client, overwritten, hardware, before, signal);
     return overwritten;
   }
 
@@ -278,11 +323,17 @@ export class RestoreVms {
     signal: AbortSignal,
   ): Promise<Swap> {
     if (carrier === null) throw notThere(restore);
-    const { platformId } = restore;
-    const place = { platformId, hostExternalId: carrier.hostExternalId };
-    const refusal = await overwritingRefusal(this.options, client, overwritten, place, signal);
+    const { platformId, original } = restore;
+    const { hostExternalId } = carrier;
+    const refusal = original
+      ? await originalRefusal(client, overwritten, { hostExternalId, leftOut: [] }, signal)
+      : await overwritingRefusal(this.options, client, overwritten, { platformId, hostExternalId }, signal);
     if (refusal) throw refusal;
-    const swap = await swapOf(client, { overwritten, carrier }, signal);
+    if (original) await dropSnapshots(client, overwritten, signal);
+    const disks = await swapOf(client, { overwritten, carrier }, signal);
+    const swap = original
+      ? { ...disks, hardware: hardwareOf((await client.vm(overwritten.externalId, signal)).detail) }
+      : disks;
     await this.options.restores.save({ ...restore, swap });
     return swap;
   }
@@ -301,6 +352,8 @@ export class RestoreVms {
         `VM ${overwritten.name} is ${overwritten.powerState}: its own disks are given back when it is off`,
       );
     if (overwritten !== null) await giveDisks(client, overwritten, swap.kept, signal);
+    if (overwritten !== null && swap.hardware)
+      await giveHardware(client, overwritten, swap.hardware, [], signal);
     if (restore.keepsVolumes || (await this.find(client, restore, signal)) !== null) return;
     const { externalId } = await this.options.hosts.get(restore.platformId, restore.hostId);
     await removeLoose(client, externalId, swap.made, signal);

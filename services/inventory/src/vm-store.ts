@@ -7,7 +7,7 @@ import {
   type Vm,
   type VmId,
 } from '@casvault/contracts';
-import { pageFrom, readCursor, reading } from '@casvault/persistence';
+import { inTransaction, pageFrom, readCursor, reading } from '@casvault/persistence';
 import { type DataSource, type EntityManager } from 'typeorm';
 import { type KnownDetail } from './platform-reading.js';
 
@@ -44,6 +44,44 @@ export class VmStore {
       throw new Fault('VM_NOT_FOUND', message, { details: { vmId: id, name: row.name } });
     }
     return domainOf(row);
+  }
+
+  /** F3: as last seen, also a VM that is gone. Throws VM_NOT_FOUND for one that was never known. */
+  async lastSeen(id: VmId): Promise<Vm> {
+    const [row] = await this.query(`${select} WHERE v.id = $1`, [id]);
+    if (row === undefined) throw new Fault('VM_NOT_FOUND', `no VM ${id} is known`, { details: { vmId: id } });
+    return domainOf(row);
+  }
+
+  /** Which of these addresses other VMs of the platform have, as last synchronised. */
+  async macUsers(
+    platformId: PlatformId,
+    macs: readonly string[],
+    except: VmId | undefined,
+  ): Promise<{ mac: string; vmName: string }[]> {
+    return reading(this.database, (source) =>
+      source.query<{ mac: string; vmName: string }[]>(
+        `SELECT lower(nic->>'mac') AS mac, v.name AS "vmName" FROM vm v, jsonb_array_elements(v.nics) AS nic
+         WHERE v.platform_id = $1 AND v.deleted_at IS NULL AND v.id IS DISTINCT FROM $3::uuid
+           AND lower(nic->>'mac') = ANY($2) ORDER BY 1, 2`,
+        [platformId, macs, except ?? null],
+      ),
+    );
+  }
+
+  /**
+   * F3, R14: the VM `id`, which is gone, was made anew and has this UUID now: it is still the same one, so that its points and jobs go on. What
+   * a synchronisation has taken for a new VM meanwhile is none.
+   */
+  async madeAnew(id: VmId, uuid: string): Promise<void> {
+    await inTransaction(this.database, async (tx) => {
+      await tx.query(
+        `UPDATE vm SET uuid = gen_random_uuid(), deleted_at = now()
+         WHERE uuid = $2 AND id <> $1 AND platform_id = (SELECT platform_id FROM vm WHERE id = $1)`,
+        [id, uuid],
+      );
+      await tx.query('UPDATE vm SET uuid = $2 WHERE id = $1', [id, uuid]);
+    });
   }
 
   async findByUuid(platformId: PlatformId, uuid: string): Promise<Vm | null> {

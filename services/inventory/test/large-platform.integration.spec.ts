@@ -29,8 +29,18 @@ const vmOf = (index: number): VmReading => ({
   detail: {
     description: '',
     cpuCount: 4,
+    coresPerSocket: 2,
     memoryMiB: 8192,
-    nics: [{ mac: 'm', switchName: 'vswitch0', profileExternalId: '1', profileName: null, model: 'virtio' }],
+    nics: [
+      {
+        mac: 'm',
+        switchName: 'vswitch0',
+        switchExternalId: '1',
+        profileExternalId: '1',
+        profileName: null,
+        model: 'virtio',
+      },
+    ],
     disks: ['vda', 'vdb'].map((target) => ({
       target,
       path: `/vms/images/${index}-${target}`,

@@ -1,8 +1,10 @@
 import { stat } from 'node:fs/promises';
+import { CasClient, type CasVmDetail } from '@casvault/cas-client';
 import {
   createRestoreVm,
   findBackupJob,
   finishRestoreVm,
+  getOriginalPlace,
   type HostId,
   type JobId,
   judgeRestoreVms,
@@ -18,6 +20,7 @@ import {
   removeRestoreVm,
   type RunItemId,
   syncPlatform,
+  type Vm,
   type VmId,
 } from '@casvault/contracts';
 import { ScriptedService } from '@casvault/messaging/testing';
@@ -93,12 +96,8 @@ const requestOf = (vmName: string, fields: object = {}): Request => {
   };
 };
 const create = (request: Request) => inventory.client.request(createRestoreVm, request, { deadlineMs });
-const finish = (restoreId: RunItemId, limitMs = deadlineMs) =>
-  inventory.client.request(
-    finishRestoreVm,
-    { restoreId, platformId, powerOn: false },
-    { deadlineMs: limitMs },
-  );
+const finish = (restoreId: RunItemId) =>
+  inventory.client.request(finishRestoreVm, { restoreId, platformId, powerOn: false }, { deadlineMs });
 const remove = (restoreId: RunItemId) =>
   inventory.client.request(removeRestoreVm, { restoreId, platformId }, { deadlineMs });
 const reconcile = async () =>
@@ -168,11 +167,10 @@ describe('S8: a VM of the restored name', () => {
       const request = requestOf('other');
       const made = await create(request);
       await lab.admin.configure({ taskDelayMs: 1_500 });
-      const answer = finish(request.restoreId, 5_000).catch(() => undefined);
+      void finish(request.restoreId).catch(() => undefined);
       await until(() => hasSwap(request.restoreId));
       await new Promise((resolve) => setTimeout(resolve, calls * 1_500));
       await inventory.restart();
-      await answer;
       await lab.admin.configure({ taskDelayMs: 0 });
       live.delete(request.restoreId);
       await until(async () => {
@@ -190,10 +188,9 @@ describe('S8: a VM of the restored name', () => {
     const request = requestOf('other');
     const made = await create(request);
     await lab.admin.configure({ taskDelayMs: 1_000 });
-    const answer = finish(request.restoreId, 4_000).catch(() => undefined);
+    void finish(request.restoreId).catch(() => undefined);
     await until(() => hasSwap(request.restoreId));
     await inventory.restart();
-    await answer;
     await lab.admin.configure({ taskDelayMs: 0 });
     await finish(request.restoreId);
     expect(pathsOf(await inLab('other'))).toEqual(pathsOf(made));
@@ -230,5 +227,128 @@ describe('S8: a VM of the restored name', () => {
     await finish(request.restoreId);
     expect(await names()).toEqual([...all, 'fresh'].sort());
     await lab.admin.deleteVm((await inLab('fresh')).id);
+  });
+});
+
+describe('F3: the VM of a point, on its original path', () => {
+  const known = async (search: string): Promise<Vm> => {
+    const { items } = await inventory.client.request(listVms, { platformId, search });
+    const found = items.find(({ name }) => name === search);
+    if (found === undefined) throw new Error(`VM ${search} is not known`);
+    return found;
+  };
+  const originalOf = (
+    { id, name, hostId }: Vm,
+    macs: (string | undefined)[],
+    fields: object = {},
+  ): Request => {
+    const card = { switchName: 'vswitch0', profileName: 'vlan100', model: 'e1000' };
+    const nics = macs.map((mac) => ({ ...card, ...(mac !== undefined && { mac }) }));
+    const original = { leftOut: [] };
+    const path = { overwrite: false, sourceVmId: id, original, hostId, storageName: 'isopool', nics };
+    return requestOf(name, { ...path, cpuCount: 2, memoryMiB: 192, ...fields });
+  };
+  const detailOf = async (name: string): Promise<CasVmDetail> => {
+    const { address, port, user: userName, password } = lab.cvm;
+    const client = new CasClient({ address, port, userName, password, ssl: false, sslIgnoreErrors: false });
+    try {
+      return (await client.vm(String((await inLab(name)).id))).detail;
+    } finally {
+      client.close();
+    }
+  };
+  const hardware = ({ cpuCount, memoryMiB, nics }: CasVmDetail) => ({ cpuCount, memoryMiB, nics });
+  const synchronise = () => inventory.client.request(syncPlatform, { platformId }, { deadlineMs });
+
+  it('F3: gets disks, CPUs, memory and cards of the point; its disks are kept, its snapshots go', async () => {
+    await synchronise();
+    const [before, vm, lost] = [await inLab('other'), await known('other'), await loose()];
+    await lab.admin.createSnapshot(before.id, { name: 'mine', kind: 'external' });
+    const request = originalOf(vm, [undefined, undefined]);
+    expect(await judge(request)).toEqual({ refusals: [], notices: ['OVERWRITES_ORIGINAL', 'MAC_NEW'] });
+    const made = await create(request);
+    expect(made.reasons).toEqual(['OVERWRITES_ORIGINAL', 'MAC_NEW']);
+    expect(pathsOf(made).every((path) => path.includes('/defaultpool/'))).toBe(true);
+    expect(await finish(request.restoreId)).toEqual({ vmId: vm.id });
+    const [after, detail] = [await inLab('other'), await detailOf('other')];
+    expect([after.uuid, after.state, pathsOf(after)]).toEqual([before.uuid, 'shutOff', pathsOf(made)]);
+    expect(detail).toMatchObject({ cpuCount: 2, memoryMiB: 192 });
+    expect(detail.nics.map(({ model }) => model)).toEqual(['e1000', 'e1000']);
+    expect(detail.nics.map(({ mac }) => mac)).not.toContain(vm.nics[0]?.mac);
+    expect(await lab.admin.snapshots(before.id)).toEqual([]);
+    expect(await loose()).toEqual([...lost, ...pathsOf(before)].sort());
+    expect(await finish(request.restoreId)).toEqual({ vmId: vm.id });
+    expect(hardware(await detailOf('other'))).toEqual(hardware(detail));
+  });
+
+  it('F3: is as it was, hardware too, when the restore dies while all that changes', async () => {
+    const [before, detail, lost] = [await inLab('other'), await detailOf('other'), await loose()];
+    const request = originalOf(await known('other'), [undefined], { cpuCount: 1 });
+    await create(request);
+    await lab.admin.configure({ taskDelayMs: 1_500 });
+    void finish(request.restoreId).catch(() => undefined);
+    await until(async () => (await detailOf('other')).cpuCount === 1);
+    await inventory.restart();
+    await lab.admin.configure({ taskDelayMs: 0 });
+    live.delete(request.restoreId);
+    await until(async () => {
+      await reconcile();
+      const isBack = (await detailOf('other')).cpuCount === detail.cpuCount;
+      return isBack && (await loose()).length === lost.length;
+    });
+    expect(await inLab('other')).toEqual(before);
+    expect(hardware(await detailOf('other'))).toEqual(hardware(detail));
+    expect(await loose()).toEqual(lost);
+  });
+
+  it('F3, keepMac: is made anew when it is gone, with its addresses, and stays the VM that its jobs know', async () => {
+    await synchronise();
+    const vm = await known('mine');
+    const { uuid } = await inLab('mine');
+    await lab.admin.deleteVm((await inLab('mine')).id);
+    await synchronise();
+    const place = await inventory.client.request(getOriginalPlace, { vmId: vm.id });
+    expect(place).toEqual({ platformId, hostId: vm.hostId, storageName: 'defaultpool', vmName: 'mine' });
+    const macs = vm.nics.map(({ mac }) => mac);
+    const request = originalOf(vm, macs);
+    expect(await judge(request)).toEqual({ refusals: [], notices: ['ORIGINAL_MADE_ANEW', 'MAC_KEPT'] });
+    const made = await create(request);
+    expect(made.uuid).not.toBe(uuid);
+    // It is seen while it is being made.
+    await synchronise();
+    expect(await finish(request.restoreId)).toEqual({ vmId: vm.id });
+    expect((await detailOf('mine')).nics.map(({ mac }) => mac)).toEqual(macs);
+    expect(await known('mine')).toMatchObject({
+      id: vm.id,
+      uuid: made.uuid,
+      nics: vm.nics.map(({ mac }) => ({ mac })),
+    });
+    await synchronise();
+    expect((await known('mine')).id).toBe(vm.id);
+  });
+
+  it('keepMac: is refused by address and VM when another VM has one of its addresses', async () => {
+    const [mine, other] = [await known('mine'), await known('other')];
+    const mac = other.nics[0]?.mac ?? '';
+    const request = originalOf(mine, [mac]);
+    const verdict = await judge(request);
+    expect(verdict?.refusals.map(({ message }) => message)).toEqual([
+      `keepMac: MAC address ${mac} is in use by VM other of this platform`,
+    ]);
+    expect(await faultOf(create(request))).toEqual(verdict?.refusals[0]);
+    expect(await names()).not.toContain(expect.stringMatching(/^mine-/));
+  });
+
+  it('F3: is refused while it runs, and where the point lacks a disk of it', async () => {
+    const up = originalOf(await known('up'), []);
+    const lacking = originalOf(await known('other'), [], { original: { leftOut: ['vdb'] } });
+    for (const [request, rule] of [
+      [up, /^path: VM up is running: it must be off/],
+      [lacking, /^path: VM other has disk vdb, which the point does not hold/],
+    ] as const) {
+      const verdict = await judge(request);
+      expect(verdict?.refusals[0]?.message).toMatch(rule);
+      expect(await faultOf(create(request))).toEqual(verdict?.refusals[0]);
+    }
   });
 });

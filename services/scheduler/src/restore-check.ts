@@ -1,8 +1,22 @@
-import { Fault, newId, type RunItemId } from '@casvault/contracts';
+import {
+  Fault,
+  getOriginalPlace,
+  newId,
+  type RestoreWish,
+  type RunItemId,
+  type VmId,
+} from '@casvault/contracts';
 import { type MessagingClient } from '@casvault/messaging';
 import { mapBounded } from './bounded.js';
-import { atOnce, availablePoint, requirePlatforms } from './references.js';
-import { namesTwice, targetOf, wishOf, type RestoreDefinition } from './restore.rules.js';
+import { atOnce, availablePoint, inField, requirePlatforms } from './references.js';
+import {
+  isOriginalPath,
+  namesTwice,
+  originalWish,
+  targetOf,
+  wishOf,
+  type RestoreDefinition,
+} from './restore.rules.js';
 import { type NewItem } from './run-item.js';
 
 /** F4: the items of a run of a restore job; throws the first thing that is wrong with its definition. */
@@ -17,7 +31,10 @@ export const restoreItems = async (
     async ([index, { pointId }]): Promise<NewItem & { target: ReturnType<typeof whole> }> => {
       const asked = { pointId, field: `definition.items.${index}.pointId` };
       const { vmId, vmName: sourceName } = await availablePoint(client, asked, signal);
-      const target = whole(definition, index, sourceName);
+      const wish = isOriginalPath(definition, index)
+        ? await originalPath(client, definition, { index, vmId }, signal)
+        : wishOf(definition, index, sourceName);
+      const target = whole(wish, index);
       const { vmName, hostId: host } = target;
       return { id: newId<RunItemId>(), kind: 'restore', vmId, vmName, host, pointId, target };
     },
@@ -29,8 +46,20 @@ export const restoreItems = async (
   return items;
 };
 
-const whole = (definition: RestoreDefinition, index: number, sourceName: string) => {
-  const target = targetOf(wishOf(definition, index, sourceName), index);
+/** F3: where the VM of the point is by now, or was. */
+export const originalPath = async (
+  client: MessagingClient,
+  definition: RestoreDefinition,
+  { index, vmId }: { index: number; vmId: VmId },
+  signal: AbortSignal,
+): Promise<RestoreWish> => {
+  const field = `definition.items.${index}.target.path`;
+  const place = await inField(field, client.request(getOriginalPlace, { vmId }, { signal }));
+  return originalWish(definition, index, place);
+};
+
+const whole = (wish: RestoreWish, index: number) => {
+  const target = targetOf(wish, index);
   if (!Array.isArray(target)) return target;
   throw target[0] ?? new Fault('BUG', `item ${index} has no target`);
 };

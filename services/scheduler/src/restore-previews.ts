@@ -21,7 +21,17 @@ import { mapBounded } from './bounded.js';
 import { type Confirmations } from './confirmations.js';
 import { checkedPlans } from './plan-check.js';
 import { atOnce, availablePoint } from './references.js';
-import { inTarget, namesTwice, proposedPlace, shownOf, targetOf, wishOf } from './restore.rules.js';
+import { originalPath } from './restore-check.js';
+import {
+  inTarget,
+  isOriginalPath,
+  namesTwice,
+  originalWish,
+  proposedPlace,
+  shownOf,
+  targetOf,
+  wishOf,
+} from './restore.rules.js';
 
 type Request = z.output<typeof previewRestore.request>;
 type PreviewItem = RestorePreview['items'][number];
@@ -111,6 +121,7 @@ export class RestorePreviews {
       const wish = definition.items[index]?.target ?? {};
       return { pointId, point: Fault.is(point) ? null : point, wish, target: null, refusals: [found] };
     }
+    if (isOriginalPath(definition, index)) return this.#lookAtOriginal(definition, index, found, signal);
     const wish = wishOf(definition, index, found.vmName);
     const asAsked = targetOf(wish, index);
     if (!Array.isArray(asAsked)) return { pointId, point: found, wish, target: asAsked, refusals: [] };
@@ -118,6 +129,23 @@ export class RestorePreviews {
     const target = targetOf(proposed, index);
     const judged = Array.isArray(target) ? null : target;
     return { pointId, point: found, wish: proposed, target: judged, refusals: asAsked };
+  }
+
+  async #lookAtOriginal(
+    definition: Request['definition'],
+    index: number,
+    point: Point,
+    signal: AbortSignal,
+  ): Promise<Looked> {
+    const asked = { index, vmId: point.vmId };
+    const wish = await orRefusal(originalPath(this.#o.client, definition, asked, signal));
+    const known = { pointId: point.id, point };
+    if (Fault.is(wish))
+      return { ...known, wish: originalWish(definition, index, null), target: null, refusals: [wish] };
+    const target = targetOf(wish, index);
+    return Array.isArray(target)
+      ? { ...known, wish, target: null, refusals: target }
+      : { ...known, wish, target, refusals: [] };
   }
 
   async #vm(vmId: VmId, signal: AbortSignal): Promise<Vm | null> {

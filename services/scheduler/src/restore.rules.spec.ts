@@ -8,7 +8,17 @@ import {
   type RestoreWish,
   type Vm,
 } from '@casvault/contracts';
-import { inTarget, maxShown, namesTwice, proposedPlace, shownOf, targetOf, wishOf } from './restore.rules.js';
+import {
+  inTarget,
+  isOriginalPath,
+  maxShown,
+  namesTwice,
+  originalWish,
+  proposedPlace,
+  shownOf,
+  targetOf,
+  wishOf,
+} from './restore.rules.js';
 
 const platformId = newId<PlatformId>();
 const hostId = newId<HostId>();
@@ -93,6 +103,46 @@ describe('F4: settings in batch', () => {
       'definition.items.4.target.vmName',
     ]);
     expect(told[4]?.message).toMatch(/"a" is the name of item 0/);
+  });
+});
+
+describe('F3: the original path', () => {
+  const original = { ...place, vmName: 'db' };
+  const mixed = definitionOf(
+    { path: 'original', keepMac: true, powerOn: true },
+    {},
+    { path: 'new', ...place },
+    { keepMac: false },
+  );
+
+  it('is what the item says, else what is said for all, else the new one', () => {
+    expect([0, 1, 2].map((index) => isOriginalPath(mixed, index))).toEqual([true, false, true]);
+    expect(isOriginalPath(definitionOf(place, {}), 0)).toBe(false);
+  });
+
+  it('leads to where the VM is, with what may still be said', () => {
+    expect(targetOf(originalWish(mixed, 0, original), 0)).toEqual({
+      path: 'original',
+      ...original,
+      keepMac: true,
+      powerOn: true,
+    });
+    expect(originalWish(mixed, 2, original)).toMatchObject({ keepMac: false, powerOn: true });
+    const bare = definitionOf({ cpuCount: 2, vmNamePrefix: 'x-' }, { path: 'original' });
+    expect(targetOf(originalWish(bare, 0, original), 0)).toEqual({
+      path: 'original',
+      ...original,
+      powerOn: false,
+    });
+  });
+
+  it('says nothing to a VM on a new one', () => {
+    expect(targetOf(wishOf(mixed, 1, 'db'), 1)).toEqual({
+      path: 'new',
+      ...place,
+      vmName: 'db',
+      powerOn: true,
+    });
   });
 });
 

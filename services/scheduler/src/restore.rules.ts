@@ -17,13 +17,31 @@ const refuse = (index: number, name: string, rule: string): Fault => {
   return new Fault('INPUT_INVALID', `${field}: ${rule}`, { details: { field } });
 };
 
-/** F4: what is asked for one VM: what its item says, else what holds for all. Its name, unless the item has one, from that of the point's VM. */
-export const wishOf = (
-  { defaults = {}, items }: Pick<RestoreDefinition, 'defaults' | 'items'>,
+type Wishes = Pick<RestoreDefinition, 'defaults' | 'items'>;
+
+/** F3: whether one VM is restored over its original path. */
+export const isOriginalPath = ({ defaults, items }: Wishes, index: number): boolean =>
+  (items[index]?.target.path ?? defaults?.path) === 'original';
+
+/** F3: where it is, or was, and what else can be said of it: nothing of the place is asked for. */
+export const originalWish = (
+  { defaults = {}, items }: Wishes,
   index: number,
-  sourceName: string,
+  place: Pick<RestoreTarget, 'platformId' | 'hostId' | 'storageName' | 'vmName'> | null,
 ): RestoreWish => {
-  const { vmNamePrefix = '', vmNameSuffix = '', ...shared } = defaults;
+  const own = items[index]?.target ?? {};
+  const [keepMac, powerOn] = [own.keepMac ?? defaults.keepMac, own.powerOn ?? defaults.powerOn];
+  return {
+    path: 'original',
+    ...place,
+    ...(keepMac !== undefined && { keepMac }),
+    ...(powerOn !== undefined && { powerOn }),
+  };
+};
+
+/** F4: what is asked for one VM: what its item says, else what holds for all. Its name, unless the item has one, from that of the point's VM. */
+export const wishOf = ({ defaults = {}, items }: Wishes, index: number, sourceName: string): RestoreWish => {
+  const { vmNamePrefix = '', vmNameSuffix = '', path: _path, keepMac: _keepMac, ...shared } = defaults;
   const vmName = `${vmNamePrefix}${sourceName}${vmNameSuffix}`;
   return { ...shared, vmName, ...items[index]?.target };
 };

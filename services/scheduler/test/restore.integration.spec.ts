@@ -213,6 +213,33 @@ describe('F4, F6: restores over NATS and Postgres', () => {
     );
   });
 
+  it('F3: leads to where the VM of the point is, and refuses one that was never known', async () => {
+    const { peers } = scheduler;
+    const vm = peers.vms.get(peers.vm());
+    if (vm === undefined) throw new Error('no VM');
+    const there = pointOf('as it was called then', { vmId: vm.id });
+    const asked = asking({ defaults: { path: 'original', keepMac: true }, items: [{ pointId: there }] });
+    const told = await preview(asked);
+    const target = {
+      path: 'original',
+      keepMac: true,
+      platformId: vm.platformId,
+      hostId: vm.hostId,
+      storageName: 'local',
+      vmName: vm.name,
+    };
+    expect(told.items).toMatchObject([{ target, refusals: [] }]);
+    const job = await submit(asked, told.confirmation?.code);
+    const [item] = await peers.askedFor(job.lastRunId ?? '', 1);
+    expect(item?.target).toEqual({ ...target, powerOn: false });
+    const unknown = pointOf('db', { vmId: newId<VmId>() });
+    const refused = await preview(asking({ items: [{ pointId: unknown, target: { path: 'original' } }] }));
+    expect([refused.confirmation, refused.items[0]?.refusals]).toMatchObject([
+      null,
+      [{ code: 'VM_NOT_FOUND', details: { field: 'definition.items.0.target.path' } }],
+    ]);
+  });
+
   it('F4: previews every refusal of every VM, by field, and gives no code', async () => {
     const { peers } = scheduler;
     const full = {

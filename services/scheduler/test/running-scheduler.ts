@@ -4,6 +4,7 @@ import {
   alertRaised,
   Fault,
   getHost,
+  getOriginalPlace,
   getPlatform,
   getPoint,
   getPool,
@@ -145,6 +146,10 @@ export class Peers {
       return { items: there.slice(Number(cursor), end), nextCursor: end < there.length ? String(end) : null };
     });
     query(getVm, ({ vmId }) => this.vms.get(vmId) ?? missing('VM_NOT_FOUND', `there is no VM ${vmId}`));
+    query(getOriginalPlace, ({ vmId }) => {
+      const vm = this.vms.get(vmId) ?? missing('VM_NOT_FOUND', `no VM ${vmId} is known`);
+      return { platformId: vm.platformId, hostId: vm.hostId, storageName: 'local', vmName: vm.name };
+    });
     query(getPlatform, ({ platformId }): Platform => ({
       id: platformId,
       name: 'lab',

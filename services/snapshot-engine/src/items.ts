@@ -60,6 +60,8 @@ export const itemMachines = (
       if (step.kind === protectionMachine.kind)
         await points.project(tx, step as ProjectedStep<ProtectionState>);
       if (step.kind === rollbackMachine.kind) await marks.project(tx, step as ProjectedStep<RollbackState>);
+      if (step.kind === restoreMachine.kind)
+        await marks.projectRestore(tx, step as ProjectedStep<RestoreState>);
       if (step.kind === deletionMachine.kind)
         await deletions.project(tx, step as ProjectedStep<DeletionState>);
       if (step.kind === verificationMachine.kind)

@@ -9,7 +9,7 @@ import { type MessagingClient } from '@casvault/messaging';
 import { type z } from 'zod';
 import { damageReasons } from './damage.rules.js';
 import { type PointStore } from './point-store.js';
-import { outlineOf, planRestoreVm, refuseUnrestorable } from './restore.rules.js';
+import { outlineOf, planRestoreVm, refuseOriginalPath, refuseUnrestorable } from './restore.rules.js';
 import { type CreateRestoreVm, type RestorablePoint } from './restore.js';
 import { mergedReasons } from './transfer-watch.js';
 
@@ -21,6 +21,7 @@ type Verdict = z.output<typeof judgeRestoreVms.reply>['verdicts'][number];
 const judgingDeadlineMs = 50_000;
 
 interface Planned {
+  readonly target: Wanted['target'];
   readonly source: RestorablePoint;
   readonly request: Omit<CreateRestoreVm, 'restoreId'>;
 }
@@ -51,15 +52,16 @@ export class RestorePreviews {
   async #plan({ pointId, target }: Wanted): Promise<Planned> {
     const source = await this.points.restorable(pointId);
     const { restoreId: _, ...request } = planRestoreVm({ itemId: newId<RunItemId>(), target }, source);
-    return { source, request };
+    return { target, source, request };
   }
 }
 
 const previewOf = (
-  { source: { point }, request }: Planned,
+  { target, source, request }: Planned,
   { refusals, notices }: Verdict = { refusals: [], notices: [] },
 ): Preview => {
-  const refusal = refuseUnrestorable(point)?.toJSON();
+  const { point } = source;
+  const refusal = (refuseUnrestorable(point) ?? refuseOriginalPath({ target }, source))?.toJSON();
   return {
     outline: outlineOf(request),
     refusals: [...(refusal ? [refusal] : []), ...refusals],

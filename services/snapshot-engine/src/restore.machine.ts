@@ -28,6 +28,7 @@ import {
   planRestoreImage,
   planRestoreVm,
   planRestoreVolume,
+  refuseOriginalPath,
   refuseUnrestorable,
 } from './restore.rules.js';
 import {
@@ -43,7 +44,7 @@ import {
 } from './transfer-watch.js';
 
 /**
- * The restore of one VM from one point to a new VM: point -> VM with empty volumes -> transfer -> handed over; or
+ * The restore of one VM from one point to a new VM, or over its original path (F3): point -> VM with empty volumes -> transfer -> handed over; or
  * failed / stopped, with the half-made VM removed. It is removed only after nothing writes to it and nothing makes it
  * any more, so that no VM comes up behind the removal. A disk that is created from a point (F9) goes the same way, with one
  * volume in the VM's place; an image too, as a VM that becomes one when it is handed over.
@@ -183,7 +184,7 @@ const stopCommands = (state: RestoreState): RestoreEffect[] => {
 
 const onPoint = (state: RestoreState, { source, pool }: Event<'pointLoaded'>, now: Date): RestoreStep => {
   if (state.phase !== 'preparing' || state.source) return stepOf(state);
-  const refusal = refuseUnrestorable(source.point);
+  const refusal = refuseUnrestorable(source.point) ?? refuseOriginalPath(state.request, source);
   if (refusal) return fail(state, refusal, now);
   const making = makingOf(state.request, source);
   if (making instanceof Fault) return fail(state, making, now);

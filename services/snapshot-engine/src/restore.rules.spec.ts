@@ -1,10 +1,11 @@
-import { Fault, restoreTargetSchema } from '@casvault/contracts';
+import { Fault, newId, type PlatformId } from '@casvault/contracts';
 import {
   halfMade,
   keepsRoom,
   outlineOf,
   planRestoreImage,
   planRestoreVm,
+  refuseOriginalPath,
   refuseUnrestorable,
 } from './restore.rules.js';
 import { sampleImage, sampleRestoreVm, sampleSource, sampleVolume } from './testing/samples.js';
@@ -68,12 +69,6 @@ describe('restore rules', () => {
     expect(planRestoreVm(request, source).volumes).toEqual([]);
   });
 
-  it('S1: there is no restore over the original path', () => {
-    const told = (path: string) => restoreTargetSchema.safeParse({ ...request.target, path });
-    expect(told('new').success).toBe(true);
-    expect(told('original').error?.issues[0]?.message).toMatch(/\(S1\)/);
-  });
-
   it('drops a card that hangs on no switch, and names an unknown bus so', () => {
     const odd = {
       ...source,
@@ -90,6 +85,77 @@ describe('restore rules', () => {
       expect(refuseUnrestorable(source.point)).toBeNull();
     },
   );
+});
+
+describe('F3: the original path', () => {
+  const card = { mac: '0c:da:41:1d:00:02', switchName: 'vswitch0', profileName: 'Default', model: 'e1000' };
+  const loose = { ...card, mac: '0c:da:41:1d:00:03', switchName: null };
+  const original = {
+    ...source,
+    hardware: { ...source.hardware, cpuCount: 4, nics: [card, loose] },
+    configuration: { cpu: { cpuSockets: 2, cpuCores: '2' } },
+    point: { ...source.point, excludedDisks: [{ target: 'vdb', reason: 'DISK_NOT_CHOSEN' }] },
+  };
+  const asked = (fields: object = {}) => ({
+    ...request,
+    target: { ...request.target, platformId: source.point.platformId, path: 'original' as const, ...fields },
+  });
+
+  it('F3: has the hardware of the point, new volumes, and says which disks the point lacks', () => {
+    const { platformId, hostId, storageName, vmName } = asked().target;
+    expect(planRestoreVm(asked(), original)).toEqual({
+      ...{ restoreId: request.itemId, platformId, hostId, storageName, vmName },
+      cpuCount: 4,
+      coresPerSocket: 2,
+      memoryMiB: 512,
+      nics: [{ switchName: 'vswitch0', profileName: 'Default', model: 'e1000' }],
+      configuration: original.configuration,
+      disks: [{ target: 'vda', sizeBytes: 1 << 30, format: 'qcow2', bus: 'virtio' }],
+      preallocation: 'thin',
+      volumes: [],
+      overwrite: false,
+      becomesImage: false,
+      sourceVmId: source.point.vmId,
+      original: { leftOut: ['vdb'] },
+    });
+  });
+
+  it('keepMac: asks for the addresses of the point, and the preview shows them', () => {
+    const { restoreId: _, ...planned } = planRestoreVm(asked({ keepMac: true }), original);
+    expect(planned.nics).toEqual([{ ...card, switchName: 'vswitch0' }]);
+    expect(outlineOf(planned).nics[0]?.mac).toBe(card.mac);
+    const plain = { ...request, target: { ...request.target, keepMac: true } };
+    expect(planRestoreVm(plain, original).nics[0]).not.toHaveProperty('mac');
+  });
+
+  it.each([['0'], ['3'], ['x'], [undefined]])(
+    'takes one core a socket where the point says %s',
+    (cpuCores) => {
+      const odd = { ...original, configuration: { cpu: { cpuCores } } };
+      expect(planRestoreVm(asked(), odd).coresPerSocket).toBe(1);
+    },
+  );
+
+  it('S1: is refused when the VM had no network policy template', () => {
+    for (const nics of [[], [{ ...card, profileName: null }]]) {
+      const bare = { ...original, hardware: { ...original.hardware, nics } };
+      const fault = refuseOriginalPath(asked(), bare);
+      expect(fault?.toJSON()).toMatchObject({ code: 'INPUT_INVALID', details: { field: 'path' } });
+      expect(fault?.message).toMatch(/no network policy template.*\(S1\)/);
+      expect(refuseOriginalPath(request, bare)).toBeNull();
+    }
+    expect(refuseOriginalPath(asked(), original)).toBeNull();
+  });
+
+  it('is on the platform of the point', () => {
+    const fault = refuseOriginalPath(asked({ platformId: newId<PlatformId>() }), original);
+    expect(fault?.message).toMatch(/of another platform/);
+  });
+
+  it('says what is left of it when it could not be removed', () => {
+    expect(halfMade(asked())).toMatchObject({ field: 'leftVm', name: request.target.vmName });
+    expect(halfMade(asked()).what).toMatch(/carries the disks/);
+  });
 });
 
 describe('F9: an image', () => {

@@ -49,8 +49,68 @@ const hardwareOf = (target: RestoreVm['target'] | CreateImage['target'], source:
   };
 };
 
-/** F4: a new VM with the point's disks. */
+const sectionOf = (configuration: Record<string, unknown>, name: string): Record<string, unknown> => {
+  const section = configuration[name];
+  return typeof section === 'object' && section !== null ? (section as Record<string, unknown>) : {};
+};
+
+/** As the platform's configuration of the VM tells them; one where it does not, or where they do not fit. */
+const coresOf = ({ configuration, hardware: { cpuCount } }: RestorablePoint): number => {
+  const cores = Number(sectionOf(configuration, 'cpu')['cpuCores'] ?? 1);
+  return Number.isInteger(cores) && cores > 0 && cpuCount % cores === 0 ? cores : 1;
+};
+
+/** F3: the VM of the point, as it was at the point. */
+const planOriginal = (
+  { itemId: restoreId, target }: Pick<RestoreVm, 'itemId' | 'target'>,
+  source: RestorablePoint,
+): CreateRestoreVm => {
+  const { platformId, hostId, storageName, vmName, keepMac = false } = target;
+  const { cpuCount, memoryMiB, nics } = source.hardware;
+  return {
+    ...{ restoreId, platformId, hostId, storageName, vmName, cpuCount, memoryMiB },
+    coresPerSocket: coresOf(source),
+    nics: nics.flatMap(({ mac, switchName, profileName, model }) =>
+      switchName === null ? [] : [{ switchName, profileName, model, ...(keepMac && mac !== '' && { mac }) }],
+    ),
+    configuration: source.configuration,
+    disks: disksOf(source.point),
+    preallocation: 'thin',
+    volumes: [],
+    overwrite: false,
+    becomesImage: false,
+    sourceVmId: source.point.vmId,
+    original: { leftOut: source.point.excludedDisks.map((disk) => disk.target) },
+  };
+};
+
+export const isOriginalPath = ({ target }: Pick<Restore, 'target'>): boolean =>
+  !('kind' in target) && target.path === 'original';
+
+/** F3: why the point is not restored over its original path; null: it may be, or goes to a new one. */
+export const refuseOriginalPath = (
+  request: Pick<Restore, 'target'>,
+  { point, hardware }: RestorablePoint,
+): Fault | null => {
+  if (!isOriginalPath(request)) return null;
+  const refuse = (rule: string): Fault =>
+    new Fault('INPUT_INVALID', `path: ${rule}`, { details: { field: 'path', pointId: point.id } });
+  if (request.target.platformId !== point.platformId)
+    return refuse(`VM '${point.vmName}' is of another platform`);
+  return hardware.nics.some(({ profileName }) => profileName !== null)
+    ? null
+    : refuse(
+        `VM '${point.vmName}' had no network policy template at the point: restore it to a new path (S1)`,
+      );
+};
+
+/** F4: a new VM with the point's disks; F3: or the VM of the point. */
 export const planRestoreVm = (
+  request: Pick<RestoreVm, 'itemId' | 'target'>,
+  source: RestorablePoint,
+): CreateRestoreVm => (isOriginalPath(request) ? planOriginal(request, source) : planNew(request, source));
+
+const planNew = (
   { itemId: restoreId, target }: Pick<RestoreVm, 'itemId' | 'target'>,
   source: RestorablePoint,
 ): CreateRestoreVm => ({
@@ -117,7 +177,8 @@ export const halfMade = ({
   itemId,
 }: Restore): { what: string; name: string; field: 'leftVm' | 'leftVolume' | 'leftImage' } => {
   if (!('kind' in target)) {
-    const what = target.overwrite ? 'VM that carries the disks for' : 'half-restored VM';
+    const what =
+      (target.overwrite ?? target.path === 'original') ? 'VM that carries the disks for' : 'half-restored VM';
     return { what, name: target.vmName, field: 'leftVm' };
   }
   return target.kind === 'disk'

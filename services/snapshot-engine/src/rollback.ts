@@ -51,7 +51,7 @@ export const mayHaveWritten = ({ transfer, writtenSince }: RollbackState): boole
   writtenSince !== null || (transfer !== null && !endedUnwritten(transfer, writtenSince));
 
 /** Later than any backup. */
-const whileWritten = new Date('9999-12-31T00:00:00.000Z');
+export const whileWritten = new Date('9999-12-31T00:00:00.000Z');
 
 /** R14: the instant up to which points are of before the roll-back; while it may still be written, all are. */
 export const writtenUntil = ({ phase }: RollbackState, now: Date): Date =>

@@ -1,7 +1,10 @@
 import { type RunItemId, type VmId } from '@casvault/contracts';
 import { reading, type ProjectedStep, type Transaction } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
-import { mayHaveWritten, writtenUntil, type RollbackState } from './rollback.js';
+import { isTerminal } from './item.js';
+import { isOriginalPath } from './restore.rules.js';
+import { type RestoreState } from './restore.js';
+import { mayHaveWritten, whileWritten, writtenUntil, type RollbackState } from './rollback.js';
 
 /** R14: which VMs were written by us, and when. Their next backup is a new full: no bitmap and no chain goes on over it. */
 export class VmMarkStore {
@@ -19,6 +22,20 @@ export class VmMarkStore {
     if (!isNews || vmId === null) return;
     if (is) await this.markRestored(tx, vmId, request.itemId, writtenUntil(after, now));
     else await tx.query('DELETE FROM vm_mark WHERE vm_id = $1 AND item_id = $2', [vmId, request.itemId]);
+  }
+
+  /** F3: as above of a restore over the original path, from before its disks take their place until that has ended either way. */
+  async projectRestore(tx: Transaction, { before, after, now }: ProjectedStep<RestoreState>): Promise<void> {
+    const { request, source, phase } = after;
+    if (before?.phase === phase || source === null || !isOriginalPath(request)) return;
+    const { vmId } = source.point;
+    if (phase === 'finishing') await this.markRestored(tx, vmId, request.itemId, whileWritten);
+    else if (isTerminal(phase))
+      await tx.query('UPDATE vm_mark SET restored_at = $3 WHERE vm_id = $1 AND item_id = $2', [
+        vmId,
+        request.itemId,
+        now,
+      ]);
   }
 
   async markRestored(tx: Transaction, vmId: VmId, itemId: RunItemId, at: Date): Promise<void> {

@@ -47,6 +47,8 @@ export class Peers {
   refusal: Fault | null = null;
   /** VMs on the platform that restores made, by restore. */
   readonly vms = new Map<string, 'half' | 'finished'>();
+  /** What was asked for of each. */
+  readonly made = new Map<string, z.output<typeof createRestoreVm.request>>();
   readonly transfers = new Map<string, ModelTransfer>();
   readonly removed: string[] = [];
   /** Removals of several points that were asked for, each once. */
@@ -70,7 +72,9 @@ export class Peers {
       this.checkpoints.push(request);
       return { removed: [] };
     });
-    query(createRestoreVm, ({ restoreId, disks }) => {
+    query(createRestoreVm, (request) => {
+      const { restoreId, disks } = request;
+      this.made.set(restoreId, request);
       this.vms.set(restoreId, 'half');
       return this.#orRefuse({
         externalId: '9',

@@ -10,6 +10,7 @@ import {
   stopItem,
   type Point,
   type PointId,
+  type RunItemId,
 } from '@casvault/contracts';
 import { until } from '@casvault/testkit';
 import { type ProtectVm } from '../src/protection.js';
@@ -160,6 +161,42 @@ describe('snapshot-engine over NATS and Postgres', () => {
       pointId: point.id,
     });
     expect(engine.peers.vms.get(request.itemId)).toBe('finished');
+  });
+
+  it('F3, R14: restores over the original path, after which the next backup is a new full', async () => {
+    const { peers } = engine;
+    const { vm } = peers.facts;
+    const nics = [
+      { mac: '0c:da:41:1d:00:01', switchName: 'vswitch0', profileName: 'Default', model: 'virtio' },
+    ];
+    peers.facts = { ...peers.facts, vm: { ...vm, nics } };
+    const vmId = vm.id;
+    const first = sampleProtectVm();
+    const again = { ...first, vmId, pointKind: 'incremental' as const };
+    const succeed = async (itemId: string): Promise<void> => {
+      const transfer = await peers.transferOf(itemId);
+      for (let i = 0; i < 4; i++) await peers.act(transfer);
+      await peers.reaches(itemId, 'succeeded');
+    };
+    await engine.client.send(protectVm, { ...first, vmId }, { messageId: newId() });
+    await succeed(first.itemId);
+    const [point] = (await engine.client.request(listPoints, { vmId })).items;
+    const restore = sampleRestoreVm(point?.id ?? newId<PointId>());
+    const target = { ...restore.target, platformId: vm.platformId, path: 'original' as const, keepMac: true };
+    await engine.client.send(restoreVm, { ...restore, target }, { messageId: newId() });
+    await succeed(restore.itemId);
+    expect(peers.made.get(restore.itemId)).toMatchObject({
+      sourceVmId: vmId,
+      original: { leftOut: [] },
+      nics: [{ mac: '0c:da:41:1d:00:01' }],
+    });
+    const next = { ...again, itemId: newId<RunItemId>() };
+    await engine.client.send(protectVm, next, { messageId: newId() });
+    await succeed(next.itemId);
+    const [newest] = (await engine.client.request(listPoints, { vmId })).items;
+    expect(newest).toMatchObject({ kind: 'full' });
+    expect(newest?.reasons).toContain('RESTORED_SINCE');
+    expect(newest?.chainId).not.toBe(point?.chainId);
   });
 
   it('F9: makes an image of a point, over a kill, and tells its id', async () => {

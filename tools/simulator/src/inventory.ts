@@ -237,6 +237,7 @@ export class ModelInventory {
       becomesTemplate: false,
       overwrites: null,
       swap: null,
+      original: null,
       createdAt,
     };
     if (!present) await restores.save({ ...row, state: 'making' });

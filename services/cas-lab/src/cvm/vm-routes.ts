@@ -196,6 +196,22 @@ function migrateVm({ body, platform }: CasCall) {
   );
 }
 
+/** That a network card is named by its address is a guess of the emulation and the client alike. */
+async function unplugCard(
+  platform: Platform,
+  vm: VmRecord,
+  row: RequestBody,
+  place: 'both' | 'config',
+): Promise<void> {
+  const mac = (asText(row['mac']) ?? '').toLowerCase();
+  if (!vm.ports[mac]) throw refuse(`虚拟机没有网卡 ${mac}。`);
+  const where = place === 'both' ? ['--config', '--live'] : ['--config'];
+  const { libvirt } = platform.machines.host(vm.hostId);
+  await libvirt.run(['detach-interface', vm.uuid, 'user', '--mac', mac, ...where]);
+  vm.ports = Object.fromEntries(Object.entries(vm.ports).filter(([one]) => one !== mac));
+  await platform.file.save();
+}
+
 /** Unplugs; a disk's file stays. */
 function delDevice({ body, platform }: CasCall) {
   const vm = vmOfBody(platform, body);
@@ -206,6 +222,7 @@ function delDevice({ body, platform }: CasCall) {
         const target = asText(row['deviceName']) ?? asText(row['device']) ?? '';
         await platform.machines.host(vm.hostId).libvirt.detachDisk(vm.uuid, target, place);
       }
+      for (const row of asList(body['network'])) await unplugCard(platform, vm, row, place);
     }),
   );
 }

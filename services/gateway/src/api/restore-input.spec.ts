@@ -32,10 +32,12 @@ const refused: readonly [string, object, string, RegExp][] = [
   ['33 networks', { nics: Array.from({ length: 33 }, () => nic) }, 'nics', /Too big/],
   ['an unknown preallocation', { preallocation: 'thick' }, 'preallocation', /thin|allowed/],
   ['an empty storage pool', { storageName: '' }, 'storageName', /Too small/],
-  ['S1: the original path', { path: 'original' }, 'path', /\(S1\)/],
+  ['a path that is none', { path: 'elsewhere' }, 'path', /'original' or 'new'/],
+  ['MAC addresses on a new path', { keepMac: true }, 'keepMac', /only a restore with path 'original'/],
+  ['MAC addresses by a word', { keepMac: 'yes' }, 'keepMac', /boolean/],
   ['power on by a word', { powerOn: 'yes' }, 'powerOn', /boolean/],
   ['overwriting by a word', { overwrite: 'yes' }, 'overwrite', /boolean/],
-  ['an option that is not there', { keepMac: true }, 'keepMac', /not known here/],
+  ['an option that is not there', { keepIp: true }, 'keepIp', /not known here/],
 ];
 
 describe('F4: what the API takes of a restore', () => {
@@ -89,6 +91,23 @@ describe('F4: what the API takes of a restore', () => {
     const parts = { vmNamePrefix: 'x'.repeat(32), vmNameSuffix: 'y'.repeat(32) };
     expect((await preview(forAll(parts))).statusCode).toBe(200);
     expect((await preview(forOne({ vmName: 'own', volumes: [volume] }))).statusCode).toBe(200);
+  });
+
+  it('F3: takes the original path, with what follows from it left unsaid', async () => {
+    const asked = { path: 'original', keepMac: true, powerOn: true };
+    const pointId = examples.ids.point;
+    expect((await preview({ defaults: undefined, items: [{ pointId, target: asked }] })).statusCode).toBe(
+      200,
+    );
+    expect(gateway.services.last(previewRestore)?.definition.items[0]?.target).toEqual(asked);
+    expect((await preview({ defaults: asked, items: [{ pointId }] })).statusCode).toBe(200);
+    const both = await preview({
+      defaults: undefined,
+      items: [{ pointId, target: { ...asked, vmName: 'own' } }],
+    });
+    const field = 'definition.items.0.target.vmName';
+    const rule = expect.stringMatching(/\(F3\)/) as string;
+    expect(errorsOf(both.body)).toEqual([expect.objectContaining({ field, rule })]);
   });
 
   it('leaves open what nobody says', async () => {
