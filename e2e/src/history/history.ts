@@ -24,6 +24,7 @@ const weights = {
   foreignSnapshot: 4,
 } as const;
 export type StepName = keyof typeof weights;
+export const stepNames = Object.keys(weights) as StepName[];
 
 /** As many transfers at once as histories: none waits for another's. What disks hold is written down beside them, so nothing is observed. */
 export const historyWorld = {

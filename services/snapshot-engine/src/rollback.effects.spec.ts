@@ -12,7 +12,7 @@ const delayOf = (effect: RollbackEffect, attempt: number): number | null =>
 
 describe('what a roll-back does again', () => {
   it('R6: goes on asking a platform that refuses to start the VM, for minutes', () => {
-    const start = { type: 'startVm', request, vmId } as const;
+    const start = { type: 'startVm', request, vmId, wasOffToo: false } as const;
     const delays = Array.from({ length: attemptLimits.startVm - 1 }, (_, i) => delayOf(start, i + 1) ?? NaN);
     const waitedMs = delays.reduce((sum, ms) => sum + ms, 0);
     expect(waitedMs).toBeGreaterThan(4 * 60_000);

@@ -84,9 +84,8 @@ export const performRollback =
         await client.request(removeCheckpoints, { vmId: effect.vmId, keep: [] }, platform);
         return { type: 'checkpointsRemoved' };
       case 'startVm': {
-        const { itemId, target } = effect.request;
-        const { vmId } = effect;
-        await client.request(startVm, { itemId, vmId, wasOffToo: target.startAfter }, platform);
+        const { request, vmId, wasOffToo } = effect;
+        await client.request(startVm, { itemId: request.itemId, vmId, wasOffToo }, platform);
         return { type: 'vmStarted' };
       }
       case 'leaveOff':

@@ -48,7 +48,13 @@ export type RollbackEffect =
   | { readonly type: 'startTransfer'; readonly command: z.infer<typeof startTransfer.payload> }
   | { readonly type: 'stopTransfer'; readonly transferId: TransferId }
   | { readonly type: 'removeCheckpoints'; readonly vmId: VmId }
-  | { readonly type: 'startVm'; readonly request: RollbackVm; readonly vmId: VmId }
+  /** Gives the VM back: started if it was shut down for this item, with `wasOffToo` also if it was off before. */
+  | {
+      readonly type: 'startVm';
+      readonly request: RollbackVm;
+      readonly vmId: VmId;
+      readonly wasOffToo: boolean;
+    }
   /** Nobody starts it again for this item. */
   | { readonly type: 'leaveOff'; readonly request: RollbackVm; readonly vmId: VmId }
   | { readonly type: 'itemChanged'; readonly change: ItemChanged };
@@ -145,8 +151,8 @@ const conclude = (state: RollbackState, ending: Ending, now: Date): RollbackStep
   if (state.writtenSince !== null) return interrupted(going, ending, now);
   // It comes to an end of its own: the guest shuts down, or does not.
   if (state.power === 'stopping') return published({ ...going, phase: 'cleaning' }, now);
-  return state.power === 'off' && state.wasRunning
-    ? startVm({ ...going, phase: 'cleaning' }, now)
+  return state.power === 'off'
+    ? giveBack({ ...going, phase: 'cleaning' }, false, now)
     : ended(going, ending, now);
 };
 
@@ -229,10 +235,11 @@ const finish = (state: RollbackState, now: Date): RollbackStep => {
   return published({ ...state, phase: 'finishing', deadlineAt }, now, effects);
 };
 
-const startVm = (state: RollbackState, now: Date): RollbackStep => {
+/** Also of a VM that was off and stays so: until it is given back, whoever else shuts it down leaves the start to this item (F8). */
+const giveBack = (state: RollbackState, wasOffToo: boolean, now: Date): RollbackStep => {
   const { request, vmId } = state;
   const deadlineAt = after(now, deadlines.finishVmMs);
-  const effects: RollbackEffect[] = vmId ? [{ type: 'startVm', request, vmId }] : [];
+  const effects: RollbackEffect[] = vmId ? [{ type: 'startVm', request, vmId, wasOffToo }] : [];
   return published({ ...state, power: 'starting', deadlineAt }, now, effects);
 };
 
@@ -242,7 +249,7 @@ const succeeded = (state: RollbackState, now: Date): RollbackStep =>
 /** The checkpoints are gone, or left to the reconciler: nothing trusts them after a roll-back (R14). */
 const onCheckpoints = (state: RollbackState, now: Date): RollbackStep => {
   if (state.phase !== 'finishing' || state.power !== 'off') return stepOf(state);
-  return state.wasRunning || state.request.target.startAfter ? startVm(state, now) : succeeded(state, now);
+  return giveBack(state, state.request.target.startAfter, now);
 };
 
 const onTransfer = (
@@ -309,10 +316,16 @@ const wokenWriting = (state: RollbackState, now: Date): RollbackStep => {
   return mustAskAgain(transfer, now) ? stepOf(again, startCommand(state)) : stepOf(state);
 };
 
-const unstarted = (state: RollbackState, why: string, now: Date): RollbackStep =>
-  state.ending
-    ? leftOff(state, why, now)
-    : succeeded({ ...state, reasons: mergedReasons(state.reasons, ['POWER_ON_FAILED']) }, now);
+/** What was off before is as it was; the reconciler gives it back later. */
+const unstarted = (state: RollbackState, why: string, now: Date): RollbackStep => {
+  const { ending, wasRunning, request, reasons } = state;
+  if (ending) return wasRunning ? leftOff(state, why, now) : ended(state, ending, now);
+  const isMissed = wasRunning || request.target.startAfter;
+  return succeeded(
+    isMissed ? { ...state, reasons: mergedReasons(reasons, ['POWER_ON_FAILED']) } : state,
+    now,
+  );
+};
 
 const woken = (state: RollbackState, now: Date): RollbackStep => {
   if (isTerminal(state.phase)) return stepOf(state);
