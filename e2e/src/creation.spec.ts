@@ -13,7 +13,9 @@ describe('F9: disks and images created from a point', () => {
 
   beforeAll(async () => {
     world = await startWorld('creation', {
-      vms: [{ name: 'source', host: 1, disks: [{ sizeBytes: 32 * MiB }, { sizeBytes: 48 * MiB }] }],
+      vms: [
+        { name: 'source', host: 1, guest: 'idle', disks: [{ sizeBytes: 32 * MiB }, { sizeBytes: 48 * MiB }] },
+      ],
     });
     vm = await world.trial.vm(world.platform, 'source');
     await writeAsGuest(labHost(), vm.uuid, 1, [

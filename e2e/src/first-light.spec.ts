@@ -36,6 +36,7 @@ describe('first light', () => {
         {
           name: 'shapes',
           host: 1,
+          guest: 'idle',
           disks: [
             { sizeBytes: GiB, format: 'qcow2', dataBytes: 64 * MiB, seed: 1 },
             { sizeBytes: 96 * MiB, format: 'raw', dataBytes: 48 * MiB, seed: 2 },

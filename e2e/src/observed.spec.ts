@@ -198,7 +198,7 @@ describe('observed', () => {
     const disk = (bytes: number) => ({ sizeBytes: 64 * MiB, dataBytes: bytes });
     world = resources.use(
       await startWorld('observed', {
-        vms: [{ name: 'pair', host: 1, disks: [disk(dataBytes.vda), disk(dataBytes.vdb)] }],
+        vms: [{ name: 'pair', host: 1, guest: 'idle', disks: [disk(dataBytes.vda), disk(dataBytes.vdb)] }],
         env: Object.fromEntries(processes.map((name) => [name, env])),
         labEnv: env,
       }),

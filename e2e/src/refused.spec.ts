@@ -17,7 +17,9 @@ describe('refused or failed, and why', () => {
 
   beforeAll(async () => {
     world = await startWorld('refused', {
-      vms: [{ name: 'small', host: 1, disks: [{ sizeBytes: 256 * MiB, dataBytes: 64 * MiB }] }],
+      vms: [
+        { name: 'small', host: 1, guest: 'idle', disks: [{ sizeBytes: 256 * MiB, dataBytes: 64 * MiB }] },
+      ],
     });
   });
   afterAll(() => world[Symbol.asyncDispose]());

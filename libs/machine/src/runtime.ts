@@ -50,6 +50,9 @@ export interface MachineRuntimeOptions<S, E, F> {
   readonly story?: (state: S) => object;
 }
 
+/** Why a sleep ended: a text, since the stack of an error nobody sees would cost more than the step. */
+const awake = 'awake';
+
 const defaults = { concurrency: 16, leaseMs: 30_000, pollMs: 1_000 };
 /** Instances woken in one pass, one after the other. */
 const timersPerPass = 64;
@@ -130,7 +133,7 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
     let failures = 0;
     while (!stopping.aborted) {
       const kicked = new AbortController();
-      this.#kick = () => kicked.abort();
+      this.#kick = () => kicked.abort(awake);
       const looked = this.#o.clock.now().getTime();
       try {
         await this.#wakeDue();
@@ -215,7 +218,7 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
       const fields = { err: error, machine: this.#o.machine.kind, instanceId, effectId };
       this.#o.logger.warn(fields, 'effect not settled, it is performed again');
     } finally {
-      over.abort();
+      over.abort(awake);
       await renewing;
     }
   }

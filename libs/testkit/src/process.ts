@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createWriteStream, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface SpawnOptions {
@@ -98,6 +99,12 @@ export class RunningProcess {
   }
 }
 
+/** Where Node keeps what it has compiled: a service comes up with a third less work. */
+const compileCache = fileURLToPath(new URL('../../../../.var/compile-cache', import.meta.url));
+
 /** Starts a service's compiled main file under the running Node, with the small young generation that services run with. */
 export const spawnService = (main: string, options: SpawnOptions = {}): RunningProcess =>
-  new RunningProcess(process.execPath, ['--max-semi-space-size=4', main], options);
+  new RunningProcess(process.execPath, ['--max-semi-space-size=4', main], {
+    ...options,
+    env: { NODE_COMPILE_CACHE: compileCache, ...options.env },
+  });

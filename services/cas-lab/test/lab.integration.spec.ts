@@ -292,6 +292,7 @@ describe('the lab', () => {
     const { id } = await lab.admin.createVm({
       name: 'snapped',
       host: 2,
+      guest: 'idle',
       memoryMiB: 128,
       disks: [{ sizeBytes: 32 * MiB }],
     });

@@ -359,10 +359,11 @@ exec ${this.#virsh} "$@"
 
   /** Waits until nothing remains; returns what did when it did not come to that. */
   async remainsAfter(vms: readonly TestVm[], patienceMs = 60_000): Promise<string[]> {
-    for (let waitedMs = 0; ; waitedMs += 200) {
+    // Each look runs a program for every VM and disk.
+    for (let waitedMs = 0; ; waitedMs += 500) {
       const found = await this.remains(vms);
       if (found.length === 0 || waitedMs >= patienceMs) return found;
-      await delay(200);
+      await delay(500);
     }
   }
 }

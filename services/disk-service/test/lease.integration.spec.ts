@@ -4,12 +4,14 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import {
   checkpointName,
+  Fault,
   newId,
   type CaptureRequest,
   type OpeningId,
   type PointId,
   type VolumeRequest,
 } from '@casvault/contracts';
+import { until } from '@casvault/testkit';
 import { HypervisorHost, type TestVm } from './hypervisor-host.js';
 
 const mib = 1 << 20;
@@ -56,15 +58,30 @@ describe('leases, and the death of the service', () => {
     const ids = [newId<OpeningId>(), newId<OpeningId>(), newId<OpeningId>()] as const;
     const kept = newId<OpeningId>();
     const other = await host.createImage('other', '16M', 'qcow2');
-    await host.client.open(kept, { ...writing(5), path: other });
-    await host.client.open(ids[0], capture(vm, 5));
-    await host.client.open(ids[1], capture(stopped, 5));
-    await host.client.open(ids[2], writing(5));
+    await host.client.open(kept, { ...writing(60), path: other });
+    await host.client.open(ids[0], capture(vm, 60));
+    await host.client.open(ids[1], capture(stopped, 60));
+    await host.client.open(ids[2], writing(60));
     expect(await host.imageServers()).toHaveLength(4);
-    for (let n = 0; n < 4; n++) {
-      await delay(1_500);
-      await host.client.renew(kept, 5);
-    }
+    for (const id of ids) await host.client.renew(id, 5);
+    const began = performance.now();
+    const isLost = async (id: OpeningId): Promise<boolean> => {
+      const error: unknown = await host.client.get(id).then(
+        () => null,
+        (reason: unknown) => reason,
+      );
+      return Fault.is(error) && error.code === 'CAPTURE_LOST';
+    };
+    // Longer than any one renewal of the opening that is kept.
+    await until(
+      async () => {
+        await host.client.renew(kept, 15);
+        for (const id of ids) if (!(await isLost(id))) return false;
+        return performance.now() - began > 16_000;
+      },
+      60_000,
+      1_500,
+    );
     await host.client.renew(kept, 60);
     for (const id of ids)
       await expect(host.client.renew(id, 5)).rejects.toMatchObject({ code: 'CAPTURE_LOST' });
@@ -76,8 +93,8 @@ describe('leases, and the death of the service', () => {
   test('a restart of the service ends no transfer', async () => {
     const [live, write] = [newId<OpeningId>(), newId<OpeningId>()];
     await host.guestWrite(vm, 'vda', 0x61, '1M', '1M');
-    const opened = await host.client.open(live, capture(vm, 30));
-    const written = await host.client.open(write, writing(30));
+    const opened = await host.client.open(live, capture(vm, 300));
+    const written = await host.client.open(write, writing(300));
     for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
       await host.stopService(signal);
       await host.startService();
@@ -89,7 +106,7 @@ describe('leases, and the death of the service', () => {
     ).toBe(true);
     const content = randomBytes(16 * mib);
     await host.writeExport(written.disks[0]!, content);
-    await host.client.renew(live, 30);
+    await host.client.renew(live, 300);
     await host.client.close(write);
     await host.client.close(live);
     expect((await host.readImage(volume, 'qcow2')).equals(content)).toBe(true);
@@ -98,10 +115,10 @@ describe('leases, and the death of the service', () => {
 
   test('a restart of libvirt ends no capture, and leases can be renewed without it', async () => {
     const id = newId<OpeningId>();
-    const opening = await host.client.open(id, capture(vm, 60));
+    const opening = await host.client.open(id, capture(vm, 300));
     await host.killLibvirt();
     await expect(host.client.health()).rejects.toMatchObject({ code: 'DEPENDENCY_UNAVAILABLE' });
-    expect((await host.client.renew(id, 120)).leaseUntil > opening.leaseUntil).toBe(true);
+    expect((await host.client.renew(id, 600)).leaseUntil > opening.leaseUntil).toBe(true);
     expect(await host.readExport(opening.disks[0]!)).toHaveLength(16 * mib);
     await expect(host.client.close(id)).rejects.toMatchObject({ code: 'DEPENDENCY_UNAVAILABLE' });
     await host.reviveLibvirt();
@@ -112,10 +129,13 @@ describe('leases, and the death of the service', () => {
   // Every command that changes the host, by the count of them in one opening and its closing.
   const changes = { live: 3, offline: 5, write: 1 } as const;
   const kinds = {
-    live: () => capture(vm, 5),
+    live: (lease: number) => capture(vm, lease),
     // Bitmap, record, server; bitmap, record.
-    offline: () => ({ ...capture(stopped, 5), disks: capture(stopped, 5).disks.slice(0, 1) }),
-    write: () => writing(5),
+    offline: (lease: number) => ({
+      ...capture(stopped, lease),
+      disks: capture(stopped, lease).disks.slice(0, 1),
+    }),
+    write: (lease: number) => writing(lease),
   } as const;
   const steps = (['live', 'offline', 'write'] as const).flatMap((kind) =>
     Array.from({ length: changes[kind] }, (_, n) => n + 1).flatMap((nth) =>
@@ -126,7 +146,7 @@ describe('leases, and the death of the service', () => {
     'the sweep covers all changes of a %s opening',
     async (kind) => {
       const counted = await host.changesOf(async () => {
-        const { openingId } = await host.client.open(newId<OpeningId>(), kinds[kind]());
+        const { openingId } = await host.client.open(newId<OpeningId>(), kinds[kind](60));
         await host.client.close(openingId);
       });
       expect(counted).toBe(changes[kind]);
@@ -138,7 +158,7 @@ describe('leases, and the death of the service', () => {
       const id = newId<OpeningId>();
       await host.killServiceAt(nth, when);
       const calls = (async () => {
-        await host.client.open(id, kinds[kind]());
+        await host.client.open(id, kinds[kind](5));
         await host.client.close(id);
       })().catch(() => undefined);
       expect(await host.killedByTrap()).toBe(true);
@@ -215,7 +235,7 @@ describe('leases, and the death of the service', () => {
 
   test('killed at some moment, it serves the caller that repeats its request', async () => {
     for (let round = 0; round < 6; round++) {
-      const request = Object.values(kinds)[round % 3]!();
+      const request = Object.values(kinds)[round % 3]!(60);
       const id = newId<OpeningId>();
       const opening = host.client.open(id, request).catch(() => null);
       await delay(40 + round * 50);

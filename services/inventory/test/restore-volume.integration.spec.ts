@@ -36,7 +36,7 @@ let off: VmId;
 beforeAll(async () => {
   const { path } = await tempDir('restore-volume');
   const vms = [
-    { name: 'running', host: 1, memoryMiB: 128, disks: [{ sizeBytes: 8 * MiB }] },
+    { name: 'running', host: 1, guest: 'idle' as const, memoryMiB: 128, disks: [{ sizeBytes: 8 * MiB }] },
     { name: 'off', host: 1, running: false, disks: [{ sizeBytes: 8 * MiB }] },
   ];
   lab = await startLab({ dir: path, diskService: false, vms });

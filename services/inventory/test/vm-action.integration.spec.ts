@@ -45,6 +45,7 @@ beforeAll(async () => {
     vms: [
       {
         name: 'running',
+        guest: 'idle',
         memoryMiB: 128,
         disks: [{ sizeBytes: 16 * MiB }, { sizeBytes: 8 * MiB, mode: 'independent-persistent' }],
       },
