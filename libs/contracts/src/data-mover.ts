@@ -9,6 +9,7 @@ import {
 } from './define.js';
 import { captureDiskRequestSchema, captureMethodSchema, checkpointNameSchema } from './disk-service.js';
 import { faultSchema } from './fault.js';
+import { hookKindSchema, hookResultSchema, hookSpecSchema } from './hook.js';
 import {
   backupHostIdSchema,
   chainIdSchema,
@@ -225,6 +226,12 @@ export const transferSpecSchema = z.discriminatedUnion('kind', [
   verifySpecSchema,
 ]);
 export type TransferSpec = z.infer<typeof transferSpecSchema>;
+/** What workers carry out: transfers, and the hooks of runs, which are queued, claimed and reported as they are. */
+export const workSpecSchema = z.discriminatedUnion('kind', [
+  ...transferSpecSchema.options,
+  hookSpecSchema,
+]);
+export type WorkSpec = z.infer<typeof workSpecSchema>;
 
 /** Bytes of one disk so far. `totalBytes` is what the extents call data (null until they are known). */
 export const diskProgressSchema = z.object({
@@ -264,6 +271,8 @@ export const transferResultSchema = z.object({
   removed: z.object({ freedBytes: bytesSchema, removedObjects: z.number().int().min(0) }).optional(),
   /** Of a verification. */
   verified: verifiedSchema.optional(),
+  /** Of a hook of a run. */
+  hook: hookResultSchema.optional(),
 });
 export type TransferResult = z.infer<typeof transferResultSchema>;
 
@@ -319,6 +328,36 @@ export const transferChanged = defineEvent('data-mover', 'transfer-changed', 1, 
 });
 export type TransferChanged = z.infer<typeof transferChanged.payload>;
 
+/**
+ * Carries out a hook of a run on a backup host of the group; idempotent by `transferId`, as `start-transfer`, also in what `stopAsked` means.
+ * A precondition may be asked more than once when a backup host is lost; scripts are begun at most once.
+ */
+export const runHook = defineCommand('data-mover', 'run-hook', 1, {
+  payload: z.object({
+    transferId: transferIdSchema,
+    group: z.string(),
+    spec: hookSpecSchema,
+    stopAsked: z.boolean().optional(),
+  }),
+});
+/** Published at every change of state of a hook, and whenever it is asked for again. */
+export const hookChanged = defineEvent('data-mover', 'hook-changed', 1, {
+  payload: z.object({
+    transferId: transferIdSchema,
+    runId: runIdSchema,
+    hook: hookKindSchema,
+    state: transferStateSchema,
+    /** `WAITING_FOR_WORKER`, `WORKER_LOST`. */
+    reasons: z.array(reasonCodeSchema),
+    result: hookResultSchema.nullable(),
+    /** Why it could not be carried out, or nobody knows whether it was. */
+    fault: faultSchema.nullable(),
+    /** Strictly rising within one hook. */
+    at: instantSchema,
+  }),
+});
+export type HookChanged = z.infer<typeof hookChanged.payload>;
+
 /** What a ticket says, sealed: whoever has it may read this disk once, beginning before `expiresAt`. */
 export const contentTicketSchema = z.object({
   readingId: readingIdSchema,
@@ -356,7 +395,7 @@ export const claimTransfer = defineQuery('data-mover', 'claim-transfer', 1, {
       /** Known once the capture was reported, which comes before its first pack: an opening of another instant is another capture. */
       capturedAt: instantSchema.nullable().default(null),
       earlierWriters: z.array(transferWriterSchema),
-      spec: transferSpecSchema,
+      spec: workSpecSchema,
     }),
     /** Nothing to do: it is finished, stopped or held by a live worker. */
     z.object({ outcome: z.literal('declined'), state: transferStateSchema }),

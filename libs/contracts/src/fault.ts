@@ -59,6 +59,10 @@ export const faultCodes = {
   /** A point or chain that is read, extended, held or depended on (G2). */
   POINT_IN_USE: 'conflict',
   POINT_HELD: 'conflict',
+  // preconditions and scripts of runs, on backup hosts
+  /** It cannot be run as it is named: no script folder, no such script, not allowed. */
+  HOOK_REFUSED: 'user',
+  HOOK_FAILED: 'conflict',
   // work
   LEASE_LOST: 'conflict',
   STOPPED: 'user',

@@ -7,6 +7,7 @@ export * from './time-zone.js';
 export * from './speed-limit.js';
 export * from './pool.js';
 export * from './disk-service.js';
+export * from './hook.js';
 export * from './inventory.js';
 export * from './vm-actions.js';
 export * from './restore-place.js';

@@ -198,6 +198,10 @@ export const reasons = {
     en: 'skipped: the hosts of the job had no VM to back up, or all of them are left out',
     'zh-CN': '已跳过：作业所选主机没有可备份的虚拟机，或全部被排除',
   },
+  PRECONDITION_NOT_MET: {
+    en: 'given up: the precondition of the job does not hold',
+    'zh-CN': '已放弃：作业的前置条件不满足',
+  },
   SYSTEM_WAS_DOWN: {
     en: 'missed: nobody could begin the run when it was due, nor within the grace after it',
     'zh-CN': '已错过：计划时间到达时及宽限期内系统均无法启动该运行',

@@ -14,6 +14,18 @@ export const runLogTexts = {
   RUN_STOPPED: { en: 'the run was stopped', 'zh-CN': '运行已停止' },
   RUN_SKIPPED: { en: '{reason}', 'zh-CN': '{reason}' },
   RUN_MISSED: { en: '{reason}', 'zh-CN': '{reason}' },
+  RUN_GIVEN_UP: { en: '{reason}', 'zh-CN': '{reason}' },
+  HOOK_ASKED: { en: '{hook}: asked of the backup hosts', 'zh-CN': '{hook}：已交给备份主机' },
+  HOOK_BEGAN: { en: '{hook}: began', 'zh-CN': '{hook}：开始执行' },
+  HOOK_REASON: { en: '{hook}: {reason}', 'zh-CN': '{hook}：{reason}' },
+  HOOK_OUTPUT: { en: '{hook}: | {line}', 'zh-CN': '{hook}：| {line}' },
+  HOOK_OUTPUT_CUT: {
+    en: '{hook}: {bytes} bytes of output before this are not kept',
+    'zh-CN': '{hook}：此前的 {bytes} 字节输出未保留',
+  },
+  HOOK_SUCCEEDED: { en: '{hook}: succeeded', 'zh-CN': '{hook}：成功' },
+  HOOK_FAILED: { en: '{hook}: failed: {code}: {message}', 'zh-CN': '{hook}：失败：{code}：{message}' },
+  HOOK_STOPPED: { en: '{hook}: stopped', 'zh-CN': '{hook}：已停止' },
   RUN_NOT_BEGUN: {
     en: 'the run could not begin: {code}: {message}',
     'zh-CN': '运行无法启动：{code}：{message}',

@@ -10,6 +10,7 @@ import {
 } from './define.js';
 import { diskProgressSchema, transferOptionsSchema } from './data-mover.js';
 import { faultSchema } from './fault.js';
+import { preconditionSchema, runHookSchema, scriptsSchema } from './hook.js';
 import {
   chainIdSchema,
   diskIdSchema,
@@ -56,6 +57,13 @@ const retrySchema = z.object({
 });
 export type Retry = z.infer<typeof retrySchema>;
 
+/** D10: around the runs of backup and restore jobs. */
+const hooksShape = {
+  /** Asked before the run begins; where it does not hold the run is given up. Absent: none. */
+  precondition: preconditionSchema.optional(),
+  scripts: scriptsSchema.optional(),
+};
+
 /** D1: what a backup job protects, resolved when a run begins. */
 const contentShape = {
   vmIds: z.array(vmIdSchema).max(10_000).default([]),
@@ -96,6 +104,7 @@ const openBackupDefinitionSchema = z.object({
   /** A VM is failed, not captured, while a data store that it uses has less free. */
   reserve: reserveSchema.prefault({}),
   retry: retrySchema.prefault({}),
+  ...hooksShape,
   options: transferOptionsSchema.prefault({}),
 });
 export const backupDefinitionSchema = openBackupDefinitionSchema.superRefine(refuseContent);
@@ -163,11 +172,13 @@ const openRestoreDefinitionSchema = z.object({
   group: z.string().min(1).max(64).default('default'),
   parallel: restoreParallelSchema.prefault({}),
   network: networkOptionsSchema.prefault({}),
+  ...hooksShape,
   options: transferOptionsSchema.prefault({}),
 });
 export const restoreDefinitionSchema = openRestoreDefinitionSchema.superRefine(refusePaths);
+const requestedOnce = { defaults: true, precondition: true, scripts: true } as const;
 /** F8. Not a saved job of a user: it is made, with one immediate run, for exactly one confirmed request. */
-export const rollbackDefinitionSchema = openRestoreDefinitionSchema.omit({ defaults: true }).extend({
+export const rollbackDefinitionSchema = openRestoreDefinitionSchema.omit(requestedOnce).extend({
   kind: z.literal('rollback'),
   items: z
     .array(z.object({ pointId: pointIdSchema, target: rollbackTargetSchema }))
@@ -175,7 +186,7 @@ export const rollbackDefinitionSchema = openRestoreDefinitionSchema.omit({ defau
     .max(1000),
 });
 /** F9. As a roll-back: one job and one run for one request. Its runs and items are restores. */
-export const creationDefinitionSchema = openRestoreDefinitionSchema.omit({ defaults: true }).extend({
+export const creationDefinitionSchema = openRestoreDefinitionSchema.omit(requestedOnce).extend({
   kind: z.literal('creation'),
   items: z
     .array(z.object({ pointId: pointIdSchema, target: creationTargetSchema }))
@@ -205,6 +216,8 @@ export const runStateSchema = z.enum([
   'skipped',
   /** D7: not begun, for nobody was there to begin it when it was due, nor within the grace after it. */
   'missed',
+  /** D10: not begun, for the precondition of its job did not hold. */
+  'given up',
 ]);
 export type RunState = z.infer<typeof runStateSchema>;
 
@@ -267,9 +280,10 @@ export const runSchema = z.object({
   dueAt: instantSchema.nullable().default(null),
   /** Why it was not begun. */
   reasons: z.array(reasonCodeSchema).default([]),
-  /** What kept it from having items: something that its job names is gone. */
+  /** What kept it from having items (something that its job names is gone), or from beginning: its precondition, its pre script. */
   fault: faultSchema.nullable().default(null),
   createdAt: instantSchema,
+  /** Null also while its precondition is asked. */
   startedAt: instantSchema.nullable(),
   finishedAt: instantSchema.nullable(),
   /** Sums over the items. */
@@ -278,7 +292,11 @@ export const runSchema = z.object({
   itemCount: z.number().int(),
 });
 export type Run = z.infer<typeof runSchema>;
-export const runDetailSchema = runSchema.extend({ items: z.array(runItemSchema) });
+export const runDetailSchema = runSchema.extend({
+  items: z.array(runItemSchema),
+  /** The precondition and the scripts that were asked for so far. */
+  hooks: z.array(runHookSchema).default([]),
+});
 export type RunDetail = z.infer<typeof runDetailSchema>;
 
 const jobNameSchema = z.string().trim().min(1).max(128);

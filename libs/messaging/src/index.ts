@@ -8,4 +8,4 @@ export {
 } from './messaging-client.js';
 export { type NatsOptions } from './nats-options.js';
 export { NatsTransport } from './nats-transport.js';
-export { WorkQueue } from './work-queue.js';
+export { WorkQueue, type WorkLane } from './work-queue.js';

@@ -13,8 +13,14 @@ const plain = /^[A-Za-z0-9_-]{1,64}$/;
 const tokenOf = (group: string): string =>
   plain.test(group) ? group : `=${Buffer.from(group, 'utf8').toString('base64url')}`;
 
+/** Hooks of runs are short, and do not wait behind transfers: their queue is apart. */
+export type WorkLane = 'transfers' | 'hooks';
+/** No group's token has an `=` behind its first character. */
+const queueOf = (group: string, lane: WorkLane): string =>
+  lane === 'transfers' ? tokenOf(group) : `${tokenOf(group)}=hooks`;
+
 /**
- * The doorbell of the data movers, one queue per group of backup hosts. A nudge says that a transfer may have work; who
+ * The doorbell of the data movers, two queues per group of backup hosts. A nudge says that a transfer may have work; who
  * gets it asks the controller. A nudge is kept until its handler ends, and goes to another worker when its worker dies.
  */
 export class WorkQueue {
@@ -24,8 +30,13 @@ export class WorkQueue {
     this.#client = client;
   }
 
-  async publishNudge(group: string, transferId: TransferId, messageId: string): Promise<void> {
-    const subject = `work.${tokenOf(group)}`;
+  async publishNudge(
+    group: string,
+    transferId: TransferId,
+    messageId: string,
+    lane: WorkLane = 'transfers',
+  ): Promise<void> {
+    const subject = `work.${queueOf(group, lane)}`;
     const body = toBytes({ transferId });
     await sending(subject, SpanKind.PRODUCER, () => this.#client.store(subject, body, { messageId }));
   }
@@ -36,10 +47,10 @@ export class WorkQueue {
    */
   async consume(
     group: string,
-    options: { signal: AbortSignal; maxInFlight: number; graceMs?: number },
+    options: { signal: AbortSignal; maxInFlight: number; graceMs?: number; lane?: WorkLane },
     handler: (nudge: { transferId: TransferId }, context: MessageContext) => Promise<void>,
   ): Promise<void> {
-    const token = tokenOf(group);
+    const token = queueOf(group, options.lane ?? 'transfers');
     const consumer = new DurableConsumer({
       link: this.#client.link,
       telemetry: new HandlerTelemetry(),

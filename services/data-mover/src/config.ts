@@ -87,6 +87,13 @@ const workerSchema = z.object({
     .max(3_650)
     .default(30)
     .describe('Days after which a log of a transfer goes'),
+  CASVAULT_DATA_MOVER_SCRIPTS: z
+    .string()
+    .startsWith('/', 'must be an absolute path')
+    .optional()
+    .describe(
+      'Folder of the scripts that jobs may name (preconditions, pre and post scripts); default: none may be run',
+    ),
   CASVAULT_DATA_MOVER_TLS_CA: z
     .string()
     .optional()

@@ -22,4 +22,11 @@ export const migrations: readonly Migration[] = [
       CREATE INDEX transfer_going ON transfer (state, host_group) WHERE state IN ('queued', 'running');
       CREATE INDEX transfer_by_point ON transfer (point_id);`,
   },
+  {
+    name: '0002-run-hooks',
+    sql: `
+      -- hooks of runs concern no point and no pool
+      ALTER TABLE transfer ALTER COLUMN point_id DROP NOT NULL;
+      ALTER TABLE transfer ALTER COLUMN pool_id DROP NOT NULL;`,
+  },
 ];

@@ -94,6 +94,7 @@ class CutWorld {
         resting: this.#resting,
         paces: new Paces({ clock: scaled, monotonic, timeZone: 'UTC', logger: this.logger }),
         logs: null,
+        hookHost: { scripts: null, name: 'mover' },
         version: '0.0.0',
       },
       metrics: new WorkerMetrics(),

@@ -27,7 +27,7 @@ import {
   type RestoreSpec,
   type RollbackSpec,
   type TransferId,
-  type TransferSpec,
+  type WorkSpec,
   type VerifySpec,
   type VmId,
   type WriterId,
@@ -128,12 +128,12 @@ export class PlayedController {
     for (const effect of effects)
       if (effect.type === 'nudge' && mover)
         void new WorkQueue(mover.client)
-          .publishNudge(effect.group, transferId, newId())
+          .publishNudge(effect.group, transferId, newId(), effect.isHook ? 'hooks' : 'transfers')
           .catch(() => undefined);
     return state;
   }
 
-  begin(spec: TransferSpec): TransferId {
+  begin(spec: WorkSpec): TransferId {
     const transferId = newId<TransferId>();
     const request = { transferId, ownerId: newId(), group: 'default', spec };
     this.deliver(transferId, { type: 'start', request });

@@ -28,6 +28,7 @@ import { Planner } from './planner.js';
 import { RestorePreviews } from './restore-previews.js';
 import { RunBroadcast } from './run-broadcast.js';
 import { RunHandlers } from './run.handlers.js';
+import { RunHookStore } from './run-hook-store.js';
 import { RunItemStore } from './run-item-store.js';
 import { RunLogHandlers } from './run-log.handlers.js';
 import { RunLogStore } from './run-log-store.js';
@@ -86,7 +87,9 @@ export const schedulerModule = (host: Host<SchedulerConfig>): DynamicModule => {
   if (!database) throw new Fault('BUG', 'scheduler runs with a database');
   const jobStore = new JobStore(database);
   const runStore = new RunStore(database, config.CASVAULT_SCHEDULER_GROUP_RUNS);
-  const world = { client, runs: runStore, items: new RunItemStore(database), clock };
+  const items = new RunItemStore(database);
+  const hooks = new RunHookStore(database);
+  const world = { client, runs: runStore, items, hooks, clock };
   const broadcast = new RunBroadcast({ client, runs: runStore, clock, logger, stopping });
   const machines = runMachines(database, runStore);
   const runs = new Runs({

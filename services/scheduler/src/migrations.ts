@@ -233,4 +233,23 @@ export const migrations: readonly Migration[] = [
       UPDATE run SET definition = '{"retry": {"count": 0, "intervalMinutes": 0}, "reserve": {"freePercent": null, "freeGiB": null}, "hostIds": [], "excludedVmIds": []}' || definition
         WHERE definition ->> 'kind' = 'backup';`,
   },
+  {
+    name: '0010-hook-runs',
+    sql: `
+      -- what was asked of backup hosts around a run: its precondition, its scripts
+      CREATE TABLE run_hook (
+        run_id uuid NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+        hook text NOT NULL,
+        state text NOT NULL,
+        reasons jsonb NOT NULL,
+        fault jsonb,
+        exit_code integer,
+        http_status integer,
+        told_at timestamptz,
+        asked_at timestamptz NOT NULL,
+        started_at timestamptz,
+        finished_at timestamptz,
+        PRIMARY KEY (run_id, hook)
+      );`,
+  },
 ];

@@ -118,7 +118,7 @@ export class RunItemStore {
         `UPDATE run_item SET state = $2, phase = $3, fault = $4, finished_at = $5, not_before = NULL
          WHERE id = ANY ($1) AND state IN ('queued', 'running')
          RETURNING id, run_id AS "runId", vm_name AS "vmName", reasons`,
-        [itemIds, end, phase, JSON.stringify(fault), now],
+        [itemIds, end, phase, fault && JSON.stringify(fault), now],
       );
       const lines = rows.flatMap((row) => {
         const ended = { ...row, state: end, phase, fault, doneBytes: 0, storedBytes: 0 };

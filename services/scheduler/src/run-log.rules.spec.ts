@@ -21,7 +21,9 @@ const item = (more: Partial<LoggedItem> = {}): LoggedItem => ({
   ...more,
 });
 const ended = { succeeded: 0, skipped: 0, failed: 0, stopped: 0 };
-const running = { state: 'running', waiting: [{ itemId: id, host: null }], running: [], ended } as const;
+const startedAt = '2026-01-01T00:00:00.000Z';
+const waiting = [{ itemId: id, host: null }];
+const running = { state: 'running', waiting, running: [], ended, startedAt } as const;
 const told = (lines: readonly NewLine[]) =>
   lines.map((line) => `${line.level} ${line.vmName ?? 'run'}: ${textOfLine(line).en}`);
 

@@ -13,7 +13,7 @@ import {
 import { endOf } from './run-item.js';
 import { type ItemEnd, type RunState, type RunStateName } from './run.js';
 
-/** Lines about VMs beyond so many are not kept, only counted; those about the run, a handful, always are. */
+/** Lines about VMs beyond so many are not kept, only counted; those about the run, a handful, and its scripts, at most 500 each, always are. */
 export const maxLogLines = 50_000;
 
 /** A line as it is kept; its number and its time are given when it is written. */
@@ -27,15 +27,16 @@ const runCodes: Partial<Record<RunStateName, RunLogCode>> = {
   stopped: 'RUN_STOPPED',
   skipped: 'RUN_SKIPPED',
   missed: 'RUN_MISSED',
+  'given up': 'RUN_GIVEN_UP',
 };
 const levelOfState = (state: RunStateName): RunLogLevel => {
   if (state === 'failed' || state === 'missed') return 'error';
-  return state === 'partly failed' || state === 'skipped' ? 'warn' : 'info';
+  return state === 'partly failed' || state === 'skipped' || state === 'given up' ? 'warn' : 'info';
 };
 
 const faultParams = ({ code, message }: FaultJson): NewLine['params'] => ({ code, message });
 
-const runLine = (code: RunLogCode, more: Partial<NewLine> = {}): NewLine => ({
+export const runLine = (code: RunLogCode, more: Partial<NewLine> = {}): NewLine => ({
   level: 'info',
   itemId: null,
   vmName: null,
@@ -45,16 +46,17 @@ const runLine = (code: RunLogCode, more: Partial<NewLine> = {}): NewLine => ({
   ...more,
 });
 
-type Stated = Pick<RunState, 'state' | 'waiting' | 'running' | 'ended'>;
+type Stated = Pick<RunState, 'state' | 'waiting' | 'running' | 'ended' | 'startedAt'>;
 const itemsOf = ({ waiting, running, ended }: Stated): number =>
   waiting.length + running.length + Object.values(ended).reduce((sum, count) => sum + count, 0);
 
-/** What is told of a run that has begun (`before` is null), or gone on to another state. */
+/** What is told of a run that has begun, or gone on to another state. */
 export const linesOfRun = (before: Stated | null, after: Stated): NewLine[] => {
-  if (before?.state === after.state) return [];
-  const began = before === null ? [runLine('RUN_BEGAN', { params: { items: itemsOf(after) } })] : [];
-  const code = runCodes[after.state];
-  return code ? [...began, runLine(code, { level: levelOfState(after.state) })] : began;
+  const hasBegun = (before?.startedAt ?? null) === null && after.startedAt !== null;
+  const began = hasBegun ? [runLine('RUN_BEGAN', { params: { items: itemsOf(after) } })] : [];
+  const code = before?.state === after.state ? undefined : runCodes[after.state];
+  const reason = after.state === 'given up' ? 'PRECONDITION_NOT_MET' : null;
+  return code ? [...began, runLine(code, { level: levelOfState(after.state), reason })] : began;
 };
 
 export const admittedLine = ({ id, vmName }: { id: RunItemId; vmName: string }): NewLine =>

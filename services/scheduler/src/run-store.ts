@@ -20,6 +20,8 @@ import { parallelOf } from './parallel.rules.js';
 import { attemptOf, hasItsTurn, isTerminal, itemSteps, type RunState, type WaitingItem } from './run.js';
 import { runItemTable, type RunItemRow } from './run-item.table.js';
 import { attemptIdOf, imageNameOf, volumeNameOf, type NewItem } from './run-item.js';
+import { hooksOf } from './run-hook.js';
+import { projectHook, RunHookStore } from './run-hook-store.js';
 import { appendLines } from './run-log-store.js';
 import {
   admittedLine,
@@ -61,7 +63,10 @@ export const itemOf = (row: RunItemRow): RunItem => ({
 });
 
 /** With what the machine of a run begins. */
-type Beginning = Pick<Extract<RunEvent, { type: 'begin' }>, 'items' | 'failed' | 'parallel' | 'retry'>;
+type Beginning = Pick<
+  Extract<RunEvent, { type: 'begin' }>,
+  'items' | 'failed' | 'parallel' | 'retry' | 'hooks'
+>;
 
 export interface NewRun {
   readonly runId: RunId;
@@ -112,11 +117,15 @@ const domainOf = (row: RunRow, sums: Sums | undefined): Run => ({
 
 /** Runs as queries see them; their states are written by the run machine's steps, in the same transactions. */
 export class RunStore {
+  readonly #hooks: RunHookStore;
+
   constructor(
     private readonly database: DataSource,
     /** R15: by group. */
     private readonly groupRuns: ReadonlyMap<string, number> = new Map(),
-  ) {}
+  ) {
+    this.#hooks = new RunHookStore(database);
+  }
 
   /** The run of the job that goes on. */
   async going(tx: Transaction, jobId: JobId): Promise<RunId | null> {
@@ -187,13 +196,15 @@ export class RunStore {
     await reading(this.database, (source) => source.getRepository(runTable).update({ id }, { told: true }));
   }
 
-  async project(tx: Transaction, { id, before, after, now }: ProjectedStep<RunState>): Promise<void> {
+  async project(tx: Transaction, step: ProjectedStep<RunState>): Promise<void> {
+    const { id, before, after, now } = step;
     if (before === null && !isTerminal(after.state) && !after.stopAsked) await this.#takeTurn(tx, id);
-    if (before?.state !== after.state) {
-      const { state } = after;
+    if (before?.state !== after.state || before.startedAt !== after.startedAt) {
+      const { state, fault = null } = after;
       const finishedAt = after.finishedAt === null ? null : new Date(after.finishedAt);
       const startedAt = after.startedAt === null ? null : new Date(after.startedAt);
-      await tx.getRepository(runTable).update({ id }, { state, startedAt, finishedAt });
+      const reasons: Run['reasons'] = state === 'given up' ? ['PRECONDITION_NOT_MET'] : [];
+      await tx.getRepository(runTable).update({ id }, { state, reasons, fault, startedAt, finishedAt });
       await tx.getRepository(jobTable).update({ lastRunId: id }, { lastRunState: state });
     }
     const { retried, admitted } = itemSteps(before, after);
@@ -209,6 +220,7 @@ export class RunStore {
           );
     const lines = [...linesOfRun(before, after), ...again, ...begun.map(admittedLine)];
     await appendLines(tx, id, lines, now);
+    await projectHook(tx, step);
   }
 
   async find(id: RunId): Promise<Run | null> {
@@ -225,7 +237,7 @@ export class RunStore {
         .getRepository(runItemTable)
         .find({ where: { runId: id }, order: { seq: 'ASC' }, take: itemsShown }),
     );
-    return { ...run, items: rows.map(itemOf) };
+    return { ...run, items: rows.map(itemOf), hooks: await this.#hooks.of(id) };
   }
 
   /** The run with the items that matter to who watches it: those that run, then those that changed last. */
@@ -243,7 +255,11 @@ export class RunStore {
         .limit(itemsPublished)
         .getMany(),
     );
-    return { ...run, items: rows.sort((a, b) => a.seq - b.seq).map(itemOf) };
+    return {
+      ...run,
+      items: rows.sort((a, b) => a.seq - b.seq).map(itemOf),
+      hooks: await this.#hooks.of(id),
+    };
   }
 
   /** Newest first. */
@@ -315,6 +331,7 @@ export class RunStore {
       failed: all.length - queued.length,
       parallel: { vms, vmsPerHost },
       retry: definition.kind === 'backup' ? definition.retry : null,
+      hooks: hooksOf(definition),
     };
   }
 

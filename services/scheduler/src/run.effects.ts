@@ -7,6 +7,7 @@ import {
   rollbackTargetSchema,
   rollbackVm,
   runChanged,
+  runHook,
   stopItem,
   type Clock,
   type PointId,
@@ -17,6 +18,8 @@ import {
 import { type Perform } from '@casvault/machine';
 import { type Messenger } from '@casvault/messaging';
 import { parallelOf } from './parallel.rules.js';
+import { hookIdOf, hookSpecOf } from './run-hook.js';
+import { type RunHookStore } from './run-hook-store.js';
 import { runLimits } from './run.js';
 import { type RunEffect, type RunEvent } from './run.machine.js';
 import { attemptIdOf, endOf } from './run-item.js';
@@ -27,6 +30,7 @@ export interface RunWorld {
   readonly client: Messenger;
   readonly runs: Pick<RunStore, 'news' | 'beginning' | 'notBegun' | 'queue'>;
   readonly items: Pick<RunItemStore, 'asked' | 'record' | 'end'>;
+  readonly hooks: Pick<RunHookStore, 'asked' | 'record' | 'end'>;
   readonly clock: Clock;
 }
 
@@ -78,6 +82,18 @@ const ask = async (
   return isSilent ? null : { type: 'heard', itemId, attempt, at, end: null, fault: null };
 };
 
+const askHook = async (
+  { client, hooks }: RunWorld,
+  runId: RunId,
+  { hook, isStopped: stopAsked, verdict }: Extract<RunEffect, { type: 'askHook' }>,
+  messageId: string,
+): Promise<void> => {
+  const run = await hooks.asked(runId);
+  const spec = hookSpecOf(run, hook, verdict);
+  const { group } = run.definition;
+  await client.send(runHook, { transferId: hookIdOf(runId, hook), group, spec, stopAsked }, { messageId });
+};
+
 export const performRun =
   (world: RunWorld): Perform<RunEvent, RunEffect> =>
   async (effect, { instanceId, effectId: messageId }) => {
@@ -91,6 +107,12 @@ export const performRun =
       }
       case 'endItems':
         await world.items.end(effect, world.clock.now());
+        return null;
+      case 'askHook':
+        await askHook(world, instanceId as RunId, effect, messageId);
+        return null;
+      case 'endHook':
+        await world.hooks.end(instanceId as RunId, effect.hook, effect.fault, world.clock.now());
         return null;
       case 'publish':
         await world.client.publish(runChanged, await world.runs.news(instanceId as RunId), { messageId });

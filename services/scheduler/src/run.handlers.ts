@@ -1,4 +1,12 @@
-import { getRun, itemChanged, listRuns, stopRun, type ItemChanged } from '@casvault/contracts';
+import {
+  getRun,
+  hookChanged,
+  itemChanged,
+  listRuns,
+  stopRun,
+  type HookChanged,
+  type ItemChanged,
+} from '@casvault/contracts';
 import { OnEvent, OnQuery } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
@@ -33,5 +41,9 @@ export class RunHandlers {
   @OnEvent(itemChanged)
   async itemChanged(change: ItemChanged): Promise<void> {
     await this.runs.itemChanged(change);
+  }
+  @OnEvent(hookChanged)
+  async hookChanged(change: HookChanged): Promise<void> {
+    await this.runs.hookChanged(change);
   }
 }

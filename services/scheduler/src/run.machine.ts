@@ -1,4 +1,11 @@
-import { Fault, type FaultJson, type Retry, type RunItem, type RunItemId } from '@casvault/contracts';
+import {
+  Fault,
+  type FaultJson,
+  type HookKind,
+  type Retry,
+  type RunItem,
+  type RunItemId,
+} from '@casvault/contracts';
 import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
 import { nextAttemptAt } from './retry.rules.js';
 import {
@@ -6,18 +13,25 @@ import {
   attemptOf,
   isEarly,
   isTerminal,
+  nextHook,
   runLimits,
   verdictOf,
   type ItemEnd,
   type Parallel,
+  type RunningHook,
   type RunningItem,
   type RunState,
+  type RunStateName,
   type WaitingItem,
 } from './run.js';
 
+/** How a hook has ended; `refused`: it was carried out, and did not end well. */
+export type HookEnd =
+  { readonly type: 'passed' } | { readonly type: 'refused' | 'failed'; readonly fault: FaultJson };
+
 /**
- * A run: admits its items by the limits, asks for each until it is heard of, lets those that failed for a passing cause wait for
- * another attempt, and ends when the last has ended. Stopping ends the waiting ones at once and the running ones through
+ * A run: asks first, if its job says so, whether it may begin, and lets a script go before; then admits its items by the limits, asks for each until it is heard of, lets those that failed for a passing cause wait for
+ * another attempt, and ends when the last has ended, and the script that comes after them. Stopping ends the waiting ones at once and the running ones through
  * snapshot-engine; those that take too long are left behind, and told to stop until they have.
  */
 export type RunEvent =
@@ -28,6 +42,8 @@ export type RunEvent =
       readonly failed: number;
       readonly parallel: Parallel;
       readonly retry: Retry | null;
+      /** What the job does around its runs; absent: nothing. */
+      readonly hooks?: readonly HookKind[];
       /** Stopped while it waited for its turn: nothing of it is asked for. */
       readonly isStopped: boolean;
     }
@@ -41,6 +57,8 @@ export type RunEvent =
       readonly end: ItemEnd | null;
       readonly fault: FaultJson | null;
     }
+  /** Something was heard of a hook; `end` when it is over. */
+  | { readonly type: 'hookHeard'; readonly hook: HookKind; readonly end: HookEnd | null }
   | RuntimeEvent<RunEffect>;
 
 export type RunEffect =
@@ -58,8 +76,17 @@ export type RunEffect =
       readonly itemIds: readonly RunItemId[];
       readonly end: ItemEnd;
       readonly phase: RunItem['phase'];
-      readonly fault: FaultJson;
+      readonly fault: FaultJson | null;
     }
+  /** Asks for a hook, which is idempotent, or says that it is not wanted any more. `verdict`: how the run will have ended. */
+  | {
+      readonly type: 'askHook';
+      readonly hook: HookKind;
+      readonly isStopped: boolean;
+      readonly verdict: RunStateName | null;
+    }
+  /** Writes into the row of a hook how it ended without a mover having said so. */
+  | { readonly type: 'endHook'; readonly hook: HookKind; readonly fault: FaultJson }
   | { readonly type: 'publish' };
 
 type RunStep = Step<RunState, RunEffect>;
@@ -78,12 +105,21 @@ const stopFor = (item: RunningItem): RunEffect => ({
   attempt: attemptOf(item),
 });
 
+/** A post script goes on when its run is stopped; what comes before the items does not. */
+const mayStop = ({ hook }: RunningHook): boolean => hook !== 'post';
+const hookEffect = (state: RunState, { hook }: RunningHook): Extract<RunEffect, { type: 'askHook' }> => ({
+  type: 'askHook',
+  hook,
+  isStopped: state.stopAsked && hook !== 'post',
+  verdict: hook === 'post' ? verdictOf(state) : null,
+});
+
 /** Whoever might be let in by now is let in at once: news that change nothing must not cost a retry its timer. */
 const wakeAt = (state: RunState, now: Date): Date | null => {
-  const { running, leaving = [], waiting, stopBy } = state;
-  if (admit(state, now).length > 0) return now;
-  const instants = [...running, ...leaving].map(({ askAgainAt }) => askAgainAt);
-  if (stopBy !== undefined && running.length > 0) instants.push(stopBy);
+  const { running, leaving = [], waiting, stopBy, hook } = state;
+  if (!hook && admit(state, now).length > 0) return now;
+  const instants = [...running, ...leaving, ...(hook ? [hook] : [])].map(({ askAgainAt }) => askAgainAt);
+  if (stopBy !== undefined && (running.length > 0 || (hook && mayStop(hook)))) instants.push(stopBy);
   for (const item of waiting)
     if (item.notBefore !== undefined && isEarly(item, now)) instants.push(item.notBefore);
   const earliest = instants.reduce((first, at) => Math.min(first, Date.parse(at)), Infinity);
@@ -99,6 +135,8 @@ const stepOf = (state: RunState, now: Date, effects: readonly RunEffect[] = []):
 
 const begin = (event: Extract<RunEvent, { type: 'begin' }>, now: Date): RunStep => {
   const { items, failed, parallel, retry } = event;
+  // With nothing to do there is nothing to do around it.
+  const hooks = event.isStopped || items.length === 0 ? [] : (event.hooks ?? []);
   const state: RunState = {
     state: 'running',
     parallel,
@@ -107,14 +145,21 @@ const begin = (event: Extract<RunEvent, { type: 'begin' }>, now: Date): RunStep 
     waiting: items,
     running: [],
     ended: { succeeded: 0, skipped: 0, failed, stopped: 0 },
-    startedAt: now.toISOString(),
+    ...(hooks.length > 0 ? { hooks } : {}),
+    startedAt: hooks.includes('precondition') ? null : now.toISOString(),
     finishedAt: null,
   };
   return event.isStopped ? stop(state, now) : goOn(state, [publish], now);
 };
 
-/** Admits what may run now; the run is over when nothing runs and nothing waits. */
+/** Asks for the hook whose turn it is, else admits what may run now; the run is over when nothing runs and nothing waits. */
 const goOn = (state: RunState, effects: readonly RunEffect[], now: Date): RunStep => {
+  if (state.hook) return stepOf(state, now, effects);
+  const hook = nextHook(state);
+  return hook === null ? goOnWithItems(state, effects, now) : askHook(state, hook, effects, now);
+};
+
+const goOnWithItems = (state: RunState, effects: readonly RunEffect[], now: Date): RunStep => {
   if (state.running.length + state.waiting.length === 0) {
     const over = { ...state, state: verdictOf(state), finishedAt: now.toISOString() };
     return stepOf(over, now, [...effects.filter(({ type }) => type !== 'publish'), publish]);
@@ -132,6 +177,16 @@ const goOn = (state: RunState, effects: readonly RunEffect[], now: Date): RunSte
     running: [...state.running, ...fresh],
   };
   return stepOf(next, now, [...effects, ...fresh.map((item) => askFor(item, true))]);
+};
+
+const askHook = (state: RunState, hook: HookKind, effects: readonly RunEffect[], now: Date): RunStep => {
+  const running: RunningHook = {
+    hook,
+    heardAt: now.toISOString(),
+    askAgainAt: after(now, runLimits.askAgainMs),
+  };
+  const hooks = (state.hooks ?? []).filter((one) => one !== hook);
+  return stepOf({ ...state, hooks, hook: running }, now, [...effects, hookEffect(state, running)]);
 };
 
 const count = ({ ended }: RunState, end: ItemEnd, by: number): RunState['ended'] => ({
@@ -173,6 +228,56 @@ const ended = (state: RunState, item: RunningItem, { end, fault }: Heard, now: D
   return goOn({ ...state, waiting: [...state.waiting, again] }, [publish], now);
 };
 
+const hookHeard = (
+  state: RunState,
+  { hook, end }: Extract<RunEvent, { type: 'hookHeard' }>,
+  now: Date,
+): RunStep => {
+  const present = state.hook;
+  if (present?.hook !== hook) return stepOf(state, now);
+  if (end) return hookEnded(state, present, end, [], now);
+  return stepOf({ ...state, hook: { ...present, heardAt: now.toISOString() } }, now);
+};
+
+/** What has not ended well is a warning after the items; before them no item is asked for. */
+const hookEnded = (
+  state: RunState,
+  { hook }: RunningHook,
+  end: HookEnd,
+  effects: readonly RunEffect[],
+  now: Date,
+): RunStep => {
+  const next: RunState = { ...state, hook: null };
+  const told = [...effects, publish];
+  if (hook === 'post' || state.stopAsked) return goOn(next, told, now);
+  if (end.type === 'passed')
+    return goOn(hook === 'precondition' ? { ...next, startedAt: now.toISOString() } : next, told, now);
+  const isGivenUp = hook === 'precondition' && end.type === 'refused';
+  return isGivenUp ? giveUpRun(next, end.fault, told, now) : failItems(next, end.fault, told, now);
+};
+
+/** D10: not failed; the job is idle again. */
+const giveUpRun = (state: RunState, fault: FaultJson, effects: readonly RunEffect[], now: Date): RunStep => {
+  const itemIds = state.waiting.map(({ itemId }) => itemId);
+  const ends: RunEffect = { type: 'endItems', itemIds, end: 'skipped', phase: 'skipped', fault: null };
+  const over: RunState = {
+    ...state,
+    state: 'given up',
+    waiting: [],
+    ended: count(state, 'skipped', itemIds.length),
+    fault,
+    finishedAt: now.toISOString(),
+  };
+  return stepOf(over, now, [ends, ...effects]);
+};
+
+const failItems = (state: RunState, fault: FaultJson, effects: readonly RunEffect[], now: Date): RunStep => {
+  const itemIds = state.waiting.map(({ itemId }) => itemId);
+  const ends: RunEffect = { type: 'endItems', itemIds, end: 'failed', phase: 'failed', fault };
+  const failed = { ...state, waiting: [], ended: count(state, 'failed', itemIds.length), fault };
+  return goOn(failed, [ends, ...effects], now);
+};
+
 const stop = (state: RunState, now: Date): RunStep => {
   if (isTerminal(state.state) || state.stopAsked) return stepOf(state, now, [publish]);
   const itemIds = state.waiting.map(({ itemId }) => itemId);
@@ -186,7 +291,11 @@ const stop = (state: RunState, now: Date): RunStep => {
   };
   const fault = new Fault('STOPPED', 'the run was stopped before its turn came').toJSON();
   const ends: RunEffect = { type: 'endItems', itemIds, end: 'stopped', phase: 'stopped', fault };
-  const stops = state.running.map(stopFor);
+  const { hook } = state;
+  const stops = [
+    ...state.running.map(stopFor),
+    ...(hook && mayStop(hook) ? [hookEffect(stopping, hook)] : []),
+  ];
   return goOn(stopping, [...(itemIds.length > 0 ? [ends] : []), ...stops, publish], now);
 };
 
@@ -220,7 +329,31 @@ const woken = (state: RunState, now: Date): RunStep => {
   };
   if (isTerminal(state.state)) return stepOf(next, now, effects);
   const isLate = state.stopBy !== undefined && Date.parse(state.stopBy) <= now.getTime();
+  if (state.hook) return lookAtHook(next, state.hook, isLate && mayStop(state.hook), effects, now);
   return isLate ? leave(next, effects, now) : goOn(next, effects, now);
+};
+
+/** Asks again for the hook, or tells it to stop; waits no longer for one that is late, or of which nothing is heard. */
+const lookAtHook = (
+  state: RunState,
+  hook: RunningHook,
+  isLate: boolean,
+  effects: readonly RunEffect[],
+  now: Date,
+): RunStep => {
+  const isSilent = now.getTime() - Date.parse(hook.heardAt) >= runLimits.hookSilenceMs;
+  if (isLate || isSilent) {
+    const minutes = runLimits.hookSilenceMs / 60_000;
+    const fault = isLate
+      ? new Fault('STOPPED', 'stopped; the backup host has not said yet that it ended').toJSON()
+      : new Fault('DEADLINE_EXCEEDED', `nothing was heard of it for ${minutes} minutes`).toJSON();
+    const ends: RunEffect = { type: 'endHook', hook: hook.hook, fault };
+    const stops: RunEffect = { ...hookEffect(state, hook), isStopped: true };
+    return hookEnded(state, hook, { type: 'failed', fault }, [...effects, stops, ends], now);
+  }
+  if (Date.parse(hook.askAgainAt) > now.getTime()) return stepOf(state, now, effects);
+  const again = { ...hook, askAgainAt: after(now, runLimits.askAgainMs) };
+  return stepOf({ ...state, hook: again }, now, [...effects, hookEffect(state, again)]);
 };
 
 /** A run that was stopped does not wait for a platform or a data-mover that hangs. */
@@ -249,12 +382,16 @@ const giveUp = (items: readonly RunningItem[]): RunEffect[] => {
   return [ends, ...items.map(stopFor), publish];
 };
 
-/** What can't be asked for at all (a bug of ours) fails its item. */
+/** What can't be asked for at all (a bug of ours) fails its item, or is a hook that failed. */
 const effectFailed = (
   state: RunState,
   { effect, fault }: Extract<RunEvent, { type: 'effectFailed' }>,
   now: Date,
 ): RunStep => {
+  if (effect.type === 'askHook' && state.hook?.hook === effect.hook && !effect.isStopped) {
+    const ends: RunEffect = { type: 'endHook', hook: effect.hook, fault };
+    return hookEnded(state, state.hook, { type: 'failed', fault }, [ends], now);
+  }
   if (effect.type !== 'ask' || !state.running.some(({ itemId }) => itemId === effect.itemId))
     return stepOf(state, now);
   const running = state.running.filter(({ itemId }) => itemId !== effect.itemId);
@@ -271,6 +408,8 @@ const step = (state: RunState | null, event: RunEvent, now: Date): RunStep => {
       return stop(state, now);
     case 'heard':
       return heard(state, event, now);
+    case 'hookHeard':
+      return hookHeard(state, event, now);
     case 'woken':
       return woken(state, now);
     case 'effectFailed':

@@ -1,4 +1,10 @@
-import { type Retry, type RunItemId, type RunState as RunStateName } from '@casvault/contracts';
+import {
+  type FaultJson,
+  type HookKind,
+  type Retry,
+  type RunItemId,
+  type RunState as RunStateName,
+} from '@casvault/contracts';
 
 /** Every time and bound of a run, in one place. */
 export const runLimits = {
@@ -6,6 +12,10 @@ export const runLimits = {
   askAgainMs: 15_000,
   /** snapshot-engine ends every item by deadlines of its own; a silence longer than any of them ends it here. */
   silenceMs: 2 * 3_600_000,
+  /** The controller of the movers tells of a hook whenever it is asked for it; silent for so long it is not there. */
+  hookSilenceMs: 15 * 60_000,
+  /** A precondition and a pre script wait for a backup host as VMs do; a post script, which holds up the end of its run, does not. */
+  hookWaitMinutes: { precondition: 720, pre: 720, post: 15 },
   /** A stopped run waits so long for its items to end; with the timer's second it is over within ten. */
   stopWithinMs: 7_000,
 } as const;
@@ -33,6 +43,14 @@ export interface RunningItem extends Omit<WaitingItem, 'notBefore'> {
   readonly askAgainAt: string;
 }
 
+/** A precondition or a script that was asked for. */
+export interface RunningHook {
+  readonly hook: HookKind;
+  /** By our clock. */
+  readonly heardAt: string;
+  readonly askAgainAt: string;
+}
+
 /**
  * Only what decisions need: names, progress and results of items are rows. A step writes about 100 bytes for every item
  * that still waits or runs.
@@ -50,12 +68,38 @@ export interface RunState {
   /** Stopped, and not waited for any more: told to stop until they are heard to have ended. */
   readonly leaving?: readonly RunningItem[];
   readonly ended: Readonly<Record<ItemEnd, number>>;
+  /** Of the job's precondition and scripts, what was not asked for yet. */
+  readonly hooks?: readonly HookKind[];
+  /** What the run waits for. */
+  readonly hook?: RunningHook | null;
+  /** Why it was given up, or none of its items asked for. */
+  readonly fault?: FaultJson | null;
+  /** Null while its precondition is asked. */
   readonly startedAt: string | null;
   readonly finishedAt: string | null;
 }
 
 export const isTerminal = (state: RunStateName): boolean =>
-  state === 'succeeded' || state === 'partly failed' || state === 'failed' || state === 'stopped';
+  state === 'succeeded' ||
+  state === 'partly failed' ||
+  state === 'failed' ||
+  state === 'stopped' ||
+  state === 'given up';
+
+/**
+ * What comes before the run goes on: the precondition and the pre script before its items, and after them the post script of a run that
+ * has begun.
+ */
+export const nextHook = ({
+  hooks = [],
+  waiting,
+  running,
+  startedAt,
+}: Pick<RunState, 'hooks' | 'waiting' | 'running' | 'startedAt'>): HookKind | null => {
+  const isOver = waiting.length + running.length === 0;
+  if (isOver) return startedAt !== null && hooks.includes('post') ? 'post' : null;
+  return hooks.find((hook) => hook !== 'post') ?? null;
+};
 
 /** A failed VM never fails the others: the run as a whole is judged by what its items came to. One that the job says to skip spoils nothing. */
 export const verdictOf = ({ ended, stopAsked }: Pick<RunState, 'ended' | 'stopAsked'>): RunStateName => {

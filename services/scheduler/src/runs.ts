@@ -1,8 +1,16 @@
-import { Fault, type Clock, type ItemChanged, type Logger, type RunId } from '@casvault/contracts';
+import {
+  Fault,
+  type Clock,
+  type HookChanged,
+  type ItemChanged,
+  type Logger,
+  type RunId,
+} from '@casvault/contracts';
 import { MachineRuntime, type MachineStore } from '@casvault/machine';
 import { PostgresMachineStore, type ProjectedStep } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { type RunBroadcast } from './run-broadcast.js';
+import { endOfHook } from './run-hook.js';
 import { performRun, runLane, type RunWorld } from './run.effects.js';
 import { runMachine, type RunEffect, type RunEvent } from './run.machine.js';
 import { hasItsTurn, isTerminal, type RunState } from './run.js';
@@ -109,6 +117,17 @@ export class Runs {
     if (!known.end) return;
     await this.#runtime.deliver(change.runId, { type: 'heard', at: change.at, ...known });
     await this.#beginWaiting();
+  }
+
+  /** What is known of a hook is written to its row; the machine is told each time, so that it knows that somebody is there. */
+  async hookChanged(change: HookChanged): Promise<void> {
+    const { world, broadcast, clock } = this.#o;
+    const { runId, hook } = change;
+    if (!(await world.hooks.record(change, clock.now()))) return;
+    broadcast.changed(runId);
+    const end = endOfHook(change);
+    await this.#runtime.deliver(runId, { type: 'hookHeard', hook, end });
+    if (end) await this.#beginWaiting();
   }
 
   async #reconcile(stopping: AbortSignal): Promise<void> {

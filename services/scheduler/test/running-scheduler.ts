@@ -9,6 +9,7 @@ import {
   getPoint,
   getPool,
   getVm,
+  hookChanged,
   itemChanged,
   listBackupHosts,
   listVms,
@@ -17,11 +18,15 @@ import {
   protectVm,
   restoreVm,
   runChanged,
+  runHook,
   stopItem,
   type Alert,
   type BackupHost,
   type BackupHostId,
   type FaultJson,
+  type HookChanged,
+  type HookKind,
+  type HookSpec,
   type Host,
   type HostId,
   type ItemChanged,
@@ -35,6 +40,7 @@ import {
   type RunDetail,
   type RunId,
   type RunItemId,
+  type TransferId,
   type Vm,
   type VmId,
 } from '@casvault/contracts';
@@ -63,6 +69,12 @@ interface Asked {
   readonly target: RestoreTarget | null;
 }
 
+interface AskedHook {
+  readonly transferId: TransferId;
+  readonly spec: HookSpec;
+  readonly isStopped: boolean;
+}
+
 /** The peers of the scheduler, played: what they know is in maps, what they are asked for is remembered. */
 export class Peers {
   readonly vms = new Map<string, Vm>();
@@ -71,6 +83,7 @@ export class Peers {
   readonly hosts = new Set<string>();
   readonly backupHosts: BackupHost[] = [];
   readonly asked: Asked[] = [];
+  readonly hooks: AskedHook[] = [];
   readonly stopped: RunItemId[] = [];
   /** What a preview of a restore is told, by the name of the VM in the details. */
   refusals: FaultJson[] = [];
@@ -195,6 +208,12 @@ export class Peers {
     });
   };
 
+  dataMover = ({ command }: Script): void => {
+    command(runHook, ({ transferId, spec, stopAsked: isStopped = false }) => {
+      this.hooks.push({ transferId, spec, isStopped });
+    });
+  };
+
   gateway = ({ event }: Script): void => {
     event(runChanged, (run) => void this.news.push(run));
     event(alertRaised, (alert) => void this.alerts.push(alert));
@@ -206,6 +225,36 @@ export class Peers {
       const items = new Map(this.asked.filter((one) => one.runId === runId).map((one) => [one.itemId, one]));
       return items.size >= count ? [...items.values()] : null;
     });
+  }
+
+  /** The hook of a run, once it was asked for, or was told to stop. */
+  async hookOf(runId: string, hook: HookKind, isStopped = false): Promise<AskedHook> {
+    return until(
+      () =>
+        this.hooks.find(
+          ({ spec, ...one }) => spec.runId === runId && spec.hook === hook && one.isStopped === isStopped,
+        ),
+      60_000,
+    );
+  }
+
+  /** The data-mover tells of a hook that it was asked for. */
+  async tellHook(
+    runId: RunId,
+    hook: HookKind,
+    state: HookChanged['state'],
+    more: Partial<HookChanged> = {},
+  ): Promise<void> {
+    const { transferId } = await this.hookOf(runId, hook);
+    this.#told += 1;
+    const result = { fault: null, exitCode: 0, httpStatus: null, output: [], droppedBytes: 0 };
+    const change: HookChanged = {
+      ...{ transferId, runId, hook, state, reasons: [], fault: null },
+      result: state === 'succeeded' ? result : null,
+      at: new Date(this.#told).toISOString(),
+      ...more,
+    };
+    await this.engine.client.publish(hookChanged, change, { messageId: newId() });
   }
 
   /** snapshot-engine tells of an item. */
@@ -275,6 +324,7 @@ export class RunningScheduler {
       await play('gateway', peers.gateway),
       peers.engine,
       await play('inventory', peers.inventory),
+      await play('data-mover', peers.dataMover),
     ];
     await scheduler.boot();
     return scheduler;

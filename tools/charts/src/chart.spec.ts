@@ -105,6 +105,8 @@ describe('the chart', () => {
     ['drainSeconds=0', 'minimum'],
     ['scheduler.historyRuns=0', 'scheduler/historyRuns'],
     ['networkPolicy.alertPorts[0]=0', 'networkPolicy/alertPorts'],
+    ['networkPolicy.hookPorts[0]=70000', 'networkPolicy/hookPorts'],
+    ['dataMovers.defaults.scriptsConfigMap=/etc', 'scriptsConfigMap'],
     ['nats.url=nats://user:secret@host:4222', 'nats/url'],
     ['dataMovers.groups.controller.replicas=1', "propertyName 'controller'"],
     ['pools[0].name=a,pools[0].mountPath=/,pools[0].volume.hostPath.path=/a', 'mountPath'],

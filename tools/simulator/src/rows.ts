@@ -157,6 +157,7 @@ export class SchedulerRows {
       storedBytes: 0,
       itemCount: this.itemsOf(id).length,
       items: [],
+      hooks: [],
     };
   }
 }
@@ -185,7 +186,7 @@ export class TransferRows {
   #uses(pointId: PointId): boolean {
     return [...this.transfers.values()].some(
       ({ request: { spec }, state }) =>
-        spec.kind !== 'removal' && spec.pointId === pointId && (state === 'queued' || state === 'running'),
+        'pointId' in spec && spec.pointId === pointId && (state === 'queued' || state === 'running'),
     );
   }
 }

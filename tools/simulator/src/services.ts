@@ -151,6 +151,9 @@ export interface Parts {
 
 const noPages = () => Promise.reject(new TypeError('nobody looks at pages here'));
 
+const noHook = () => Promise.reject(new TypeError('the simulated jobs have no scripts'));
+const noHooks = { asked: noHook, record: noHook, end: noHook };
+
 /** Starts a process of the scheduler; returns what a user can ask of it. */
 export const startScheduler = (
   process: SimProcess,
@@ -159,7 +162,7 @@ export const startScheduler = (
   const rows = databases.scheduler.of(process);
   const { clock } = process;
   const runs = new Runs({
-    world: { client: bus.clientOf(process), runs: rows, items: rows, clock },
+    world: { client: bus.clientOf(process), runs: rows, items: rows, hooks: noHooks, clock },
     groupRuns: new Map(),
     broadcast: { changed: () => undefined },
     machines: databases.runs.of(process),

@@ -8,6 +8,7 @@ import {
   type TransferId,
   type TransferResult,
   type TransferSpec,
+  type WorkSpec,
 } from '@casvault/contracts';
 import { HeldOpenings, TransferLease, type Claim, type Outcome } from '@casvault/data-mover/machine';
 import { type Messenger } from '@casvault/messaging';
@@ -39,7 +40,7 @@ const nothingMoved: TransferResult = {
   consistency: 'crash',
   reasons: [],
 };
-const closeFirstMs = (kind: TransferSpec['kind'], state: Outcome['state']): number => {
+const closeFirstMs = (kind: WorkSpec['kind'], state: Outcome['state']): number => {
   if (kind === 'restore' || kind === 'rollback') return 60_000;
   return kind === 'backup' && state !== 'succeeded' ? 5_000 : 0;
 };
@@ -154,6 +155,8 @@ class CarriedTransfer {
         return this.#throughOutages(() => this.#verify(spec));
       case 'removal':
         return this.#throughOutages(() => this.#remove(spec));
+      case 'hook':
+        throw new TypeError('the simulated jobs have no scripts');
     }
   }
 

@@ -1,4 +1,4 @@
-import { type PointId, type TransferId, type TransferSpec } from '@casvault/contracts';
+import { type PointId, type TransferId, type WorkSpec } from '@casvault/contracts';
 import { reading, type ProjectedStep, type Transaction } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { isTerminal, type TransferState } from './transfer.js';
@@ -15,8 +15,10 @@ const told = (state: TransferState | null): string =>
   state === null ? '' : `${state.state} ${state.epoch} ${state.claim?.workerId}`;
 
 /** Of a removal one of its points: nobody asks which transfers remove a point. */
-const pointOf = (spec: TransferSpec): string =>
-  spec.kind === 'removal' ? (spec.pointIds[0] ?? spec.chainId) : spec.pointId;
+const pointOf = (spec: WorkSpec): string | null => {
+  if (spec.kind === 'hook') return null;
+  return spec.kind === 'removal' ? (spec.pointIds[0] ?? spec.chainId) : spec.pointId;
+};
 
 /** Transfers as queries see them, written with the steps of their machines. */
 export class TransferStore {
@@ -44,7 +46,7 @@ export class TransferStore {
       ownerId: request.ownerId,
       group: request.group,
       pointId: pointOf(request.spec),
-      poolId: request.spec.pool.id,
+      poolId: request.spec.kind === 'hook' ? null : request.spec.pool.id,
       createdAt: now,
     });
   }

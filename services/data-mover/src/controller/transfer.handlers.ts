@@ -9,6 +9,7 @@ import {
   removePoints,
   renewTransfer,
   replaceOpening,
+  runHook,
   startTransfer,
   stopTransfer,
   type OpeningId,
@@ -42,6 +43,11 @@ export class TransferHandlers {
   @OnCommand(startTransfer)
   async start({ stopAsked, ...request }: Payload<typeof startTransfer>): Promise<void> {
     await this.transfers.begin(request, stopAsked);
+  }
+
+  @OnCommand(runHook)
+  async runHook({ stopAsked, spec, ...request }: Payload<typeof runHook>): Promise<void> {
+    await this.transfers.begin({ ...request, ownerId: spec.runId, spec }, stopAsked);
   }
 
   @OnCommand(stopTransfer)

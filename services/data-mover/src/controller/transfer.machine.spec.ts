@@ -3,10 +3,13 @@ import {
   newId,
   type BackupHostId,
   type ChainId,
+  type HookKind,
+  type HookSpec,
   type OpeningId,
   type PointId,
   type Pool,
   type PoolId,
+  type RunId,
   type TransferId,
   type WriterId,
 } from '@casvault/contracts';
@@ -395,5 +398,73 @@ describe('transfer, under any order of claims, reports, stops and time', () => {
       }),
       { numRuns: 300 },
     );
+  });
+});
+
+describe('a hook of a run', () => {
+  const hook = (kind: HookKind, waitMinutes = 15): Driver => {
+    const driver = new Driver();
+    const spec: HookSpec = {
+      kind: 'hook',
+      hook: kind,
+      runId: newId<RunId>(),
+      action: { type: 'command', script: 'freeze', arguments: [], timeoutSeconds: 300 },
+      facts: {},
+      waitMinutes,
+    };
+    driver.send({ type: 'start', request: { ...request, spec } });
+    return driver;
+  };
+
+  it('has a queue of its own, and says whose it is', () => {
+    const driver = hook('pre');
+    expect(driver.effects).toMatchObject([
+      { type: 'nudge', isHook: true },
+      { type: 'publish', hook: 'pre' },
+    ]);
+  });
+
+  it.each(['pre', 'post'] as const)('a %s script that may have begun is never begun again', (kind) => {
+    const driver = hook(kind);
+    const { epoch, workerId } = driver.claim();
+    driver.pass(transferLimits.leaseMs + transferLimits.scriptPatienceMs - 1);
+    expect(driver.claim().granted).toBe(false);
+    driver.renew(epoch);
+    expect(driver.claim(workerId).granted).toBe(false);
+    expect(driver.present).toMatchObject({ state: 'failed', fault: { code: 'DEPENDENCY_UNAVAILABLE' } });
+    expect(driver.claim().granted).toBe(false);
+  });
+
+  it('a script whose worker is silent has failed when that worker has surely ended it', () => {
+    const driver = hook('post');
+    const { epoch } = driver.claim();
+    expect(driver.wakeAt?.getTime()).toBe(
+      driver.now.getTime() + transferLimits.leaseMs + transferLimits.scriptPatienceMs,
+    );
+    driver.pass(transferLimits.leaseMs + transferLimits.scriptPatienceMs);
+    driver.send({ type: 'woken' });
+    expect(driver.present.state).toBe('failed');
+    expect(codeOf(() => driver.renew(epoch))).toBe('LEASE_LOST');
+  });
+
+  it('a precondition is asked again by another, and a script that was handed back before it began is run', () => {
+    const asking = hook('precondition');
+    asking.claim();
+    asking.pass(transferLimits.leaseMs);
+    asking.send({ type: 'woken' });
+    expect(asking.claim()).toMatchObject({ granted: true, epoch: 2 });
+    const script = hook('pre');
+    script.finish(script.claim().epoch, { state: 'released' });
+    expect(script.claim().granted).toBe(true);
+  });
+
+  it('fails when no mover takes it for as long as it may wait', () => {
+    const driver = hook('post', 15);
+    driver.pass(15 * 60_000 - 1);
+    driver.send({ type: 'woken' });
+    expect(driver.present).toMatchObject({ state: 'queued', reasons: ['WAITING_FOR_WORKER'] });
+    driver.pass(1);
+    driver.send({ type: 'woken' });
+    expect(driver.present).toMatchObject({ state: 'failed', fault: { code: 'DEADLINE_EXCEEDED' } });
   });
 });

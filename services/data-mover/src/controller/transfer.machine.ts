@@ -2,9 +2,9 @@ import {
   Fault,
   type BackupHostId,
   type DiskProgress,
+  type HookKind,
   type OpeningId,
   type ReasonCode,
-  type TransferChanged,
   type TransferId,
   type TransferResult,
   type WriterId,
@@ -12,9 +12,12 @@ import {
 import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
 import {
   bytesBehind,
+  isRepeatable,
   isTerminal,
+  queueMsOf,
   transferLimits,
   type CaptureMethod,
+  type TransferNews,
   type TransferRequest,
   type TransferState,
   type TransferStateName,
@@ -60,8 +63,14 @@ export type FinishOutcome =
   | { readonly state: 'released' };
 
 export type TransferEffect =
-  | { readonly type: 'nudge'; readonly group: string; readonly transferId: TransferId }
-  | { readonly type: 'publish'; readonly change: TransferChanged };
+  | {
+      readonly type: 'nudge';
+      readonly group: string;
+      readonly transferId: TransferId;
+      /** Hooks have a queue of their own: they do not wait behind transfers of hours. */
+      readonly isHook?: true;
+    }
+  | { readonly type: 'publish'; readonly change: TransferNews; readonly hook?: HookKind };
 
 type Event<T extends TransferEvent['type']> = Extract<TransferEvent, { type: T }>;
 type TransferStep = Step<TransferState, TransferEffect>;
@@ -96,9 +105,9 @@ const withReason = (reasons: readonly ReasonCode[], reason: ReasonCode): readonl
   reasons.includes(reason) ? reasons : [...reasons, reason];
 
 /** Every event of one transfer bears a later `at` than the one before, whatever the clock does. */
-const change = (state: TransferState): TransferChanged => ({
+const change = (state: TransferState): TransferNews => ({
   transferId: state.request.transferId,
-  ownerId: state.request.ownerId as TransferChanged['ownerId'],
+  ownerId: state.request.ownerId as TransferNews['ownerId'],
   kind: state.request.spec.kind,
   state: state.state,
   epoch: state.epoch,
@@ -110,8 +119,14 @@ const change = (state: TransferState): TransferChanged => ({
   at: state.publishedAt,
 });
 
+/** Of a running transfer: when its claim is lost unless it is renewed. */
+const claimEnd = ({ claim, request: { spec } }: TransferState): number =>
+  claim === null
+    ? -Infinity
+    : Date.parse(claim.leaseUntil) + (isRepeatable(spec) ? 0 : transferLimits.scriptPatienceMs);
+
 const wakeAt = (state: TransferState): Date | null => {
-  if (state.state === 'running' && state.claim) return new Date(state.claim.leaseUntil);
+  if (state.state === 'running' && state.claim) return new Date(claimEnd(state));
   return state.state === 'queued' ? new Date(state.nudgeAt) : null;
 };
 
@@ -129,7 +144,13 @@ const published = (
 ): TransferStep => {
   const at = Math.max(now.getTime(), Date.parse(state.publishedAt) + 1);
   const next = { ...state, publishedAt: new Date(at).toISOString() };
-  return stepOf(next, [...effects, { type: 'publish', change: change(next) }]);
+  const { spec } = state.request;
+  const told: TransferEffect = {
+    type: 'publish',
+    change: change(next),
+    ...(spec.kind === 'hook' ? { hook: spec.hook } : {}),
+  };
+  return stepOf(next, [...effects, told]);
 };
 
 const ended = (
@@ -151,6 +172,7 @@ const nudge = ({ request }: TransferState): TransferEffect => ({
   type: 'nudge',
   group: request.group,
   transferId: request.transferId,
+  ...(request.spec.kind === 'hook' ? { isHook: true } : {}),
 });
 
 const queued = (state: TransferState, now: Date): TransferStep => {
@@ -170,13 +192,16 @@ const loseClaim = (state: TransferState, now: Date): TransferStep => {
   const fruitless = state.fruitless + 1;
   const lost = { ...state, fruitless, reasons: withReason(state.reasons, 'WORKER_LOST') };
   if (state.stopAsked) return stopped(lost, now);
+  if (!isRepeatable(state.request.spec)) {
+    const message = 'its backup host was lost; it may have run in part, and is not run again';
+    return failed(lost, new Fault('DEPENDENCY_UNAVAILABLE', message), now);
+  }
   if (fruitless < transferLimits.fruitlessClaims) return queued(lost, now);
   const message = `the mover was lost ${fruitless} times in a row without getting further`;
   return failed(lost, new Fault('DEPENDENCY_UNAVAILABLE', message, { details: { claims: fruitless } }), now);
 };
 
-const leaseIsOver = (state: TransferState, now: Date): boolean =>
-  state.claim === null || Date.parse(state.claim.leaseUntil) <= now.getTime();
+const leaseIsOver = (state: TransferState, now: Date): boolean => claimEnd(state) <= now.getTime();
 
 /**
  * Grants when nobody holds it: queued, lease over, or held by the same worker, which then has been started anew (a
@@ -314,8 +339,9 @@ const start = (state: TransferState | null, event: Event<'start'>, now: Date): T
 const woken = (state: TransferState, now: Date): TransferStep => {
   if (state.state === 'running') return leaseIsOver(state, now) ? loseClaim(state, now) : stepOf(state);
   if (state.state !== 'queued') return stepOf(state);
-  if (now.getTime() - Date.parse(state.queuedAt) >= transferLimits.queueMs) {
-    const hours = transferLimits.queueMs / 3_600_000;
+  const queueMs = queueMsOf(state.request.spec);
+  if (now.getTime() - Date.parse(state.queuedAt) >= queueMs) {
+    const hours = queueMs / 3_600_000;
     const message = `no mover of group '${state.request.group}' took the transfer within ${hours} hours`;
     return failed(state, new Fault('DEADLINE_EXCEEDED', message, { details: { hours } }), now);
   }

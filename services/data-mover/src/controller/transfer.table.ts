@@ -6,8 +6,9 @@ export interface TransferRow {
   kind: TransferKind;
   ownerId: string;
   group: string;
-  pointId: string;
-  poolId: string;
+  /** Null: it concerns none. */
+  pointId: string | null;
+  poolId: string | null;
   state: TransferStateName;
   epoch: number;
   workerId: string | null;
@@ -22,8 +23,8 @@ export const transferTable = new EntitySchema<TransferRow>({
     kind: { type: 'text' },
     ownerId: { type: 'uuid', name: 'owner_id' },
     group: { type: 'text', name: 'host_group' },
-    pointId: { type: 'uuid', name: 'point_id' },
-    poolId: { type: 'uuid', name: 'pool_id' },
+    pointId: { type: 'uuid', name: 'point_id', nullable: true },
+    poolId: { type: 'uuid', name: 'pool_id', nullable: true },
     state: { type: 'text' },
     epoch: { type: 'integer' },
     workerId: { type: 'uuid', name: 'worker_id', nullable: true },

@@ -7,7 +7,7 @@ import {
   type TransferChanged,
   type TransferId,
   type TransferResult,
-  type TransferSpec,
+  type WorkSpec,
   type WriterId,
 } from '@casvault/contracts';
 
@@ -29,10 +29,12 @@ export const transferLimits = {
   recaptures: 3,
   /** Attempts that are remembered: their packs may be taken over, and are removed with a failed point. */
   keptWriters: 256,
+  /** A script whose worker has not renewed is lost only when the worker has surely ended it: longer than it goes on without an answer. */
+  scriptPatienceMs: 120_000,
 } as const;
 
 export type TransferStateName = TransferChanged['state'];
-export type TransferKind = TransferChanged['kind'];
+export type TransferKind = WorkSpec['kind'];
 export type CaptureMethod = TransferResult['method'];
 
 export interface TransferWriter {
@@ -46,12 +48,12 @@ export interface TransferClaim {
   readonly leaseUntil: string;
 }
 
-/** What was asked. For removals `transferId` and `ownerId` are the point's id. */
+/** What was asked. For removals `transferId` and `ownerId` are the point's id; the owner of a hook is its run. */
 export interface TransferRequest {
   readonly transferId: TransferId;
   readonly ownerId: string;
   readonly group: string;
-  readonly spec: TransferSpec;
+  readonly spec: WorkSpec;
 }
 
 export interface TransferState {
@@ -85,6 +87,16 @@ export interface TransferState {
   readonly nudgeAt: string;
   readonly publishedAt: string;
 }
+
+/** A transfer as it is told: the news of a hook have a form of their own. */
+export type TransferNews = Omit<TransferChanged, 'kind'> & { readonly kind: TransferKind };
+
+/** A script is begun once at most: when nobody knows how far it came, it has failed. To ask a precondition again does no harm. */
+export const isRepeatable = (spec: WorkSpec): boolean => spec.kind !== 'hook' || spec.hook === 'precondition';
+
+/** So long it may wait for a worker. */
+export const queueMsOf = (spec: WorkSpec): number =>
+  spec.kind === 'hook' ? spec.waitMinutes * 60_000 : transferLimits.queueMs;
 
 export const isTerminal = (state: TransferStateName): boolean =>
   state === 'succeeded' || state === 'failed' || state === 'stopped';

@@ -1,12 +1,15 @@
 import {
+  hookChanged,
   newId,
   transferChanged,
   type BackupHostId,
   type claimTransfer,
   type Clock,
+  type HookChanged,
   type Logger,
   type OpeningId,
   type PointId,
+  type RunId,
   type TransferId,
   type WriterId,
 } from '@casvault/contracts';
@@ -17,7 +20,13 @@ import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
 import { type TransferStore } from './transfer-store.js';
 import { transferMachine, type TransferEffect, type TransferEvent } from './transfer.machine.js';
-import { isTerminal, transferLimits, type TransferRequest, type TransferState } from './transfer.js';
+import {
+  isTerminal,
+  transferLimits,
+  type TransferNews,
+  type TransferRequest,
+  type TransferState,
+} from './transfer.js';
 
 export interface TransfersOptions {
   readonly client: Pick<Messenger, 'publish'>;
@@ -35,16 +44,33 @@ export const leaseSeconds = transferLimits.leaseMs / 1_000;
 /** Effects of a process that died are performed by another after this. */
 const effectLeaseMs = 10_000;
 
+const hookNews = (change: TransferNews, hook: HookChanged['hook']): HookChanged => {
+  const { transferId, ownerId, state, reasons, result, fault, at } = change;
+  const runId = ownerId as string as RunId;
+  return { transferId, runId, hook, state, reasons, result: result?.hook ?? null, fault, at };
+};
+
+const publish = async (
+  client: TransfersOptions['client'],
+  { change, hook }: Extract<TransferEffect, { type: 'publish' }>,
+  messageId: string,
+): Promise<void> => {
+  const { kind } = change;
+  if (kind !== 'hook') await client.publish(transferChanged, { ...change, kind }, { messageId });
+  else if (hook) await client.publish(hookChanged, hookNews(change, hook), { messageId });
+};
+
 /** A lost nudge is rung again by the machine's own timer, so it is not worth a retry. */
 const performTransfer =
   ({ client, queue, logger }: TransfersOptions): Perform<TransferEvent, TransferEffect> =>
   async (effect, { effectId: messageId }) => {
     if (effect.type === 'publish') {
-      await client.publish(transferChanged, effect.change, { messageId });
+      await publish(client, effect, messageId);
       return null;
     }
     try {
-      await queue.publishNudge(effect.group, effect.transferId, messageId);
+      const lane = effect.isHook ? 'hooks' : 'transfers';
+      await queue.publishNudge(effect.group, effect.transferId, messageId, lane);
     } catch (error) {
       logger.warn({ err: error, transferId: effect.transferId }, 'nudge not sent');
     }

@@ -5,11 +5,12 @@ import {
   type DiskProgress,
   type TransferId,
   type TransferResult,
-  type TransferSpec,
+  type WorkSpec,
 } from '@casvault/contracts';
 import { type SpeedCells } from '@casvault/data-path';
 import { BackupTransfer } from './backup-transfer.js';
 import { HeldOpenings } from './held-openings.js';
+import { carryOutHook } from './hook-transfer.js';
 import { removeFromPool } from './removal-transfer.js';
 import { RestoreTransfer } from './restore-transfer.js';
 import { RollbackTransfer } from './rollback-transfer.js';
@@ -24,7 +25,7 @@ import { type WorkerMetrics } from './worker-metrics.js';
  * its backup, must be free before it is started; the next backup wants the checkpoint of this one. A failed backup's VM
  * should be free for the next try.
  */
-const closeFirstMs = (kind: TransferSpec['kind'], state: Outcome['state']): number => {
+const closeFirstMs = (kind: WorkSpec['kind'], state: Outcome['state']): number => {
   if (kind === 'restore' || kind === 'rollback') return 60_000;
   if (kind !== 'backup') return 0;
   return state === 'succeeded' ? 30_000 : 5_000;
@@ -114,10 +115,12 @@ export class ClaimedTransfer {
         return removeFromPool(this.#work(spec, speed));
       case 'verify':
         return verifyInPool(this.#work(spec, speed));
+      case 'hook':
+        return carryOutHook(this.#work(spec, speed));
     }
   }
 
-  #work<S extends TransferSpec>(spec: S, speed: SpeedCells | undefined): Work<S> {
+  #work<S extends WorkSpec>(spec: S, speed: SpeedCells | undefined): Work<S> {
     let before: readonly DiskProgress[] = [];
     return {
       transferId: this.#transferId,

@@ -1,4 +1,4 @@
-import { claimTransfer, Fault, type BackupHostId, type TransferId } from '@casvault/contracts';
+import { claimTransfer, Fault, type BackupHostId, type TransferId, type WorkSpec } from '@casvault/contracts';
 import { WorkQueue } from '@casvault/messaging';
 import { ClaimedTransfer } from './claimed-transfer.js';
 import { TransferLease } from './transfer-lease.js';
@@ -19,12 +19,15 @@ export interface TransferWorkerOptions {
   readonly drainMs: number;
 }
 
+/** Hooks at the same time, beside the transfers. Memory: 128 KiB for the output of each. */
+const hooksAtOnce = 4;
+
 /** Takes the nudges of a group, claims their transfers and carries them out. At the end it hands back what it has at once. */
 export class TransferWorker {
   readonly #options: TransferWorkerOptions;
   /** Null while it is being claimed. */
   readonly #carried = new Map<TransferId, TransferLease | null>();
-  #consuming: Promise<void> | null = null;
+  readonly #consuming: Promise<void>[] = [];
 
   constructor(options: TransferWorkerOptions) {
     this.#options = options;
@@ -36,14 +39,21 @@ export class TransferWorker {
       for (const lease of this.#carried.values()) lease?.end('release');
     });
     const queue = new WorkQueue(tools.client);
-    this.#consuming = queue.consume(group, { signal, maxInFlight, graceMs }, ({ transferId }, context) =>
-      this.#take(transferId, context.signal),
-    );
+    const lanes = [
+      ['transfers', maxInFlight],
+      ['hooks', hooksAtOnce],
+    ] as const;
+    for (const [lane, most] of lanes)
+      this.#consuming.push(
+        queue.consume(group, { signal, maxInFlight: most, graceMs, lane }, ({ transferId }, context) =>
+          this.#take(transferId, context.signal),
+        ),
+      );
   }
 
   /** Waits until all is handed back. */
   async drain(): Promise<void> {
-    await this.#consuming;
+    for (const lane of this.#consuming) await lane;
   }
 
   /** A nudge for what is carried here already is an echo: claiming it again would take it from ourselves. */
@@ -65,11 +75,10 @@ export class TransferWorker {
     const claim = await tools.client.request(claimTransfer, { transferId, workerId });
     if (claim.outcome === 'declined') return;
     const { epoch, spec } = claim;
-    const pointIds = spec.kind === 'removal' ? spec.pointIds : [spec.pointId];
     const own =
       'options' in spec ? await tools.logs?.open(transferId, spec.options.transport.logLevel) : null;
     const told = own ? { ...tools, logger: both(tools.logger, own.logger) } : tools;
-    told.logger.info({ transferId, epoch, kind: spec.kind, pointIds }, 'transfer claimed');
+    told.logger.info({ transferId, epoch, kind: spec.kind, ...subjectOf(spec) }, 'transfer claimed');
     const lease = new TransferLease(claim, { ...told, transferId, claimedAt });
     this.#carried.set(transferId, lease);
     if (stopping.aborted) lease.end('release');
@@ -77,3 +86,9 @@ export class TransferWorker {
     await own?.close();
   }
 }
+
+/** What a transfer is about, for a log. */
+const subjectOf = (spec: WorkSpec): object => {
+  if (spec.kind === 'hook') return { hook: spec.hook, runId: spec.runId };
+  return { pointIds: spec.kind === 'removal' ? spec.pointIds : [spec.pointId] };
+};

@@ -10,6 +10,7 @@ import {
 import { type RestingThreads, type SpeedCells } from '@casvault/data-path';
 import { type MessagingClient } from '@casvault/messaging';
 import { type HeldOpenings } from './held-openings.js';
+import { type HookHost } from './hook-transfer.js';
 import { type Monotonic } from './outage.js';
 import { type Paces } from './paces.js';
 import { type Unseal } from './pool-place.js';
@@ -32,6 +33,7 @@ export interface WorkTools {
   readonly paces: Paces;
   /** Null: transfers have no logs of their own. */
   readonly logs: TransferLogs | null;
+  readonly hookHost: HookHost;
   /** Of our software, as manifests name it. */
   readonly version: string;
 }

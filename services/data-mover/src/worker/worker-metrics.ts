@@ -1,7 +1,7 @@
-import { type DiskProgress, type TransferSpec } from '@casvault/contracts';
+import { type DiskProgress, type WorkSpec } from '@casvault/contracts';
 import { metrics, type Counter, type Histogram } from '@opentelemetry/api';
 
-type Kind = TransferSpec['kind'];
+type Kind = WorkSpec['kind'];
 
 /** What the bytes of a kind are: moved at the disk, and at the pool. */
 const directions: Record<Kind, { disk: string; pool: string }> = {
@@ -10,6 +10,7 @@ const directions: Record<Kind, { disk: string; pool: string }> = {
   rollback: { disk: 'written', pool: 'fetched' },
   verify: { disk: 'none', pool: 'fetched' },
   removal: { disk: 'none', pool: 'none' },
+  hook: { disk: 'none', pool: 'none' },
 };
 
 const sumOf = (progress: readonly DiskProgress[], field: 'doneBytes' | 'storedBytes'): number =>

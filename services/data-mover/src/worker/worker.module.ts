@@ -63,6 +63,10 @@ export const workerModule = async (host: Host<WorkerConfig>): Promise<DynamicMod
       resting,
       paces: new Paces({ clock, monotonic, timeZone: config.CASVAULT_DATA_MOVER_TIME_ZONE, logger }),
       logs: logsOf(host),
+      hookHost: {
+        scripts: config.CASVAULT_DATA_MOVER_SCRIPTS ?? null,
+        name: config.CASVAULT_DATA_MOVER_NAME,
+      },
       version,
     },
     metrics: new WorkerMetrics(),

@@ -201,6 +201,17 @@ export const job = {
     network: { preferred: 'auto' },
     reserve: { freePercent: 10, freeGiB: 500 },
     retry: { count: 3, intervalMinutes: 10 },
+    precondition: {
+      type: 'http',
+      method: 'GET',
+      url: 'https://erp.example.org/ready',
+      expectStatus: [200],
+      timeoutSeconds: 60,
+    },
+    scripts: {
+      pre: { script: 'freeze-erp', arguments: ['--wait', '30'], timeoutSeconds: 300 },
+      post: { script: 'thaw-erp', arguments: [], timeoutSeconds: 300 },
+    },
     options,
   },
   plans: [
@@ -330,6 +341,18 @@ export const runDetail = {
       fault: null,
       startedAt: at,
       finishedAt: null,
+    },
+  ],
+  hooks: [
+    {
+      hook: 'pre',
+      state: 'succeeded',
+      fault: null,
+      exitCode: 0,
+      httpStatus: null,
+      askedAt: at,
+      startedAt: at,
+      finishedAt: at,
     },
   ],
 };

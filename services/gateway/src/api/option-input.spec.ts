@@ -23,6 +23,86 @@ const whole = (field: string, least: number, most: number): Option => ({
   ],
 });
 
+const command = { type: 'command', script: 'ready.sh' };
+const check = { type: 'http', url: 'https://erp.example.org:8443/ready?full' };
+const tooLong = 'x'.repeat(1_025);
+
+/** What a script is named and given, inside a command or a script. */
+const commandOptions = (field: string, value: object, most: number): readonly Option[] => [
+  {
+    field,
+    taken: [
+      { ...value, script: 'a' },
+      { ...value, script: `${'x'.repeat(124)}.sh_` },
+      { ...value, arguments: Array<string>(32).fill('; rm -rf / $(id)') },
+      { ...value, timeoutSeconds: 1 },
+      { ...value, timeoutSeconds: most },
+    ],
+    refused: ['../up', '/bin/sh', 'a/b', '.hidden', '-x', 'a b', 'a;b', 'a\n', '', 'x'.repeat(129)].map(
+      (script) => [{ ...value, script }, /bare name/],
+    ),
+    at: `${field}.script`,
+  },
+  {
+    field,
+    taken: [],
+    refused: [
+      [{ ...value, timeoutSeconds: 0 }, />=1/],
+      [{ ...value, timeoutSeconds: most + 1 }, new RegExp(`<=${most}`)],
+    ],
+    at: `${field}.timeoutSeconds`,
+  },
+  {
+    field,
+    taken: [],
+    refused: [
+      [{ ...value, arguments: [tooLong] }, /1024/],
+      [{ ...value, arguments: ['a\u0000b'] }, /control/],
+    ],
+    at: `${field}.arguments.0`,
+  },
+  {
+    field,
+    taken: [],
+    refused: [[{ ...value, arguments: Array<string>(33).fill('x') }, /<=32/]],
+    at: `${field}.arguments`,
+  },
+];
+
+/** D10: around the runs of backups and restores. */
+const hooks: readonly Option[] = [
+  {
+    field: 'precondition',
+    taken: [command, check, { ...check, method: 'HEAD', expectStatus: [200, 599], timeoutSeconds: 600 }],
+    refused: [[{ type: 'shell', script: 'ready.sh' }, /command/]],
+    at: 'precondition.type',
+  },
+  ...commandOptions('precondition', command, 600),
+  {
+    field: 'precondition',
+    taken: [],
+    refused: [
+      'ftp://erp/x',
+      'file:///etc/passwd',
+      'http://user:secret@erp/',
+      'http://erp/#x',
+      'erp/ready',
+    ].map((url) => [{ ...check, url }, /http or https URL/]),
+    at: 'precondition.url',
+  },
+  {
+    field: 'precondition',
+    taken: [],
+    refused: [
+      [{ ...check, expectStatus: [199] }, />=200/],
+      [{ ...check, expectStatus: [600] }, /<=599/],
+    ],
+    at: 'precondition.expectStatus.0',
+  },
+  ...commandOptions('scripts.pre', { script: 'freeze.sh' }, 3_600),
+  ...commandOptions('scripts.post', { script: 'thaw.sh' }, 3_600),
+];
+
 /** Of backups and restores alike. */
 const shared: readonly Option[] = [
   whole('parallel.vms', 1, 32),
@@ -149,16 +229,32 @@ describe('the options of a job, as the API takes them', () => {
       }
     };
 
-  for (const option of [...shared, ...ofBackups])
-    it(`${option.field} of a backup: its range, and nothing beyond it`, hold(backup, option));
-  for (const option of [...shared, ...ofRestores])
-    it(`${option.field} of a restore: its range, and nothing beyond it`, hold(restore, option));
+  const nameOf = ({ field, at = field }: Option): string => (at === field ? field : `${field} (${at})`);
+  for (const option of [...shared, ...hooks, ...ofBackups])
+    it(`${nameOf(option)} of a backup: its range, and nothing beyond it`, hold(backup, option));
+  for (const option of [...shared, ...hooks, ...ofRestores])
+    it(`${nameOf(option)} of a restore: its range, and nothing beyond it`, hold(restore, option));
 
   it('have the channels of the specification where a restore names none', async () => {
     const { definition } = examples.restoreRequest;
     await post('/restores/preview', examples.restoreRequest);
     expect(definition.parallel).not.toHaveProperty('channels');
     expect(gateway.services.last(previewRestore)?.definition.parallel).toMatchObject({ channels: 2 });
+  });
+
+  it('have the time limits that are documented where a script names none, and no arguments', async () => {
+    const { name, plans, definition } = examples.job;
+    const scripts = { pre: { script: 'freeze.sh' }, post: { script: 'thaw.sh' } };
+    await post('/jobs', { name, plans, definition: { ...definition, precondition: command, scripts } });
+    const usual = { arguments: [], timeoutSeconds: 300 };
+    expect(gateway.services.last(createJob)?.definition).toMatchObject({
+      precondition: { ...command, arguments: [], timeoutSeconds: 60 },
+      scripts: { pre: { ...scripts.pre, ...usual }, post: { ...scripts.post, ...usual } },
+    });
+    await post('/jobs', { name, plans, definition: { ...definition, precondition: check } });
+    expect(gateway.services.last(createJob)?.definition).toMatchObject({
+      precondition: { ...check, method: 'GET', timeoutSeconds: 60 },
+    });
   });
 
   it('have the defaults of the specification', async () => {

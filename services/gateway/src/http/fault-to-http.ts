@@ -55,6 +55,8 @@ export const httpFaults: Readonly<Record<FaultCode, HttpFault>> = {
   POINT_HELD: { status: 409, title: 'The point or chain is held' },
   CBT_INVALID: { status: 409, title: 'No valid changed block tracking' },
   POOL_KEY_WRONG: { status: 422, title: 'The key does not open the storage pool' },
+  HOOK_REFUSED: { status: 422, title: 'The precondition or script cannot be run' },
+  HOOK_FAILED: { status: 409, title: 'The precondition or script failed' },
   LEASE_LOST: { status: 409, title: 'Another worker has taken over' },
   STOPPED: { status: 409, title: 'It was stopped' },
   DEADLINE_EXCEEDED: { status: 503, title: 'A service did not answer in time', retryAfterSeconds: 5 },

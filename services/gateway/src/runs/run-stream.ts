@@ -22,6 +22,7 @@ const ended: ReadonlySet<RunState> = new Set([
   'stopped',
   'skipped',
   'missed',
+  'given up',
 ]);
 
 /** The newest change that was not yet sent; older ones are dropped. */
