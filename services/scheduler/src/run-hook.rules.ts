@@ -4,6 +4,7 @@ import {
   type HookKind,
   type ReasonCode,
   type RunHook,
+  type RunLogLevel,
 } from '@casvault/contracts';
 import { runLine, type NewLine } from './run-log.rules.js';
 
@@ -31,31 +32,44 @@ export const endedLine = (hook: HookKind, { code, message }: FaultJson): NewLine
     ? runLine('HOOK_STOPPED', { params: { hook: names[hook] } })
     : runLine('HOOK_FAILED', { level: levels[hook], params: { hook: names[hook], code, message } });
 
+const outputLines = ({ hook, result }: HookChanged, level: RunLogLevel): NewLine[] => {
+  const params = { hook: names[hook] };
+  const lines = (result?.output ?? []).map((line) =>
+    runLine('HOOK_OUTPUT', { level, params: { ...params, line } }),
+  );
+  const bytes = result?.droppedBytes ?? 0;
+  return bytes > 0 ? [runLine('HOOK_OUTPUT_CUT', { level, params: { ...params, bytes } }), ...lines] : lines;
+};
+
+/** It is over: what it wrote, and how it ended. */
+const lastLines = (change: HookChanged): NewLine[] => {
+  const { hook, result } = change;
+  const params = { hook: names[hook] };
+  switch (stateOfHook(change)) {
+    case 'succeeded':
+      return [...outputLines(change, 'info'), runLine('HOOK_SUCCEEDED', { params })];
+    case 'stopped':
+      return [runLine('HOOK_STOPPED', { params })];
+    case 'failed': {
+      const fault = result?.fault ?? change.fault;
+      return [...outputLines(change, levels[hook]), ...(fault ? [endedLine(hook, fault)] : [])];
+    }
+    default:
+      return [];
+  }
+};
+
 /** What is told of a hook that was heard of: new reasons, that it began, and when it is over its output and its end. */
 export const linesOfHook = (before: Known, change: HookChanged): NewLine[] => {
   const { hook, result, reasons } = change;
   const params = { hook: names[hook] };
-  const after = stateOfHook(change);
   const known = new Set(before.reasons);
-  const lines = reasons
+  const told = reasons
     .filter((reason) => !known.has(reason))
     .map((reason) => runLine('HOOK_REASON', { level: 'warn', reason, params }));
-  if (after === before.state) return lines;
-  if (
-    before.state === 'queued' &&
-    after !== 'stopped' &&
-    after !== 'queued' &&
-    (result || after === 'running')
-  )
-    lines.push(runLine('HOOK_BEGAN', { params }));
-  const fault = result?.fault ?? change.fault;
-  const level = after === 'failed' ? levels[hook] : 'info';
-  if (result && result.droppedBytes > 0)
-    lines.push(runLine('HOOK_OUTPUT_CUT', { level, params: { ...params, bytes: result.droppedBytes } }));
-  for (const line of result?.output ?? [])
-    lines.push(runLine('HOOK_OUTPUT', { level, params: { ...params, line } }));
-  if (after === 'succeeded') lines.push(runLine('HOOK_SUCCEEDED', { params }));
-  if (after === 'stopped') lines.push(runLine('HOOK_STOPPED', { params }));
-  if (after === 'failed' && fault) lines.push(endedLine(hook, fault));
-  return lines;
+  const after = stateOfHook(change);
+  if (after === before.state) return told;
+  const hasBegun = before.state === 'queued' && (result !== null || after === 'running');
+  const began = hasBegun ? [runLine('HOOK_BEGAN', { params })] : [];
+  return [...told, ...began, ...lastLines(change)];
 };

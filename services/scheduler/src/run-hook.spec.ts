@@ -122,7 +122,7 @@ describe('news of a hook', () => {
       { type: 'failed', fault: { code: 'STOPPED' } },
     ],
   ] as const)('%j means %j', (more, end) => {
-    const ended = endOfHook(change(more as Partial<HookChanged>));
+    const ended = endOfHook(change(more));
     if (end === null) expect(ended).toBeNull();
     else expect(ended).toMatchObject(end);
   });
