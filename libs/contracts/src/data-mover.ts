@@ -227,10 +227,7 @@ export const transferSpecSchema = z.discriminatedUnion('kind', [
 ]);
 export type TransferSpec = z.infer<typeof transferSpecSchema>;
 /** What workers carry out: transfers, and the hooks of runs, which are queued, claimed and reported as they are. */
-export const workSpecSchema = z.discriminatedUnion('kind', [
-  ...transferSpecSchema.options,
-  hookSpecSchema,
-]);
+export const workSpecSchema = z.discriminatedUnion('kind', [...transferSpecSchema.options, hookSpecSchema]);
 export type WorkSpec = z.infer<typeof workSpecSchema>;
 
 /** Bytes of one disk so far. `totalBytes` is what the extents call data (null until they are known). */
