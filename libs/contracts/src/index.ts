@@ -19,6 +19,7 @@ export * from './snapshot-engine.js';
 export * from './verification.js';
 export * from './plan.js';
 export * from './scheduler.js';
+export * from './job-stage.js';
 export * from './alert.js';
 export * from './alert-channel.js';
 export * from './run-log.js';

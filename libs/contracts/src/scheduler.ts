@@ -65,7 +65,7 @@ const hooksShape = {
 };
 
 /** D1: what a backup job protects, resolved when a run begins. */
-const contentShape = {
+export const contentShape = {
   vmIds: z.array(vmIdSchema).max(10_000).default([]),
   /** Whatever VMs these hosts have then, as inventory last read it. */
   hostIds: z.array(hostIdSchema).max(1_000).default([]),
@@ -74,7 +74,7 @@ const contentShape = {
 };
 type Content = { readonly [K in keyof typeof contentShape]: readonly string[] };
 
-const refuseContent = (content: Content, context: z.RefinementCtx): void => {
+export const refuseContent = (content: Content, context: z.RefinementCtx): void => {
   const { vmIds, hostIds, excludedVmIds } = content;
   const refuse = (field: keyof Content, message: string): void =>
     context.addIssue({ code: 'custom', path: [field], message, input: content[field] });
@@ -86,7 +86,7 @@ const refuseContent = (content: Content, context: z.RefinementCtx): void => {
   if (both !== undefined) refuse('excludedVmIds', `leaves out VM ${both}, which vmIds names`);
 };
 
-const openBackupDefinitionSchema = z.object({
+export const openBackupDefinitionSchema = z.object({
   kind: z.literal('backup'),
   ...contentShape,
   /** D1: only these disks of the job's only VM; absent: all that the capture can hold. */

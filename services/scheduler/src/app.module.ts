@@ -26,6 +26,7 @@ import { PostgresPlanStore } from './plan-store.js';
 import { PlanUpkeep } from './plan-upkeep.js';
 import { Planner } from './planner.js';
 import { RestorePreviews } from './restore-previews.js';
+import { StageCheck } from './stage-check.js';
 import { RunBroadcast } from './run-broadcast.js';
 import { RunHandlers } from './run.handlers.js';
 import { RunHookStore } from './run-hook-store.js';
@@ -140,6 +141,7 @@ export const schedulerModule = (host: Host<SchedulerConfig>): DynamicModule => {
         useValue: new RestorePreviews({ client, zones, confirmations, clock }),
       },
       { provide: RunStore, useValue: runStore },
+      { provide: StageCheck, useValue: new StageCheck(client, zones, clock) },
       { provide: Runs, useValue: runs },
     ],
   };

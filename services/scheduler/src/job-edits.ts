@@ -1,6 +1,5 @@
 import {
   Fault,
-  localText,
   type cloneJob,
   type Clock,
   type ContentPreview,
@@ -21,7 +20,7 @@ import { firstDues } from './firing.rules.js';
 import { type JobStore } from './job-store.js';
 import { asksFor } from './jobs.js';
 import { checkedPlans } from './plan-check.js';
-import { nextDues, withStart } from './plan.rules.js';
+import { shownDues, withStart } from './plan.rules.js';
 import { type PostgresPlanStore } from './plan-store.js';
 import { type RunStore } from './run-store.js';
 
@@ -133,11 +132,7 @@ export class JobEdits {
   async preview({ plan, group, count, ...asked }: PreviewRequest, signal: AbortSignal): Promise<PlanPreview> {
     const now = this.#o.clock.now();
     const timeZone = asked.timeZone ?? (await this.#o.zones.of(group, signal));
-    const dues = nextDues(withStart(plan, timeZone, now), timeZone, now, count);
-    return {
-      timeZone,
-      dues: dues.map((at) => ({ at: at.toISOString(), local: localText(timeZone, at.getTime()) })),
-    };
+    return { timeZone, dues: shownDues(withStart(plan, timeZone, now), timeZone, now, count) };
   }
 
   /** D1: what a run of this content would be made of now. */

@@ -1,4 +1,5 @@
 import {
+  checkJobStage,
   cloneJob,
   createJob,
   deleteJob,
@@ -22,6 +23,7 @@ import { JobEdits } from './job-edits.js';
 import { JobStore } from './job-store.js';
 import { Jobs } from './jobs.js';
 import { RestorePreviews } from './restore-previews.js';
+import { StageCheck } from './stage-check.js';
 
 type Request<T extends { request: z.ZodType }> = z.output<T['request']>;
 
@@ -35,6 +37,7 @@ export class JobHandlers {
     @Inject(JobEdits) private readonly edits: JobEdits,
     @Inject(JobStore) private readonly store: JobStore,
     @Inject(RestorePreviews) private readonly previews: RestorePreviews,
+    @Inject(StageCheck) private readonly stages: StageCheck,
   ) {}
 
   @OnQuery(createJob)
@@ -76,6 +79,11 @@ export class JobHandlers {
   @OnQuery(previewContent)
   async previewContent(request: Request<typeof previewContent>, { signal }: MessageContext) {
     return this.edits.previewContent(request, signal);
+  }
+
+  @OnQuery(checkJobStage)
+  async checkStage({ job }: Request<typeof checkJobStage>, { signal }: MessageContext) {
+    return this.stages.check(job, signal);
   }
 
   @OnQuery(startRun)

@@ -7,6 +7,7 @@ import {
   minuteMs,
   weekdays,
   type Plan,
+  type PlanPreview,
 } from '@casvault/contracts';
 
 /**
@@ -149,6 +150,13 @@ export const nextDues = (plan: Plan, zone: string, after: Date, count: number): 
     dues.push(due);
   return dues;
 };
+
+/** The same as a preview shows them. */
+export const shownDues = (plan: Plan, zone: string, after: Date, count: number): PlanPreview['dues'] =>
+  nextDues(plan, zone, after, count).map((at) => ({
+    at: at.toISOString(),
+    local: localText(zone, at.getTime()),
+  }));
 
 /** The plan as it is kept: with the day from which it counts. */
 export const withStart = (plan: Plan, zone: string, now: Date): Plan =>

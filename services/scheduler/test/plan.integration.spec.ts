@@ -1,4 +1,5 @@
 import {
+  checkJobStage,
   cloneJob,
   createJob,
   deleteJob,
@@ -16,8 +17,10 @@ import {
   type Job,
   type JobId,
   type Plan,
+  type PoolId,
   type Run,
   type RunId,
+  type VmId,
 } from '@casvault/contracts';
 import { until } from '@casvault/testkit';
 import { type z } from 'zod';
@@ -163,6 +166,33 @@ describe('D7, D9: plans over NATS and Postgres', () => {
     const { timeZone, dues } = await scheduler.client.request(previewPlan, { plan: daily, count: 3 });
     expect(timeZone).toBe(zone);
     expect(dues.map(({ local }) => local.slice(11))).toEqual(['02:00:00', '02:00:00', '02:00:00']);
+  });
+
+  it('D9: judges the stages of a job that is being put together', async () => {
+    const check = (job: z.input<typeof checkJobStage.request>['job']) =>
+      scheduler.client.request(checkJobStage, { job });
+    const [vmId, gone] = [scheduler.peers.vm(), newId<VmId>()];
+    expect(await check({ stage: 'content', definition: { vmIds: [vmId] } })).toMatchObject({
+      refusals: [],
+      content: { itemCount: 1, items: [{ vmId, fault: null }] },
+    });
+    expect(await check({ stage: 'content', definition: { vmIds: [vmId, gone] } })).toMatchObject({
+      refusals: [{ code: 'VM_NOT_FOUND', details: { field: 'definition.vmIds' } }],
+      content: { itemCount: 2 },
+    });
+    const poolId = newId<PoolId>();
+    expect(await check({ stage: 'target', definition: { poolId } })).toMatchObject({
+      refusals: [{ code: 'NOT_FOUND', details: { field: 'definition.poolId' } }],
+      hostsOnline: scheduler.peers.backupHosts.filter(({ group }) => group === 'default').length,
+    });
+    const past = { type: 'once', at: '2020-01-01T00:00' } as const;
+    expect(await check({ stage: 'plans', plans: [past] })).toMatchObject({
+      refusals: [{ code: 'INPUT_INVALID', details: { field: 'plans.0.at' } }],
+      plans: null,
+    });
+    const { plans } = await check({ stage: 'plans', plans: [daily] });
+    expect(plans?.map(({ timeZone, dues }) => [timeZone, dues.length])).toEqual([[zone, 3]]);
+    expect((await check({ stage: 'options' })).options).toMatchObject({ retry: { count: 3 } });
   });
 
   it('D9: edits a version once; the run that goes on keeps the definition that it began with', async () => {

@@ -293,6 +293,14 @@ export const contentPreview = {
   items: [{ vmId: ids.vm, vmName: vm.name, hostName: vm.hostName, fault: null }],
 };
 
+export const checkedStage = {
+  refusals: [],
+  content: contentPreview,
+  hostsOnline: null,
+  plans: null,
+  options: null,
+};
+
 export const run = {
   id: ids.run,
   jobId: ids.job,

@@ -1,4 +1,6 @@
 import {
+  checkedStageSchema,
+  checkJobStage,
   cloneJob,
   contentPreviewSchema,
   createJob,
@@ -10,6 +12,7 @@ import {
   jobEnablementBodySchema,
   jobIdSchema,
   jobSchema,
+  jobStageSchema,
   listJobs,
   newJobBodySchema,
   pageRequestSchema,
@@ -172,6 +175,30 @@ export const jobRoutes: readonly Route[] = [
     faults: ['NOT_FOUND', 'CONFLICT'],
     example: {},
     serve: async ({ ask, params: { jobId } }) => void (await ask(deleteJob, { jobId })),
+  }),
+  route({
+    id: 'checkJobStage',
+    method: 'POST',
+    path: '/jobs/check',
+    tag,
+    summary: 'Judge one stage of a backup job that is being put together',
+    description:
+      'What creating the job would refuse of the stages `content`, `target`, `plans` and `options`, each asked for when it is filled in; ' +
+      'nothing is made. With it comes what the stage amounts to: the VMs of a run, the backup hosts that are online, the next times of ' +
+      'each plan, the options with their defaults. All stages of a restore are judged by `POST /restores/preview`.',
+    access: reading,
+    body: jobStageSchema,
+    status: 200,
+    reply: checkedStageSchema,
+    faults: [],
+    example: {
+      body: {
+        stage: 'content',
+        definition: { hostIds: [examples.ids.host], excludedVmIds: [examples.ids.vm] },
+      },
+      reply: examples.checkedStage,
+    },
+    serve: ({ ask, body }) => ask(checkJobStage, { job: body }),
   }),
   route({
     id: 'previewPlan',

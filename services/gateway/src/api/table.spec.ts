@@ -43,6 +43,7 @@ const mayCall: Record<string, string> = {
   'PUT /jobs/{jobId}/enabled': 'AO',
   'POST /jobs/{jobId}/clones': 'AO',
   'DELETE /jobs/{jobId}': 'AO',
+  'POST /jobs/check': 'AOR',
   'POST /plans/preview': 'AOR',
   'POST /restores/preview': 'AO',
   'POST /contents/preview': 'AOR',
@@ -114,7 +115,11 @@ describe('the route table', () => {
       ({ method, access }) => method !== 'GET' && typeof access !== 'string' && access.includes('auditor'),
     );
     // They compute, and keep nothing.
-    expect(writable.map(nameOf)).toEqual(['POST /plans/preview', 'POST /contents/preview']);
+    expect(writable.map(nameOf)).toEqual([
+      'POST /jobs/check',
+      'POST /plans/preview',
+      'POST /contents/preview',
+    ]);
   });
 
   it('takes an idempotency key wherever something is made, and says where it is', () => {

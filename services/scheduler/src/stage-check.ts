@@ -1,0 +1,92 @@
+import {
+  Fault,
+  getPool,
+  type CheckedStage,
+  type Clock,
+  type ContentPreview,
+  type JobStage,
+  type PlanPreview,
+} from '@casvault/contracts';
+import { type MessagingClient } from '@casvault/messaging';
+import { BackupContent } from './backup-content.js';
+import { type BackupZones } from './backup-zones.js';
+import { checkedPlans } from './plan-check.js';
+import { shownDues } from './plan.rules.js';
+import { inField } from './references.js';
+
+type Stage<T extends JobStage['stage']> = Extract<JobStage, { stage: T }>;
+
+/** Times shown of each plan. */
+const timesShown = 3;
+const nothing: CheckedStage = { refusals: [], content: null, hostsOnline: null, plans: null, options: null };
+
+/** D9: judges a backup job page by page while it is put together, by what judges the whole when it is created. */
+export class StageCheck {
+  readonly #content: BackupContent;
+
+  constructor(
+    private readonly client: MessagingClient,
+    private readonly zones: Pick<BackupZones, 'hosts' | 'of'>,
+    private readonly clock: Clock,
+  ) {
+    this.#content = new BackupContent(client);
+  }
+
+  /** Throws only what keeps it from judging: somebody who can't be asked. */
+  async check(job: JobStage, signal: AbortSignal): Promise<CheckedStage> {
+    switch (job.stage) {
+      case 'content':
+        return this.#contentOf(job, signal);
+      case 'target':
+        return this.#target(job, signal);
+      case 'plans':
+        return this.#plans(job, signal);
+      case 'options':
+        return { ...nothing, options: job.definition };
+    }
+  }
+
+  async #contentOf({ definition }: Stage<'content'>, signal: AbortSignal): Promise<CheckedStage> {
+    let content: ContentPreview | null = null;
+    const refusals = await refusalsOf(async () => {
+      content = await this.#content.preview(definition, signal);
+      await this.#content.items(definition, true, signal);
+    });
+    return { ...nothing, refusals, content };
+  }
+
+  async #target(
+    { definition: { poolId, group } }: Stage<'target'>,
+    signal: AbortSignal,
+  ): Promise<CheckedStage> {
+    const refusals = await refusalsOf(() =>
+      inField('definition.poolId', this.client.request(getPool, { poolId }, { signal })),
+    );
+    const hosts = await this.zones.hosts(signal);
+    const hostsOnline = hosts.filter((host) => host.group === group && host.state === 'online').length;
+    return { ...nothing, refusals, hostsOnline };
+  }
+
+  async #plans({ plans: asked, definition }: Stage<'plans'>, signal: AbortSignal): Promise<CheckedStage> {
+    const timeZone = await this.zones.of(definition.group, signal);
+    const now = this.clock.now();
+    let plans: PlanPreview[] | null = null;
+    const refusals = await refusalsOf(() => {
+      const checked = checkedPlans({ kind: 'backup' }, asked, { timeZone, now });
+      plans = checked.map((plan) => ({ timeZone, dues: shownDues(plan, timeZone, now, timesShown) }));
+    });
+    return { ...nothing, refusals, plans };
+  }
+}
+
+/** What `create-job` would refuse. */
+const refusalsOf = async (judge: () => unknown): Promise<CheckedStage['refusals']> => {
+  try {
+    await judge();
+    return [];
+  } catch (error) {
+    const fault = Fault.from(error);
+    if (fault.kind !== 'user' && fault.kind !== 'conflict') throw fault;
+    return [fault.toJSON()];
+  }
+};
