@@ -60,6 +60,17 @@ export class ShutdownStore {
     });
   }
 
+  /** Ends the item's own; false, and nothing is done, when another has said since it was read what it is to be: `handOver`, `leaveOff`. */
+  async end({ itemId, vmId, wasRunning }: Shutdown): Promise<boolean> {
+    return inTransaction(this.database, async (tx) => {
+      const [, count] = await tx.query<[unknown, number]>(
+        `UPDATE vm_shutdown SET state = 'ended' WHERE item_id = $1 AND vm_id = $2 AND was_running = $3 AND state <> 'ended'`,
+        [itemId, vmId, wasRunning],
+      );
+      return count > 0;
+    });
+  }
+
   /** Ends the item's own; the others that have the VM off, or are about to, do not start it either unless they are told to. */
   async leaveOff({ itemId, vmId }: Pick<Shutdown, 'itemId' | 'vmId'>): Promise<void> {
     await inTransaction(this.database, (tx) =>

@@ -72,6 +72,7 @@ class SlowGuest {
         save: async (shutdown) => {
           this.stored = shutdown;
         },
+        end: () => Promise.reject(new Error('nothing is given back here')),
         leaveOff: () => Promise.reject(new Error('nothing is left off here')),
         handOver: () => Promise.reject(new Error('nothing is started here')),
       },
@@ -80,6 +81,44 @@ class SlowGuest {
     });
   }
 }
+
+describe('F8: a VM that was found off', () => {
+  it('is started when another leaves the start to its item at the moment it is given back', async () => {
+    const [itemId, vmId] = [newId<RunItemId>(), newId<VmId>()];
+    const platform = { id: newId<PlatformId>() } as RegisteredPlatform;
+    const row = { uuid: 'u', name: 'vm', externalId: '1', powerState: 'stopped' } as CasVmRow;
+    const started: string[] = [];
+    const client = { startVm: async (id: string) => void started.push(id) } as unknown as CasClient;
+    let stored: Shutdown = {
+      itemId,
+      vmId,
+      platformId: platform.id,
+      state: 'down',
+      wasRunning: false,
+      askedAt: new Date(0),
+    };
+    const power = new VmPower({
+      vms: { with: (_id, _signal, work) => work({ client, platform, row }) },
+      shutdowns: {
+        find: async () => stored,
+        save: async (shutdown) => {
+          stored = { ...shutdown, wasRunning: stored.wasRunning };
+        },
+        end: async ({ wasRunning }) => {
+          // Another item gives it back between the reading and this.
+          stored = { ...stored, wasRunning: true };
+          return wasRunning;
+        },
+        leaveOff: () => Promise.reject(new Error('nothing is left off here')),
+        handOver: async () => false,
+      },
+      clock: { now: () => new Date(0), sleep: async () => undefined },
+      logger: new TestLogger(),
+    });
+    expect(await power.start(itemId, vmId, new AbortController().signal)).toBe('started');
+    expect([started, stored.state]).toEqual([['1'], 'ended']);
+  });
+});
 
 describe('R6, G2: a safe shutdown', () => {
   const request = { itemId: newId<RunItemId>(), vmId: newId<VmId>(), withinSeconds: 100 };

@@ -13,7 +13,7 @@ import { Turns } from './turns.js';
 import { type VmAccess } from './vm-access.js';
 
 export interface VmPowerOptions {
-  readonly shutdowns: Pick<ShutdownStore, 'find' | 'save' | 'handOver' | 'leaveOff'>;
+  readonly shutdowns: Pick<ShutdownStore, 'find' | 'save' | 'end' | 'handOver' | 'leaveOff'>;
   readonly vms: Pick<VmAccess, 'with'>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -87,14 +87,11 @@ export class VmPower {
     wasOffToo = false,
   ): Promise<'started' | 'watched' | 'ended'> {
     return this.turns.take(itemId, async () => {
-      const shutdown = await this.options.shutdowns.find(itemId, vmId);
-      if (shutdown === null || shutdown.state === 'ended') return 'ended';
-      try {
-        return await this.startNow(shutdown, wasOffToo, signal);
-      } catch (error) {
-        if (!Fault.is(error) || (error.code !== 'VM_NOT_FOUND' && error.code !== 'NOT_FOUND')) throw error;
-        await this.options.shutdowns.save({ ...shutdown, state: 'ended' });
-        return 'ended';
+      for (;;) {
+        const shutdown = await this.options.shutdowns.find(itemId, vmId);
+        if (shutdown === null || shutdown.state === 'ended') return 'ended';
+        const outcome = await this.startUnlessGone(shutdown, wasOffToo, signal);
+        if (outcome !== 'changed') return outcome;
       }
     });
   }
@@ -107,6 +104,17 @@ export class VmPower {
     });
   }
 
+  private async startUnlessGone(shutdown: Shutdown, wasOffToo: boolean, signal: AbortSignal) {
+    try {
+      return await this.startNow(shutdown, wasOffToo, signal);
+    } catch (error) {
+      if (!Fault.is(error) || (error.code !== 'VM_NOT_FOUND' && error.code !== 'NOT_FOUND')) throw error;
+      await this.options.shutdowns.save({ ...shutdown, state: 'ended' });
+      return 'ended' as const;
+    }
+  }
+
+  /** `changed`: another has left the start to this item, or the VM off, since `shutdown` was read. */
   private startNow(shutdown: Shutdown, wasOffToo: boolean, signal: AbortSignal) {
     const { shutdowns, vms, clock, logger } = this.options;
     return vms.with(shutdown.vmId, signal, async ({ client, row }) => {
@@ -119,9 +127,10 @@ export class VmPower {
         if (await shutdowns.handOver(shutdown)) return 'ended' as const;
         await client.startVm(row.externalId, signal);
         logger.info({ itemId: shutdown.itemId, vm: row.name }, 'VM started again');
+        await shutdowns.save({ ...shutdown, state: 'ended' });
+        return 'started' as const;
       }
-      await shutdowns.save({ ...shutdown, state: 'ended' });
-      return step === 'start' ? ('started' as const) : ('ended' as const);
+      return (await shutdowns.end(shutdown)) ? ('ended' as const) : ('changed' as const);
     });
   }
 

@@ -73,7 +73,14 @@ export class InventoryRows {
         const known = rows.get(row.itemId);
         if (known?.state !== 'ended') rows.set(row.itemId, { ...row, wasRunning: (known ?? row).wasRunning });
       });
-    return { find, open, save, handOver, leaveOff };
+    const end = ({ itemId, wasRunning }: Shutdown): Promise<boolean> =>
+      process.call(edge, () => {
+        const known = rows.get(itemId);
+        if (!known || known.state === 'ended' || known.wasRunning !== wasRunning) return false;
+        rows.set(itemId, { ...known, state: 'ended' });
+        return true;
+      });
+    return { find, open, save, end, handOver, leaveOff };
   }
 
   isRemoved(snapshot: string): boolean {
