@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { bytesSchema, instantSchema } from './define.js';
 import { faultSchema } from './fault.js';
 import { runIdSchema } from './ids.js';
+import { reasonCodeSchema } from './reason.js';
 
 /** What a job does around its runs, on a backup host: a precondition asked before, a script before the first capture, one after the last VM. */
 export const hookKindSchema = z.enum(['precondition', 'pre', 'post']);
@@ -102,6 +103,8 @@ export type HookResult = z.infer<typeof hookResultSchema>;
 export const runHookSchema = z.object({
   hook: hookKindSchema,
   state: z.enum(['queued', 'running', 'succeeded', 'failed', 'stopped']),
+  /** Why it waits, or was asked again. */
+  reasons: z.array(reasonCodeSchema),
   /** How it ended otherwise than well. */
   fault: faultSchema.nullable(),
   exitCode: z.number().int().nullable(),

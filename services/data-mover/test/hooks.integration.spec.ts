@@ -2,10 +2,14 @@ import { chmod, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import {
+  hookChanged,
   hookOutputLimits,
   newId,
   preconditionSchema,
+  runHook,
+  type HookChanged,
   type HookKind,
   type HookResult,
   type RunId,
@@ -14,21 +18,34 @@ import {
 import { WorkQueue } from '@casvault/messaging';
 import { ScriptedService } from '@casvault/messaging/testing';
 import { systemClock } from '@casvault/service-host';
-import { tempDir, TestLogger, until, type TempDir } from '@casvault/testkit';
+import {
+  spawnService,
+  tempDir,
+  TestLogger,
+  until,
+  type RunningProcess,
+  type TempDir,
+} from '@casvault/testkit';
+import { type z } from 'zod';
 import { checkHttp } from '../src/worker/hook-http.js';
 import { runCommand } from '../src/worker/hook-process.js';
 import { resolveScript } from '../src/worker/hook-script.js';
-import { WorkerWorld } from './worker-world.js';
+import { RunningController } from './running-controller.js';
 
+const main = fileURLToPath(new URL('../src/main.js', import.meta.url));
 const patienceMs = 60_000;
-const isAlive = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
+/** One that was killed and waits for its parent to notice is not alive. */
+const isAlive = async (pid: number): Promise<boolean> => {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null);
+  return stat !== null && !/\) [ZX] /.test(stat);
 };
+const areGone = (pids: readonly number[]) =>
+  until(async () => {
+    for (const pid of pids) if (await isAlive(pid)) return false;
+    return true;
+  }, patienceMs);
+
+type Command = z.input<typeof runHook.payload> & { readonly transferId: TransferId };
 
 /** A folder with scripts, and files that they write. */
 class Scripts {
@@ -89,15 +106,14 @@ describe('a script as a process', () => {
     expect(output.told().output).toEqual(['waiting']);
     const left = (await scripts.lines('pids')).map(Number);
     expect(left).toHaveLength(2);
-    await until(() => left.every((pid) => !isAlive(pid)), patienceMs);
+    await areGone(left);
   });
 
   it('that ends leaves nobody of its group behind, and is not waited for by who holds its output', async () => {
     const file = await scripts.write('leave', `sleep 1000 & echo $! >${scripts.file('left')}; echo done`);
     const { by, exitCode } = await run(file);
     expect([by, exitCode]).toEqual(['itself', 0]);
-    const [left] = (await scripts.lines('left')).map(Number);
-    await until(() => !isAlive(left!), patienceMs);
+    await areGone((await scripts.lines('left')).map(Number));
   });
 
   it('is ended when it is not wanted any more', async () => {
@@ -232,66 +248,110 @@ describe('a check over HTTP', () => {
   });
 });
 
-describe('hooks of runs at a mover', () => {
-  let world: WorkerWorld;
+describe('hooks of runs, from the controller to a mover', () => {
+  let controller: RunningController;
+  let scheduler: ScriptedService;
   let scripts: Scripts;
-  let ringer: ScriptedService;
-  const env = () => ({ CASVAULT_DATA_MOVER_SCRIPTS: scripts.folder, CASVAULT_DRAIN_SECONDS: '10' });
+  const workers: RunningProcess[] = [];
+  const changes: HookChanged[] = [];
   beforeAll(async () => {
-    world = await WorkerWorld.start();
+    controller = await RunningController.start({ listen: false });
     scripts = await Scripts.make();
-    ringer = await ScriptedService.start(
-      { url: world.nats.url, service: 'scheduler', logger: new TestLogger() },
-      () => undefined,
+    scheduler = await ScriptedService.start(
+      { url: controller.nats.url, service: 'scheduler', logger: new TestLogger() },
+      ({ event }) => event(hookChanged, (change) => void changes.push(change)),
     );
-    await world.worker('mover-1', env());
+    await worker('mover-1');
   });
   afterAll(async () => {
-    await ringer.stop();
-    await world.stop();
+    for (const one of workers) await one.kill9();
+    await scheduler.stop();
+    await controller.stop();
     await scripts.dir.remove();
   });
 
-  const begin = (hook: HookKind, script: string, timeoutSeconds = 60): TransferId => {
-    const action = { type: 'command' as const, script, arguments: [scripts.file(script)], timeoutSeconds };
-    const runId = newId<RunId>();
-    const facts = { CASVAULT_RUN_ID: runId };
-    return world.controller.begin({ kind: 'hook', hook, runId, action, facts, waitMinutes: 5 });
+  const worker = async (name: string): Promise<void> => {
+    const { CASVAULT_NATS_URL = '', CASVAULT_SEALING_KEY = '' } = controller.env;
+    const env = {
+      CASVAULT_NATS_URL,
+      CASVAULT_SEALING_KEY,
+      CASVAULT_DATA_MOVER_ROLE: 'worker',
+      CASVAULT_DATA_MOVER_NAME: name,
+      CASVAULT_DATA_MOVER_SCRIPTS: scripts.folder,
+      CASVAULT_DRAIN_SECONDS: '10',
+    };
+    const started = spawnService(main, { env });
+    workers.push(started);
+    await started.sees(/service started/);
   };
+  const commandOf = (hook: HookKind, script: string): Command => {
+    const action = { type: 'command' as const, script, arguments: [scripts.file(script)] };
+    const runId = newId<RunId>();
+    const spec = {
+      kind: 'hook' as const,
+      hook,
+      runId,
+      action,
+      facts: { CASVAULT_RUN_ID: runId },
+      waitMinutes: 5,
+    };
+    return { transferId: newId<TransferId>(), group: 'default', spec };
+  };
+  const send = (command: z.input<typeof runHook.payload>) =>
+    scheduler.client.send(runHook, command, { messageId: newId() });
+  const begin = async (hook: HookKind, script: string): Promise<TransferId> => {
+    const command = commandOf(hook, script);
+    await send(command);
+    return command.transferId;
+  };
+  const reaches = (transferId: TransferId, state: HookChanged['state']): Promise<HookChanged> =>
+    until(
+      () => changes.find((change) => change.transferId === transferId && change.state === state),
+      patienceMs,
+    );
   const hasRun = (script: string) => until(async () => (await scripts.lines(script)).length > 0, patienceMs);
 
   it('run in the folder of scripts alone, with the facts of the run and none of the mover’s secrets', async () => {
     await scripts.write('facts', 'env | sort');
-    const { result } = await world.controller.reaches(begin('pre', 'facts'), 'succeeded');
-    expect(result?.hook).toMatchObject({ fault: null, exitCode: 0, droppedBytes: 0 });
-    const names = result?.hook?.output.map((line) => line.split('=')[0]);
+    const { result } = await reaches(await begin('pre', 'facts'), 'succeeded');
+    expect(result).toMatchObject({ fault: null, exitCode: 0, droppedBytes: 0 });
+    const names = result?.output.map((line) => line.split('=')[0]);
     const known = ['CASVAULT_ATTEMPT', 'CASVAULT_BACKUP_HOST', 'CASVAULT_RUN_ID', 'LC_ALL', 'PATH', 'PWD'];
     expect(names?.filter((name) => name !== '_' && name !== 'SHLVL' && name !== 'OLDPWD')).toEqual(known);
-    expect(result?.hook?.output.join()).not.toContain(world.sealingKey);
-    const { fault } = await world.controller.reaches(begin('pre', 'passwd'), 'failed');
+    expect(result?.output.join()).not.toContain(controller.env['CASVAULT_SEALING_KEY']);
+    const { fault } = await reaches(await begin('pre', 'passwd'), 'failed');
     expect(fault).toMatchObject({ code: 'HOOK_REFUSED', details: { script: 'passwd' } });
   });
 
-  it('say how they ended', async () => {
+  it('say how they ended, and do not begin when they are not wanted any more', async () => {
     await scripts.write('three', 'echo no; exit 3');
-    const { result } = await world.controller.reaches(begin('precondition', 'three'), 'succeeded');
-    expect(result?.hook).toMatchObject({ fault: { code: 'HOOK_FAILED' }, exitCode: 3, output: ['no'] });
-    await scripts.write('stopped', 'echo begun >$1; sleep 1000');
-    const stopping = begin('pre', 'stopped');
+    const asked = commandOf('precondition', 'three');
+    await send(asked);
+    const { result, ...told } = await reaches(asked.transferId, 'succeeded');
+    expect(told).toMatchObject({ runId: asked.spec.runId, hook: 'precondition', fault: null });
+    expect(result).toMatchObject({ fault: { code: 'HOOK_FAILED' }, exitCode: 3, output: ['no'] });
+    await scripts.write('stopped', 'echo begun >>$1; sleep 1000');
+    const stopping = commandOf('pre', 'stopped');
+    await send(stopping);
     await hasRun('stopped');
-    world.controller.deliver(stopping, { type: 'stop' });
-    await world.controller.reaches(stopping, 'stopped');
+    await send({ ...stopping, stopAsked: true });
+    await reaches(stopping.transferId, 'stopped');
+    const overtaken = commandOf('pre', 'stopped');
+    await send({ ...overtaken, stopAsked: true });
+    await send(overtaken);
+    await reaches(overtaken.transferId, 'stopped');
+    expect(await scripts.lines('stopped')).toEqual(['begun']);
   });
 
   it('of a mover that is killed are not run again: nobody knows how far they came', async () => {
     await scripts.write('once', 'echo $$ >>$1; exec sleep 1000');
-    const transferId = begin('pre', 'once');
+    const transferId = await begin('pre', 'once');
     await hasRun('once');
-    await world.workers.at(-1)!.kill9();
-    await world.worker('mover-1', env());
+    await workers.at(-1)!.kill9();
+    await worker('mover-1');
     // As the queue does after its 30 s.
-    await new WorkQueue(ringer.client).publishNudge('default', transferId, newId(), 'hooks');
-    const { fault } = await world.controller.reaches(transferId, 'failed');
+    await new WorkQueue(scheduler.client).publishNudge('default', transferId, newId(), 'hooks');
+    const { fault } = await reaches(transferId, 'failed');
     expect(fault?.code).toBe('DEPENDENCY_UNAVAILABLE');
     const pids = (await scripts.lines('once')).map(Number);
     expect(pids).toHaveLength(1);
@@ -302,14 +362,15 @@ describe('hooks of runs at a mover', () => {
   it('of a mover that ends are ended: a script has failed, a precondition is asked elsewhere', async () => {
     await scripts.write('ending', 'echo begun >>$1; sleep 1000');
     await scripts.write('asking', 'echo begun >>$1; test $(wc -l <$1) -gt 1 || sleep 1000');
-    const [script, question] = [begin('post', 'ending'), begin('precondition', 'asking')];
+    const script = await begin('post', 'ending');
+    const question = await begin('precondition', 'asking');
     await hasRun('ending');
     await hasRun('asking');
-    await world.workers.at(-1)!.stop();
-    const { result } = await world.controller.reaches(script, 'succeeded');
-    expect(result?.hook?.fault).toMatchObject({ code: 'HOOK_FAILED' });
-    await world.worker('mover-2', env());
-    await world.controller.reaches(question, 'succeeded');
+    await workers.at(-1)!.stop();
+    const { result } = await reaches(script, 'succeeded');
+    expect(result?.fault).toMatchObject({ code: 'HOOK_FAILED' });
+    await worker('mover-2');
+    await reaches(question, 'succeeded');
     expect(await scripts.lines('asking')).toEqual(['begun', 'begun']);
     expect(await scripts.lines('ending')).toEqual(['begun']);
   });

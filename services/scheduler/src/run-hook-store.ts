@@ -23,6 +23,7 @@ const iso = (date: Date | null): string | null => date?.toISOString() ?? null;
 const domainOf = (row: RunHookRow): RunHook => ({
   hook: row.hook,
   state: row.state,
+  reasons: row.reasons,
   fault: row.fault,
   exitCode: row.exitCode,
   httpStatus: row.httpStatus,

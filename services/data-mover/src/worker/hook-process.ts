@@ -54,10 +54,10 @@ export const runCommand = async (
       exited.then((): HookExit['by'] => 'itself'),
       timeIsUp.then((): HookExit['by'] => (signal.aborted ? 'abort' : 'time')),
     ]);
-    if (by !== 'itself') await endGroup(child, exited, graceMs[by], clock);
+    if (by !== 'itself') await endGroup(child, exited, clock.sleep(graceMs[by], ended.signal));
     const exit = await exited;
     signalGroup(child.pid, 'SIGKILL');
-    await Promise.race([closed, clock.sleep(drainMs)]);
+    await Promise.race([closed, clock.sleep(drainMs, ended.signal)]);
     return { by, ...exit, output };
   } finally {
     ended.abort();
@@ -93,10 +93,9 @@ const exitOf = (child: ChildProcess): Promise<Exit> =>
 const endGroup = async (
   { pid }: ChildProcess,
   exited: Promise<Exit>,
-  patienceMs: number,
-  clock: Clock,
+  patience: Promise<void>,
 ): Promise<void> => {
   signalGroup(pid, 'SIGTERM');
-  await Promise.race([exited, clock.sleep(patienceMs)]);
+  await Promise.race([exited, patience]);
   signalGroup(pid, 'SIGKILL');
 };

@@ -355,6 +355,7 @@ export const runDetail = {
     {
       hook: 'pre',
       state: 'succeeded',
+      reasons: [],
       fault: null,
       exitCode: 0,
       httpStatus: null,
