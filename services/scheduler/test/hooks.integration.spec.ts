@@ -182,12 +182,13 @@ describe('D10: the precondition and the scripts of a run, over NATS and Postgres
     expect(ids.size).toBe(3);
   });
 
-  it('stopped, ends its pre script, waits for it some seconds, and runs the post script', async () => {
+  it('stopped, ends its pre script, waits for it, and runs the post script', async () => {
     const { peers } = scheduler;
     const { runId } = await begin({ scripts });
     await peers.hookOf(runId, 'pre');
     await scheduler.client.request(stopRun, { runId });
     await peers.hookOf(runId, 'pre', true);
+    await peers.tellHook(runId, 'pre', 'stopped');
     const { spec } = await peers.hookOf(runId, 'post');
     expect(spec.facts['CASVAULT_RUN_STATE']).toBe('stopped');
     await peers.tellHook(runId, 'post', 'succeeded');
