@@ -4,7 +4,7 @@ NODE := node_modules/.bin/node
 STACK := $(NODE) --no-warnings tools/stack/dist/src/cli.js
 JEST := $(NODE) --experimental-vm-modules --no-warnings node_modules/jest/bin/jest.js
 
-.PHONY: help demo up down status soak-lab soak-kill test check unit integration e2e build bench soak clean setup-node setup-demo setup-test
+.PHONY: help demo up down status soak-lab soak-kill test check unit with-servers integration e2e build bench soak clean setup-node setup-demo setup-test
 
 help:
 	@echo "make demo   back up a running VM of an emulated CAS and restore it, byte for byte"
@@ -27,11 +27,11 @@ down:
 status: build
 	@$(STACK) status
 
-# The check keeps one core busy; unit tests take what is left of both.
+# The check keeps one core busy; unit tests take what is left of both. What needs servers waits as long as it works: four at
+# once keep two cores busy, and both kinds are one run, so that neither ends with one suite alone.
 test: setup-test build
 	@$(MAKE) --no-print-directory --jobs=2 check unit
-	@$(MAKE) --no-print-directory integration
-	@$(MAKE) --no-print-directory e2e
+	@$(MAKE) --no-print-directory with-servers
 
 build: setup-node
 	@$(NODE) node_modules/typescript/bin/tsc -b
@@ -43,8 +43,11 @@ unit: build
 	@tools/setup/helm.sh >/dev/null
 	@$(JEST) --selectProjects unit --maxWorkers=2
 
+with-servers: build setup-test
+	@$(JEST) --selectProjects integration e2e --maxWorkers=4
+
 integration: build setup-test
-	@$(JEST) --selectProjects integration --maxWorkers=3
+	@$(JEST) --selectProjects integration --maxWorkers=4
 
 e2e: build setup-test
 	@$(JEST) --selectProjects e2e --maxWorkers=3

@@ -5,21 +5,26 @@ import Sequencer from '@jest/test-sequencer';
  * clone has no timings of its own that would tell.
  */
 const slow = [
-  'killed.spec.js',
   'sweep.spec.js',
+  'history.spec.js',
+  'killed.spec.js',
+  'e2e/dist/src/incremental.spec.js',
   'lease.integration.spec.js',
   'worker-crash.integration.spec.js',
-  'vm-action.integration.spec.js',
   'simulate.spec.js',
-  'e2e/dist/src/incremental.spec.js',
-  'restore-jobs.spec.js',
+  'vm-action.integration.spec.js',
   'refused.spec.js',
-  'cuts.integration.spec.js',
-  'lab.integration.spec.js',
+  'restore-jobs.spec.js',
+  'first-light.spec.js',
   'rollback.spec.js',
+  'cuts.integration.spec.js',
+  'cas-lab/dist/test/lab.integration.spec.js',
   'movers.integration.spec.js',
   'messaging.integration.spec.js',
   'disk-service/dist/test/tracker.integration.spec.js',
+  'quiesce.integration.spec.js',
+  'observed.spec.js',
+  'creation.spec.js',
 ];
 const placeOf = ({ path }) => {
   const place = slow.findIndex((name) => path.endsWith(name));

@@ -35,7 +35,7 @@ const seconds = (count: number): Promise<void> => scaled.sleep(count * 1_000);
 
 const sizeBytes = 64 * mib;
 const dataBytes = 32 * mib;
-const slow = 8 * mib;
+const slow = 4 * mib;
 const overheadBytes = 2 * mib;
 
 /** A worker in this process, with its own way to each of its neighbours. */
@@ -166,7 +166,7 @@ describe('a connection that is cut', () => {
     cuts = await CutWorld.start();
     world = cuts.world;
     image = await world.image(sizeBytes, dataBytes);
-  }, 120_000);
+  });
   afterAll(() => cuts.stop());
 
   const moved = (transferId: TransferId): number =>
@@ -228,7 +228,7 @@ describe('a connection that is cut', () => {
     await expectResumed(backup, 0);
     expect(world.controller.state(transferId).epoch).toBe(1);
     expect(await backup.resent()).toBeLessThan(6 * bufferMiB * mib + overheadBytes);
-  }, 120_000);
+  });
 
   it('for 5 min, to the disk of one and the pool of another, is taken up where it stopped', async () => {
     const bufferMiB = 4;
@@ -245,19 +245,20 @@ describe('a connection that is cut', () => {
       const resent = (await backup.resent()) / mib;
       expect(resent).toBeLessThan(bufferMiB + overheadBytes / mib);
     }
-  }, 120_000);
+  });
 
   it('to NATS for 5 min: the transfer is claimed anew and goes on with its packs', async () => {
     const backup = await backUp({}, 16 * mib);
     await cutFor(cuts.nats, 300);
     await expectResumed(backup, 4 * mib);
     expect(world.controller.state(backup.transferId).epoch).toBeGreaterThan(1);
-  }, 120_000);
+  });
 
   it('for longer than reconnect.minutes fails with the reason', async () => {
     const options = { reconnect: { minutes: 1 } };
-    const [one, other] = [await backUp(options), await backUp(options)];
+    const one = await backUp(options);
     one.disk.cut();
+    const other = await backUp(options);
     other.pool.cut();
     for (const [{ transferId }, code] of [
       [one, 'NBD_DISCONNECTED'],
@@ -267,7 +268,7 @@ describe('a connection that is cut', () => {
       expect(fault?.code).toBe(code);
       expect(fault?.message).toContain('given up after 1 min (reconnect.minutes)');
     }
-  }, 120_000);
+  });
 
   it('in a restore costs what was under way, and nothing is written twice besides', async () => {
     const bufferMiB = 4;
@@ -301,7 +302,7 @@ describe('a connection that is cut', () => {
     const stored = await cuts.storedBytes(spec.pool);
     expect(pool.receivedBytes - fetchedBefore - stored).toBeLessThan(most);
     expect(await world.compare(image, path)).toBe('');
-  }, 120_000);
+  });
 
   it('before the disk service was ever reached, for longer than transport.connectMinutes, fails with the reason', async () => {
     const options = { transport: { connectMinutes: 1 }, reconnect: { minutes: 60 } };
@@ -313,5 +314,5 @@ describe('a connection that is cut', () => {
     const { fault } = await world.controller.reaches(transferId, 'failed');
     expect(fault).toMatchObject({ code: 'DISK_SERVICE_UNREACHABLE' });
     expect(fault?.message).toContain('given up after 1 min (transport.connectMinutes)');
-  }, 60_000);
+  });
 });
