@@ -14,7 +14,7 @@ import { descendants, ProcessGroups } from './process-group.js';
 import { requireSameDisk } from './same-disk.js';
 
 const vmName = 'bench';
-const options = { streamsPerDisk: 2 } as const;
+const parallel = { streamsPerDisk: 2 } as const;
 
 /**
  * All services: a stopped VM of an emulated CAS, whose disk is the generated one, is backed up and restored as a new VM by jobs over the REST
@@ -66,14 +66,14 @@ export class ServiceContestant implements Contestant {
   readonly steps = {
     full: async (): Promise<Figures> => {
       const { id: poolId, path } = this.#requirePool();
-      const definition = { ...labBackup, vmIds: [this.#world.vm.id], poolId, options };
+      const definition = { ...labBackup, vmIds: [this.#world.vm.id], poolId, parallel };
       const { run, ...figures } = await this.#measured(`backup ${this.#round}`, definition);
       this.#pointId = run.items[0]?.pointId ?? null;
       return { ...figures, storedMiB: await storedMiB(path) };
     },
     restore: async (): Promise<Figures> => {
       const target = { ...this.#world.place, vmName: `restored-${this.#round}` };
-      const definition = { kind: 'restore', items: [{ pointId: this.#pointId, target }], options };
+      const definition = { kind: 'restore', items: [{ pointId: this.#pointId, target }], parallel };
       const { run, ...figures } = await this.#measured(`restore ${this.#round}`, definition);
       await this.#world.check(run, this.#image);
       return { ...figures, storedMiB: null };

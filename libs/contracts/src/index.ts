@@ -18,6 +18,7 @@ export * from './deletion.js';
 export * from './snapshot-engine.js';
 export * from './verification.js';
 export * from './plan.js';
+export * from './job-definition.js';
 export * from './scheduler.js';
 export * from './job-stage.js';
 export * from './alert.js';

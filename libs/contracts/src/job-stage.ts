@@ -1,14 +1,9 @@
 import { z } from 'zod';
 import { defineQuery } from './define.js';
 import { faultSchema } from './fault.js';
+import { contentShape, openBackupDefinitionSchema, refuseContent } from './job-definition.js';
 import { plansSchema } from './plan.js';
-import {
-  contentPreviewSchema,
-  contentShape,
-  openBackupDefinitionSchema,
-  planPreviewSchema,
-  refuseContent,
-} from './scheduler.js';
+import { contentPreviewSchema, planPreviewSchema } from './scheduler.js';
 
 const { diskIds, poolId, group } = openBackupDefinitionSchema.shape;
 const backupOptionsSchema = openBackupDefinitionSchema.omit({

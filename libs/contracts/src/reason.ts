@@ -129,6 +129,10 @@ export const reasons = {
     en: 'no valid CBT, and the job says to skip such VMs',
     'zh-CN': '无有效 CBT，作业设置为跳过',
   },
+  SKIPS_SILENTLY: {
+    en: 'VMs without valid CBT are passed over without an error and without an alert: nothing but the run tells that they are not protected',
+    'zh-CN': '无有效 CBT 的虚拟机将被跳过，不报错也不告警：只有执行记录显示其未受保护',
+  },
   POINT_SUSPECT: {
     en: 'made by a tracker that was found wrong later: verify it, or rely on a newer point',
     'zh-CN': '由之后被发现出错的位图生成：请校验，或使用更新的时间点',

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { instantSchema } from './define.js';
+import { backupDefinitionSchema, restoreDefinitionSchema } from './job-definition.js';
 import { faultSchema } from './fault.js';
 import { createApiToken, principalSchema, signIn } from './licensing-auth.js';
 import { diskServiceAccessSchema, platformConnectionSchema, registerPlatform } from './inventory.js';
@@ -10,12 +11,11 @@ import { holdReasonSchema } from './point.js';
 import { creationTargetSchema } from './restore.js';
 import { poolLocationSchema } from './pool.js';
 import {
-  backupDefinitionSchema,
   cloneJob,
   createJob,
   enableJob,
+  previewBackup,
   previewRestore,
-  restoreDefinitionSchema,
   startCreation,
   startRollback,
   updateJob,
@@ -90,6 +90,9 @@ export type NewJobBody = z.input<typeof newJobBodySchema>;
 /** F6: as it is submitted after, without the code. */
 export const restorePreviewBodySchema = previewRestore.request;
 export type RestorePreviewBody = z.input<typeof restorePreviewBodySchema>;
+/** F6: as it is saved after, without the code. */
+export const backupPreviewBodySchema = previewBackup.request;
+export type BackupPreviewBody = z.input<typeof backupPreviewBodySchema>;
 export const jobBodySchema = newJobBodySchema.extend({ version: updateJob.request.shape.version });
 export type JobBody = z.input<typeof jobBodySchema>;
 export const jobEnablementBodySchema = enableJob.request.omit({ jobId: true });
@@ -101,12 +104,12 @@ export type RollbackBody = z.input<typeof rollbackBodySchema>;
 /** F9. The disk of the point stands in the path. */
 export const newVolumeBodySchema = creationTargetSchema.options[0]
   .omit({ kind: true, target: true })
-  .extend(startCreation.request.pick({ group: true, network: true, options: true }).shape);
+  .extend(startCreation.request.pick({ group: true, parallel: true, network: true, options: true }).shape);
 export type NewVolumeBody = z.input<typeof newVolumeBodySchema>;
 /** F9. */
 export const newImageBodySchema = creationTargetSchema.options[1]
   .omit({ kind: true })
-  .extend(startCreation.request.pick({ group: true, network: true, options: true }).shape);
+  .extend(startCreation.request.pick({ group: true, parallel: true, network: true, options: true }).shape);
 export type NewImageBody = z.input<typeof newImageBodySchema>;
 
 export const newDeletionBodySchema = z

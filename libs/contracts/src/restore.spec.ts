@@ -1,5 +1,5 @@
 import { newId, type PointId } from './ids.js';
-import { restoreDefinitionSchema } from './scheduler.js';
+import { restoreDefinitionSchema } from './job-definition.js';
 
 const told = (defaults: object | undefined, target: object): string[] => {
   const items = [{ pointId: newId<PointId>(), target }];

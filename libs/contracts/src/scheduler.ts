@@ -8,201 +8,34 @@ import {
   pageOf,
   pageRequestSchema,
 } from './define.js';
-import { diskProgressSchema, transferOptionsSchema } from './data-mover.js';
+import { diskProgressSchema } from './data-mover.js';
 import { faultSchema } from './fault.js';
-import { preconditionSchema, runHookSchema, scriptsSchema } from './hook.js';
+import { runHookSchema } from './hook.js';
 import {
   chainIdSchema,
-  diskIdSchema,
   hostIdSchema,
   jobIdSchema,
   pointIdSchema,
-  poolIdSchema,
   runIdSchema,
   runItemIdSchema,
   vmIdSchema,
 } from './ids.js';
-import { networkOptionsSchema } from './inventory.js';
-import { planSchema, plansSchema, timeZoneSchema } from './plan.js';
-import { reasonCodeSchema } from './reason.js';
-import { pointKindSchema } from './point.js';
 import {
-  creationTargetSchema,
-  restoreOutlineSchema,
-  restoreTargetSchema,
-  rollbackTargetSchema,
-} from './restore.js';
-import {
-  cbtOptionsSchema,
-  itemKindSchema,
-  itemPhaseSchema,
-  reserveSchema,
-  type ItemKind,
-} from './snapshot-engine.js';
-
-const parallelSchema = z.object({
-  vms: z.number().int().min(1).max(32).default(2),
-  vmsPerHost: z.number().int().min(1).max(10).default(2),
-});
-
-/** F5: a channel carries one disk; no more disks of the run are written at once than there are channels. */
-const restoreParallelSchema = parallelSchema.extend({
-  channels: z.number().int().min(1).max(64).default(2),
-});
-
-/** A VM whose backup fails for a network or other passing cause is tried again within the run; such an attempt begins `intervalMinutes` after. */
-const retrySchema = z.object({
-  count: z.number().int().min(0).max(10).default(3),
-  intervalMinutes: z.number().int().min(0).max(120).default(10),
-});
-export type Retry = z.infer<typeof retrySchema>;
-
-/** D10: around the runs of backup and restore jobs. */
-const hooksShape = {
-  /** Asked before the run begins; where it does not hold the run is given up. Absent: none. */
-  precondition: preconditionSchema.optional(),
-  scripts: scriptsSchema.optional(),
-};
-
-/** D1: what a backup job protects, resolved when a run begins. */
-export const contentShape = {
-  vmIds: z.array(vmIdSchema).max(10_000).default([]),
-  /** Whatever VMs these hosts have then, as inventory last read it. */
-  hostIds: z.array(hostIdSchema).max(1_000).default([]),
-  /** VMs of these hosts that are left out. */
-  excludedVmIds: z.array(vmIdSchema).max(10_000).default([]),
-};
-type Content = { readonly [K in keyof typeof contentShape]: readonly string[] };
-
-export const refuseContent = (content: Content, context: z.RefinementCtx): void => {
-  const { vmIds, hostIds, excludedVmIds } = content;
-  const refuse = (field: keyof Content, message: string): void =>
-    context.addIssue({ code: 'custom', path: [field], message, input: content[field] });
-  if (vmIds.length + hostIds.length === 0) refuse('vmIds', 'names no VM, and hostIds no host');
-  if (excludedVmIds.length > 0 && hostIds.length === 0)
-    refuse('excludedVmIds', 'leaves out VMs of whole hosts, and hostIds names none');
-  const named = new Set(vmIds);
-  const both = excludedVmIds.find((id) => named.has(id));
-  if (both !== undefined) refuse('excludedVmIds', `leaves out VM ${both}, which vmIds names`);
-};
-
-export const openBackupDefinitionSchema = z.object({
-  kind: z.literal('backup'),
-  ...contentShape,
-  /** D1: only these disks of the job's only VM; absent: all that the capture can hold. */
-  diskIds: z.array(diskIdSchema).min(1).max(64).optional(),
-  poolId: poolIdSchema,
-  /** Group of backup hosts. */
-  group: z.string().min(1).max(64).default('default'),
-  parallel: parallelSchema.prefault({}),
-  /** D6: an incremental stands on the newest chain of the same VM, disks and pool; where there is none it is a full. */
-  pointKind: pointKindSchema.default('incremental'),
-  cbt: cbtOptionsSchema.prefault({}),
-  /** R6: a running VM with disks that can't be captured online is shut down for the backup and started again. */
-  powerOff: z.boolean().default(false),
-  network: networkOptionsSchema.prefault({}),
-  /** A VM is failed, not captured, while a data store that it uses has less free. */
-  reserve: reserveSchema.prefault({}),
-  retry: retrySchema.prefault({}),
-  ...hooksShape,
-  options: transferOptionsSchema.prefault({}),
-});
-export const backupDefinitionSchema = openBackupDefinitionSchema.superRefine(refuseContent);
-/** F4: what is said of one VM of a restore; for the rest `defaults` are asked, then the point. */
-const restoreWishSchema = restoreTargetSchema.partial().extend({ powerOn: z.boolean().optional() });
-export type RestoreWish = z.infer<typeof restoreWishSchema>;
-const namePartSchema = z
-  .string()
-  .max(32)
-  .regex(/^[A-Za-z0-9_.-]*$/, "letters, digits, '-', '_' and '.', at most 32");
-/** F4, in batch: what holds for every VM that does not say otherwise. */
-export const restoreDefaultsSchema = restoreWishSchema.omit({ vmName: true, volumes: true }).extend({
-  /** Put before and after the name of the point's VM, where an item names none. */
-  vmNamePrefix: namePartSchema.optional(),
-  vmNameSuffix: namePartSchema.optional(),
-});
-export type RestoreDefaults = z.infer<typeof restoreDefaultsSchema>;
-
-/** F3: what nobody says of a restore over the original path, for it follows from the point and its VM. */
-const followsFromOriginal = [
-  'platformId',
-  'hostId',
-  'storageName',
-  'vmName',
-  'vmNamePrefix',
-  'vmNameSuffix',
-  'cpuCount',
-  'coresPerSocket',
-  'memoryMiB',
-  'nics',
-  'volumes',
-  'preallocation',
-  'overwrite',
-] as const;
-type PathWish = Partial<Record<(typeof followsFromOriginal)[number], unknown>> &
-  Pick<RestoreWish, 'path' | 'keepMac'>;
-
-const refusePaths = (
-  { defaults = {}, items }: { defaults?: PathWish | undefined; items: readonly { target: PathWish }[] },
-  context: z.RefinementCtx,
-): void => {
-  const judge = (wish: PathWish, at: (string | number)[], path: RestoreWish['path']): void => {
-    const refuse = (field: keyof PathWish, message: string): void =>
-      context.addIssue({ code: 'custom', path: [...at, field], message, input: wish[field] });
-    if (path !== 'original') {
-      if (wish.keepMac) refuse('keepMac', "only a restore with path 'original' keeps MAC addresses");
-      return;
-    }
-    for (const field of followsFromOriginal)
-      if (wish[field] !== undefined)
-        refuse(field, "with path 'original' it follows from the point and its VM (F3)");
-  };
-  judge(defaults, ['defaults'], defaults.path);
-  for (const [index, { target }] of items.entries())
-    judge(target, ['items', index, 'target'], target.path ?? defaults.path);
-};
-
-const openRestoreDefinitionSchema = z.object({
-  kind: z.literal('restore'),
-  defaults: restoreDefaultsSchema.optional(),
-  items: z
-    .array(z.object({ pointId: pointIdSchema, target: restoreWishSchema.default({}) }))
-    .min(1)
-    .max(1000),
-  group: z.string().min(1).max(64).default('default'),
-  parallel: restoreParallelSchema.prefault({}),
-  network: networkOptionsSchema.prefault({}),
-  ...hooksShape,
-  options: transferOptionsSchema.prefault({}),
-});
-export const restoreDefinitionSchema = openRestoreDefinitionSchema.superRefine(refusePaths);
-const requestedOnce = { defaults: true, precondition: true, scripts: true } as const;
-/** F8. Not a saved job of a user: it is made, with one immediate run, for exactly one confirmed request. */
-export const rollbackDefinitionSchema = openRestoreDefinitionSchema.omit(requestedOnce).extend({
-  kind: z.literal('rollback'),
-  items: z
-    .array(z.object({ pointId: pointIdSchema, target: rollbackTargetSchema }))
-    .min(1)
-    .max(1000),
-});
-/** F9. As a roll-back: one job and one run for one request. Its runs and items are restores. */
-export const creationDefinitionSchema = openRestoreDefinitionSchema.omit(requestedOnce).extend({
-  kind: z.literal('creation'),
-  items: z
-    .array(z.object({ pointId: pointIdSchema, target: creationTargetSchema }))
-    .min(1)
-    .max(1000),
-});
-export const jobDefinitionSchema = z.discriminatedUnion('kind', [
   backupDefinitionSchema,
-  restoreDefinitionSchema,
-  rollbackDefinitionSchema,
+  contentShape,
   creationDefinitionSchema,
-]);
-export type JobDefinition = z.infer<typeof jobDefinitionSchema>;
-/** What the runs of a job are of. */
-export const runKindOf = ({ kind }: Pick<JobDefinition, 'kind'>): ItemKind =>
-  kind === 'creation' ? 'restore' : kind;
+  jobDefinitionSchema,
+  oneVmParallelSchema,
+  refuseContent,
+  restoreDefinitionSchema,
+  restoreWishSchema,
+  rollbackDefinitionSchema,
+} from './job-definition.js';
+import { planSchema, plansSchema, timeZoneSchema } from './plan.js';
+import { pointKindSchema } from './point.js';
+import { reasonCodeSchema } from './reason.js';
+import { creationTargetSchema, restoreOutlineSchema, rollbackTargetSchema } from './restore.js';
+import { itemKindSchema, itemPhaseSchema } from './snapshot-engine.js';
 
 export const runStateSchema = z.enum([
   'queued',
@@ -262,7 +95,16 @@ export const runItemSchema = z.object({
   /** F9: the name on the platform of the image that the item makes, and the CVM's id of it once it is made. */
   imageName: z.string().nullable().default(null),
   imageId: z.string().nullable().default(null),
-  progress: z.array(diskProgressSchema),
+  progress: z.array(
+    diskProgressSchema.extend({
+      /** Smoothed over half a minute; null: not measured, or not under way. */
+      bytesPerSecond: z.number().min(0).nullable().default(null),
+      /** Until it is done, at that speed; null: before a tenth of it is done, and where nobody knows. */
+      etaSeconds: z.number().int().min(0).nullable().default(null),
+    }),
+  ),
+  /** Of its slowest disk, of those that are known by now; null: as of a disk. */
+  etaSeconds: z.number().int().min(0).nullable().default(null),
   reasons: z.array(reasonCodeSchema),
   fault: faultSchema.nullable(),
   startedAt: instantSchema.nullable(),
@@ -293,6 +135,8 @@ export const runSchema = z.object({
 });
 export type Run = z.infer<typeof runSchema>;
 export const runDetailSchema = runSchema.extend({
+  /** Of its slowest item; null: also while items wait for their turn. */
+  etaSeconds: runItemSchema.shape.etaSeconds,
   items: z.array(runItemSchema),
   /** The precondition and the scripts that were asked for so far. */
   hooks: z.array(runHookSchema).default([]),
@@ -301,8 +145,9 @@ export type RunDetail = z.infer<typeof runDetailSchema>;
 
 const jobNameSchema = z.string().trim().min(1).max(128);
 /**
- * Idempotent by `id`. With an immediate plan the first run is made in the same transaction. A restore is taken only with the code that
- * `preview-restore` issued to the same caller for exactly this request (F6); the code is used up in that transaction too.
+ * Idempotent by `id`. With an immediate plan the first run is made in the same transaction. What `needsConfirmation` is taken only with the
+ * code that `preview-restore` or `preview-backup` issued to the same caller for exactly this request (F6); the code is used up in that
+ * transaction too.
  */
 export const createJob = defineQuery('scheduler', 'create-job', 1, {
   request: z.object({
@@ -310,7 +155,7 @@ export const createJob = defineQuery('scheduler', 'create-job', 1, {
     name: jobNameSchema,
     definition: jobDefinitionSchema,
     plans: plansSchema,
-    /** F6: of restores, and only of them. */
+    /** F6: of what needs one, and only of that. */
     confirmation: z.string().min(1).max(64).optional(),
   }),
   reply: jobSchema,
@@ -334,14 +179,16 @@ export const restorePreviewItemSchema = z.object({
   refusals: z.array(faultSchema),
   notices: z.array(reasonCodeSchema),
 });
+/** F6: good once, for exactly this request of this caller, until `expiresAt`. */
+const issuedCodeSchema = z.object({ code: z.string(), expiresAt: instantSchema });
 export const restorePreviewSchema = z.object({
   itemCount: z.number().int(),
   /** In the order of the request. Of more than 250 those that are refused, then the first ones. */
   items: z.array(restorePreviewItemSchema),
   /** What is refused of the job as a whole. */
   refusals: z.array(faultSchema),
-  /** F6: null while anything is refused. Good once, for exactly this request of this caller, until `expiresAt`. */
-  confirmation: z.object({ code: z.string(), expiresAt: instantSchema }).nullable(),
+  /** Null while anything is refused. */
+  confirmation: issuedCodeSchema.nullable(),
 });
 export type RestorePreview = z.infer<typeof restorePreviewSchema>;
 /** F4, F6: what a restore job would do and what would be refused, asked of the platforms now; nothing is made but the code. */
@@ -350,6 +197,20 @@ export const previewRestore = defineQuery('scheduler', 'preview-restore', 1, {
     .omit({ id: true, confirmation: true })
     .extend({ definition: restoreDefinitionSchema }),
   reply: restorePreviewSchema,
+});
+export const backupPreviewSchema = z.object({
+  /** What is chosen that leaves VMs unprotected without an alert. */
+  notices: z.array(reasonCodeSchema),
+  /** Null: it is saved without one. */
+  confirmation: issuedCodeSchema.nullable(),
+});
+export type BackupPreview = z.infer<typeof backupPreviewSchema>;
+/** F6, `cbt.fallback`: what has to be known before a backup job is saved; nothing is made but the code. */
+export const previewBackup = defineQuery('scheduler', 'preview-backup', 1, {
+  request: createJob.request
+    .omit({ id: true, confirmation: true })
+    .extend({ definition: backupDefinitionSchema }),
+  reply: backupPreviewSchema,
 });
 /**
  * `version` is the one that was edited: CONFLICT when it is no longer the job's. Runs keep the definition that they began
@@ -457,6 +318,7 @@ export const startRollback = defineQuery('scheduler', 'start-rollback', 1, {
     /** The VM's name as it is now: what its disks hold is overwritten. */
     confirm: z.string().min(1).max(255),
     group: rollbackDefinitionSchema.shape.group,
+    parallel: oneVmParallelSchema,
     network: rollbackDefinitionSchema.shape.network,
     options: rollbackDefinitionSchema.shape.options,
   }),
@@ -469,6 +331,7 @@ export const startCreation = defineQuery('scheduler', 'start-creation', 1, {
     pointId: pointIdSchema,
     target: creationTargetSchema,
     group: creationDefinitionSchema.shape.group,
+    parallel: oneVmParallelSchema,
     network: creationDefinitionSchema.shape.network,
     options: creationDefinitionSchema.shape.options,
   }),

@@ -1,5 +1,5 @@
 import { newId } from './ids.js';
-import { backupDefinitionSchema, restoreDefinitionSchema } from './scheduler.js';
+import { backupDefinitionSchema, restoreDefinitionSchema } from './job-definition.js';
 
 const backup = (more: object) =>
   backupDefinitionSchema.safeParse({ kind: 'backup', vmIds: [newId()], poolId: newId(), ...more });
@@ -12,12 +12,11 @@ const nested = (path: string, value: unknown): object =>
 
 describe('options of a transfer', () => {
   it('have the defaults that are documented', () => {
-    const { options, network } = backup({}).data ?? {};
-    expect({ options, network }).toEqual({
+    const { options, network, parallel } = backup({}).data ?? {};
+    expect({ options, network, parallel }).toEqual({
+      parallel: { vms: 2, vmsPerHost: 2, disksPerVm: 1, streamsPerDisk: 1 },
       options: {
         compression: { mode: 'fast' },
-        disksPerVm: 1,
-        streamsPerDisk: 1,
         reconnect: { minutes: 10, bufferMiB: 10 },
         speedLimit: [],
         transport: { bufferKiB: 1_024, logLevel: 'info', connectMinutes: 10 },
@@ -27,6 +26,8 @@ describe('options of a transfer', () => {
   });
 
   it.each([
+    ['parallel.disksPerVm', [1, 5], [0, 6, 1.5]],
+    ['parallel.streamsPerDisk', [1, 5], [0, 6, 1.5]],
     ['options.reconnect.minutes', [1, 60], [0, 61, 1.5]],
     ['options.reconnect.bufferMiB', [1, 1_024], [0, 1_025, 0.5]],
     ['options.transport.bufferKiB', [64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192], [32, 65, 16_384]],

@@ -136,6 +136,7 @@ export const schedulerModule = (host: Host<SchedulerConfig>): DynamicModule => {
       { provide: Jobs, useValue: jobs },
       { provide: JobEdits, useValue: edits },
       { provide: JobStore, useValue: jobStore },
+      { provide: Confirmations, useValue: confirmations },
       {
         provide: RestorePreviews,
         useValue: new RestorePreviews({ client, zones, confirmations, clock }),

@@ -6,7 +6,7 @@ export const confirmationMs = 10 * 60_000;
 /** How long it is remembered after that, to say why it is not good any more. */
 export const rememberedMs = 24 * 3_600_000;
 
-/** A restore that was previewed. The code itself is not kept. */
+/** A job that was previewed. The code itself is not kept. */
 export interface Confirmation {
   readonly actor: string;
   readonly requestHash: string;
@@ -57,7 +57,7 @@ const refuse = (
   rule: string,
   details: Record<string, string> = {},
 ): Fault =>
-  new Fault(code, `confirmation: ${rule}: preview the restore and submit it with the code of that (F6)`, {
+  new Fault(code, `confirmation: ${rule}: preview the job and submit it with the code of that (F6)`, {
     details: { field: 'confirmation', reason, ...details },
   });
 

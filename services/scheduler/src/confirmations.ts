@@ -1,4 +1,4 @@
-import { Fault, type Clock, type JobDefinition, type JobId } from '@casvault/contracts';
+import { Fault, needsConfirmation, type Clock, type JobDefinition, type JobId } from '@casvault/contracts';
 import { inTransaction, type Transaction } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import {
@@ -21,11 +21,11 @@ export interface ConfirmationsOptions {
   readonly random: (bytes: number) => Uint8Array;
 }
 
-type Submitted = Submission & { readonly definition: Pick<JobDefinition, 'kind'> } & {
+type Submitted = Submission & { readonly definition: JobDefinition } & {
   readonly confirmation?: string | undefined;
 };
 
-/** F6: the codes with which restores are submitted. Rows, so that a code holds for every replica, and is used up with the job or not at all. */
+/** F6: the codes with which restores are submitted, and backups that skip VMs silently are saved. Rows, so that a code holds for every replica, and is used up with the job or not at all. */
 export class Confirmations {
   readonly #o: ConfirmationsOptions;
 
@@ -51,12 +51,12 @@ export class Confirmations {
   }
 
   /**
-   * Uses the code of a restore up, in the transaction that makes or edits its job. Throws why it is not good. Whoever comes second waits
-   * for the first, and finds it used. Jobs of other kinds take none.
+   * Uses the code of a job up, in the transaction that makes or edits its job. Throws why it is not good. Whoever comes second waits
+   * for the first, and finds it used. Other jobs take none.
    */
   async redeem(tx: Transaction, request: Submitted, by: { actor: string; jobId: JobId }): Promise<void> {
     const { definition, confirmation: code } = request;
-    if (definition.kind !== 'restore') return refuseNeedless(code);
+    if (!needsConfirmation(definition)) return refuseNeedless(code);
     if (code === undefined) throw missingCode();
     const found = await this.#hold(tx, code);
     const asked = { actor: by.actor, requestHash: requestHash(request) };
@@ -80,7 +80,11 @@ export class Confirmations {
 
 const refuseNeedless = (code: string | undefined): void => {
   if (code !== undefined)
-    throw new Fault('INPUT_INVALID', 'confirmation: only a restore is submitted with a code (F6)', {
-      details: { field: 'confirmation', reason: 'needless' },
-    });
+    throw new Fault(
+      'INPUT_INVALID',
+      'confirmation: only a restore, or a backup that skips VMs silently, is submitted with a code (F6)',
+      {
+        details: { field: 'confirmation', reason: 'needless' },
+      },
+    );
 };

@@ -8,6 +8,8 @@ import {
   findBackupJob,
   getJob,
   listJobs,
+  needsConfirmation,
+  previewBackup,
   previewContent,
   previewPlan,
   previewRestore,
@@ -15,10 +17,12 @@ import {
   startRollback,
   startRun,
   updateJob,
+  type BackupPreview,
 } from '@casvault/contracts';
 import { OnQuery, type MessageContext } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
+import { Confirmations } from './confirmations.js';
 import { JobEdits } from './job-edits.js';
 import { JobStore } from './job-store.js';
 import { Jobs } from './jobs.js';
@@ -38,6 +42,7 @@ export class JobHandlers {
     @Inject(JobStore) private readonly store: JobStore,
     @Inject(RestorePreviews) private readonly previews: RestorePreviews,
     @Inject(StageCheck) private readonly stages: StageCheck,
+    @Inject(Confirmations) private readonly confirmations: Pick<Confirmations, 'issue'>,
   ) {}
 
   @OnQuery(createJob)
@@ -74,6 +79,16 @@ export class JobHandlers {
   @OnQuery(previewRestore)
   async previewRestore(request: Request<typeof previewRestore>, { actor, signal }: MessageContext) {
     return this.previews.preview(request, actor ?? nobody, signal);
+  }
+
+  @OnQuery(previewBackup)
+  async previewBackup(
+    request: Request<typeof previewBackup>,
+    { actor }: MessageContext,
+  ): Promise<BackupPreview> {
+    const isSilent = needsConfirmation(request.definition);
+    const confirmation = isSilent ? await this.confirmations.issue(request, actor ?? nobody) : null;
+    return { notices: isSilent ? ['SKIPS_SILENTLY'] : [], confirmation };
   }
 
   @OnQuery(previewContent)

@@ -115,13 +115,14 @@ export class Jobs {
 
   /** F8: only with the VM's present name as a confirmation. Idempotent by `id`. */
   async rollBack(request: RollbackRequest, signal: AbortSignal): Promise<Run> {
-    const { id, pointId, confirm, group, network, options, ...target } = request;
+    const { id, pointId, confirm, group, parallel, network, options, ...target } = request;
     const { jobs, check } = this.#o;
     const name = (await jobs.find(id))?.name ?? (await check.confirmedRollback(pointId, confirm, signal));
     const definition = jobDefinitionSchema.parse({
       kind: 'rollback',
       items: [{ pointId, target }],
       group,
+      parallel: { ...parallel, channels: parallel.disksPerVm },
       network,
       options,
     });
@@ -130,13 +131,14 @@ export class Jobs {
 
   /** F9. Idempotent by `id`. */
   async createFromPoint(request: CreationRequest, signal: AbortSignal): Promise<Run> {
-    const { id, pointId, target, group, network, options } = request;
+    const { id, pointId, target, group, parallel, network, options } = request;
     const { jobs, check } = this.#o;
     const name = (await jobs.find(id))?.name ?? (await check.creationName(pointId, target, signal));
     const definition = jobDefinitionSchema.parse({
       kind: 'creation',
       items: [{ pointId, target }],
       group,
+      parallel: { ...parallel, channels: parallel.disksPerVm },
       network,
       options,
     });

@@ -252,4 +252,20 @@ export const migrations: readonly Migration[] = [
         PRIMARY KEY (run_id, hook)
       );`,
   },
+  {
+    name: '0011-gather-parallel',
+    sql: `
+      UPDATE job SET definition = jsonb_set(definition #- '{options,disksPerVm}' #- '{options,streamsPerDisk}', '{parallel}',
+        jsonb_build_object('disksPerVm', coalesce(definition #> '{options,disksPerVm}', '1'),
+          'streamsPerDisk', coalesce(definition #> '{options,streamsPerDisk}', '1')) || coalesce(definition -> 'parallel', '{}'));
+      UPDATE run SET definition = jsonb_set(definition #- '{options,disksPerVm}' #- '{options,streamsPerDisk}', '{parallel}',
+        jsonb_build_object('disksPerVm', coalesce(definition #> '{options,disksPerVm}', '1'),
+          'streamsPerDisk', coalesce(definition #> '{options,streamsPerDisk}', '1')) || coalesce(definition -> 'parallel', '{}'));`,
+  },
+  {
+    name: '0012-measure-pace',
+    sql: `
+      -- by disk: how far it was when it was last measured, and how fast it went
+      ALTER TABLE run_item ADD COLUMN pace jsonb NOT NULL DEFAULT '{}';`,
+  },
 ];

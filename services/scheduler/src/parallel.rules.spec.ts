@@ -1,7 +1,4 @@
-import { transferOptionsSchema } from '@casvault/contracts';
 import { parallelOf } from './parallel.rules.js';
-
-const options = (disksPerVm: number) => transferOptionsSchema.parse({ disksPerVm });
 
 describe('F5: channels of a restore', () => {
   it.each([
@@ -12,15 +9,14 @@ describe('F5: channels of a restore', () => {
     [{ vms: 8, channels: 3 }, 2, { vms: 1, disksPerVm: 2 }],
     [{ vms: 1, channels: 64 }, 5, { vms: 1, disksPerVm: 5 }],
   ])('F5: %j with %d disks of a VM at once: %j', ({ vms, channels }, disksPerVm, expected) => {
-    const parallel = { vms, vmsPerHost: 10, channels };
-    const given = parallelOf({ kind: 'restore', parallel, options: options(disksPerVm) });
-    expect(given).toEqual({ ...expected, vmsPerHost: 10 });
+    const parallel = { vms, vmsPerHost: 10, channels, disksPerVm, streamsPerDisk: 3 };
+    const given = parallelOf({ kind: 'restore', parallel });
+    expect(given).toEqual({ ...expected, vmsPerHost: 10, streamsPerDisk: 3 });
     expect(given.vms * given.disksPerVm).toBeLessThanOrEqual(channels);
   });
 
   it('a backup has none', () => {
-    const parallel = { vms: 32, vmsPerHost: 2 };
-    const given = parallelOf({ kind: 'backup', parallel, options: options(5) });
-    expect(given).toEqual({ ...parallel, disksPerVm: 5 });
+    const parallel = { vms: 32, vmsPerHost: 2, disksPerVm: 5, streamsPerDisk: 4 };
+    expect(parallelOf({ kind: 'backup', parallel })).toEqual(parallel);
   });
 });

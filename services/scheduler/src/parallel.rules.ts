@@ -5,17 +5,18 @@ import { type Parallel } from './run.js';
 interface RunParallel extends Parallel {
   /** Disks of one VM. */
   readonly disksPerVm: number;
+  readonly streamsPerDisk: number;
 }
 
 /**
  * F5: in a restore every disk that is written takes a channel. A VM takes as many as disks of it are written at once, at most all;
  * so many VMs are let in that the channels suffice, whatever disks they have.
  */
-export const parallelOf = (definition: Pick<JobDefinition, 'kind' | 'parallel' | 'options'>): RunParallel => {
-  const { parallel, options } = definition;
-  const { vms, vmsPerHost } = parallel;
-  if (!('channels' in parallel)) return { vms, vmsPerHost, disksPerVm: options.disksPerVm };
+export const parallelOf = (definition: Pick<JobDefinition, 'kind' | 'parallel'>): RunParallel => {
+  const { parallel } = definition;
+  const { vms, vmsPerHost, streamsPerDisk } = parallel;
+  if (!('channels' in parallel)) return parallel;
   const { channels } = parallel;
-  const disksPerVm = Math.min(options.disksPerVm, channels);
-  return { vms: Math.min(vms, Math.floor(channels / disksPerVm)), vmsPerHost, disksPerVm };
+  const disksPerVm = Math.min(parallel.disksPerVm, channels);
+  return { vms: Math.min(vms, Math.floor(channels / disksPerVm)), vmsPerHost, disksPerVm, streamsPerDisk };
 };

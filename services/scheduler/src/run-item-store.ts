@@ -8,6 +8,7 @@ import {
 } from '@casvault/contracts';
 import { inTransaction, reading } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
+import { pacesOf } from './eta.rules.js';
 import { appendLines } from './run-log-store.js';
 import { linesOfItem, type LoggedItem } from './run-log.rules.js';
 import { runItemTable, type RunItemRow } from './run-item.table.js';
@@ -80,7 +81,7 @@ export class RunItemStore {
            point_id = coalesce($5, point_id), restored_vm_id = $6, progress = $7, reasons = $8,
            fault = CASE state WHEN 'stopped' THEN coalesce($9, fault) ELSE $9 END,
            done_bytes = $10, stored_bytes = $11, told_at = $12, heard_at = $13, started_at = coalesce(started_at, $13),
-           finished_at = CASE state WHEN 'stopped' THEN finished_at ELSE $14 END, image_id = $15
+           finished_at = CASE state WHEN 'stopped' THEN finished_at ELSE $14 END, image_id = $15, pace = $16
          WHERE attempt_id = $1 AND run_id = $2 AND (told_at IS NULL OR told_at < $12)
            AND (state IN ('queued', 'running') OR (state = 'stopped' AND phase = 'cleaning'))`,
         [
@@ -99,6 +100,7 @@ export class RunItemStore {
           now,
           end && now,
           change.imageId,
+          JSON.stringify(pacesOf(before?.pace ?? {}, change.progress, Date.parse(change.at))),
         ],
       );
       await tx.query('UPDATE run_item SET heard_at = $2 WHERE attempt_id = $1', [change.itemId, now]);

@@ -1,5 +1,6 @@
-import { type RunItem } from '@casvault/contracts';
+import { type DiskProgress, type RunItem } from '@casvault/contracts';
 import { EntitySchema } from 'typeorm';
+import { type Paces } from './eta.rules.js';
 import { type ItemTarget } from './run-item.js';
 
 export interface RunItemRow {
@@ -21,7 +22,9 @@ export interface RunItemRow {
   earlierFault: RunItem['fault'];
   state: RunItem['state'];
   phase: RunItem['phase'];
-  progress: RunItem['progress'];
+  progress: DiskProgress[];
+  /** By disk. */
+  pace: Paces;
   reasons: RunItem['reasons'];
   fault: RunItem['fault'];
   doneBytes: string;
@@ -53,6 +56,7 @@ export const runItemTable = new EntitySchema<RunItemRow>({
     state: { type: 'text' },
     phase: { type: 'text', nullable: true },
     progress: { type: 'jsonb' },
+    pace: { type: 'jsonb' },
     reasons: { type: 'jsonb' },
     fault: { type: 'jsonb', nullable: true },
     doneBytes: { type: 'bigint', name: 'done_bytes' },

@@ -15,6 +15,7 @@ import {
 import { pageFrom, readCursor, reading, type ProjectedStep, type Transaction } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
+import { etaOfRun, timedItem } from './eta.rules.js';
 import { jobTable } from './job.table.js';
 import { parallelOf } from './parallel.rules.js';
 import { attemptOf, hasItsTurn, isTerminal, itemSteps, type RunState, type WaitingItem } from './run.js';
@@ -55,11 +56,18 @@ export const itemOf = (row: RunItemRow): RunItem => ({
   volumeName: volumeNameOf(row.id as RunItem['id'], row.target),
   imageName: imageNameOf(row.target),
   imageId: row.imageId,
-  progress: row.progress,
+  ...timedItem(row.state, row.progress, row.pace),
   reasons: row.attempt > 1 ? [...row.reasons, 'TRIED_AGAIN'] : row.reasons,
   fault: row.fault,
   startedAt: iso(row.startedAt),
   finishedAt: iso(row.finishedAt),
+});
+
+const detailOf = (run: Run, items: RunItem[], hooks: RunDetail['hooks']): RunDetail => ({
+  ...run,
+  etaSeconds: etaOfRun(items, run.itemCount),
+  items,
+  hooks,
 });
 
 /** With what the machine of a run begins. */
@@ -237,7 +245,7 @@ export class RunStore {
         .getRepository(runItemTable)
         .find({ where: { runId: id }, order: { seq: 'ASC' }, take: itemsShown }),
     );
-    return { ...run, items: rows.map(itemOf), hooks: await this.#hooks.of(id) };
+    return detailOf(run, rows.map(itemOf), await this.#hooks.of(id));
   }
 
   /** The run with the items that matter to who watches it: those that run, then those that changed last. */
@@ -255,11 +263,7 @@ export class RunStore {
         .limit(itemsPublished)
         .getMany(),
     );
-    return {
-      ...run,
-      items: rows.sort((a, b) => a.seq - b.seq).map(itemOf),
-      hooks: await this.#hooks.of(id),
-    };
+    return detailOf(run, rows.sort((a, b) => a.seq - b.seq).map(itemOf), await this.#hooks.of(id));
   }
 
   /** Newest first. */
@@ -380,7 +384,7 @@ export class RunStore {
     const attempt = attemptOf(item);
     const [rows] = await tx.query<[{ id: RunItemId; vmName: string }[], number]>(
       `UPDATE run_item SET state = 'queued', phase = NULL, attempt = $2, attempt_id = $3, not_before = $4, earlier_fault = fault,
-         fault = NULL, point_id = NULL, progress = '[]', reasons = '[]', done_bytes = 0, stored_bytes = 0, told_at = NULL,
+         fault = NULL, point_id = NULL, progress = '[]', pace = '{}', reasons = '[]', done_bytes = 0, stored_bytes = 0, told_at = NULL,
          heard_at = NULL, finished_at = NULL
        WHERE id = $1 AND attempt < $2 RETURNING id, vm_name AS "vmName"`,
       [itemId, attempt, attemptIdOf(itemId, attempt), notBefore],

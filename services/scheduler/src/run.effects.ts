@@ -36,13 +36,14 @@ export interface RunWorld {
 
 const send = async ({ client }: RunWorld, item: AskedItem, messageId: string): Promise<void> => {
   const { row, runId, jobId, definition, choice } = item;
+  const { disksPerVm, streamsPerDisk } = parallelOf(definition);
   const common = {
     itemId: row.attemptId as RunItemId,
     runId,
     jobId,
     group: definition.group,
     network: definition.network,
-    options: { ...definition.options, disksPerVm: parallelOf(definition).disksPerVm },
+    options: { ...definition.options, disksPerVm, streamsPerDisk },
   };
   if (definition.kind === 'backup') {
     const { poolId, diskIds, cbt, powerOff, reserve } = definition;

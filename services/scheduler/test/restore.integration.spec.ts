@@ -5,6 +5,7 @@ import {
   getRun,
   listJobs,
   newId,
+  previewBackup,
   previewRestore,
   updateJob,
   type HostId,
@@ -141,6 +142,42 @@ describe('F4, F6: restores over NATS and Postgres', () => {
     const code = await codeOf(changed);
     expect(await edit(code)).toMatchObject({ version: 2, name: 'changed' });
     expect(await edit(code)).toMatchObject({ version: 2 });
+  });
+
+  it('cbt.fallback: a backup that skips VMs silently is saved and edited with its code alone', async () => {
+    const { peers, client } = scheduler;
+    const actor = 'anna';
+    const vmIds = [peers.vm()];
+    const asked = (fallback: 'full' | 'skip-silent', name = 'silent') => ({
+      name,
+      definition: { kind: 'backup' as const, vmIds, poolId: peers.pool(), cbt: { fallback } },
+      plans: [{ type: 'manual' as const }],
+    });
+    const save = (request: ReturnType<typeof asked>, confirmation?: string) =>
+      client.request(createJob, { ...request, id: newId<JobId>(), confirmation }, { actor });
+    const told = (request: ReturnType<typeof asked>) => client.request(previewBackup, request, { actor });
+    const silent = asked('skip-silent');
+    const refused = (reason: string) => ({ details: { field: 'confirmation', reason } });
+    await expect(save(silent)).rejects.toMatchObject(refused('missing'));
+    const { notices, confirmation } = await told(silent);
+    expect(notices).toEqual(['SKIPS_SILENTLY']);
+    const code = confirmation?.code ?? '';
+    await expect(save({ ...silent, name: 'another' }, code)).rejects.toMatchObject(refused('other-request'));
+    const job = await save(silent, code);
+    await expect(save(silent, code)).rejects.toMatchObject(refused('used'));
+    const edit = (confirmed?: string) =>
+      client.request(
+        updateJob,
+        { ...silent, name: 'edited', jobId: job.id, version: 1, confirmation: confirmed },
+        { actor },
+      );
+    await expect(edit()).rejects.toMatchObject(refused('missing'));
+    const again = await told({ ...silent, name: 'edited' });
+    expect(await edit(again.confirmation?.code)).toMatchObject({ version: 2 });
+    const loud = asked('full');
+    expect(await told(loud)).toEqual({ notices: [], confirmation: null });
+    await expect(save(loud, code)).rejects.toMatchObject(refused('needless'));
+    expect(await save(loud)).toMatchObject({ definition: { cbt: { fallback: 'full' } } });
   });
 
   it('S8: knows the backup job that protects a VM', async () => {

@@ -156,6 +156,7 @@ export class SchedulerRows {
       doneBytes: 0,
       storedBytes: 0,
       itemCount: this.itemsOf(id).length,
+      etaSeconds: null,
       items: [],
       hooks: [],
     };

@@ -80,6 +80,9 @@ const retries: readonly [Retry, ...Retry[]] = [
 const settleMs = 5 * minute;
 const cleanMs = 10 * minute;
 
+/** A VM's disks one after the other, each by one connection. */
+const oneLane = { disksPerVm: 1, streamsPerDisk: 1 } as const;
+
 /** One installation, one seed, one run: faults for some minutes, then none, then everything must have settled. */
 export const simulate = async (options: SimulationOptions): Promise<SimulationResult> =>
   new Simulation(options).run();
@@ -331,7 +334,7 @@ class Simulation {
       excludedVmIds: [],
       poolId: this.#here.pool.id,
       group: 'default',
-      parallel: { vms: random.whole(1, 3), vmsPerHost: random.whole(1, 2) },
+      parallel: { vms: random.whole(1, 3), vmsPerHost: random.whole(1, 2), ...oneLane },
       pointKind: random.pick(['full', 'incremental', 'incremental']),
       cbt: { enable: true, fallback: random.pick(['full', 'skip-alert', 'skip-silent']) },
       powerOff: random.pick([false, true]),
@@ -363,7 +366,7 @@ class Simulation {
       kind: 'restore',
       items: [{ pointId: chosen.id, target }],
       group: 'default',
-      parallel: { vms: 2, vmsPerHost: 2, channels: 2 },
+      parallel: { vms: 2, vmsPerHost: 2, channels: 2, ...oneLane },
       network: { preferred: 'auto' },
       options: transferOptionsSchema.parse({}),
     };
@@ -380,7 +383,7 @@ class Simulation {
       kind: 'rollback',
       items: [{ pointId: point.id, target }],
       group: 'default',
-      parallel: { vms: 2, vmsPerHost: 2, channels: 2 },
+      parallel: { vms: 2, vmsPerHost: 2, channels: 2, ...oneLane },
       network: { preferred: 'auto' },
       options: transferOptionsSchema.parse({ reconnect: { minutes: random.pick([1, 10]) } }),
     };

@@ -98,7 +98,7 @@ export class Trial {
     onChange: (run: RunDetail) => void = () => undefined,
   ): Promise<RunDetail> {
     return this.runJob(
-      { ...labBackup, vmIds: [vm.id], poolId, options: { streamsPerDisk: 2 } },
+      { ...labBackup, vmIds: [vm.id], poolId, parallel: { streamsPerDisk: 2 } },
       `backup of ${vm.name}`,
       onChange,
     );
@@ -120,7 +120,7 @@ export class Trial {
     if (storage === undefined) throw new Error(`no storage pool on ${host.name}`);
     const target = { platformId: platform.id, hostId: host.id, storageName: storage.name, vmName };
     return this.runJob(
-      { kind: 'restore', items: [{ pointId: point.id, target }], options: { streamsPerDisk: 2 } },
+      { kind: 'restore', items: [{ pointId: point.id, target }], parallel: { streamsPerDisk: 2 } },
       `restore as ${vmName}`,
       onChange,
     );

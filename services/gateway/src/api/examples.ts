@@ -177,8 +177,6 @@ export const pool = {
 
 const options = {
   compression: { mode: 'fast' },
-  disksPerVm: 1,
-  streamsPerDisk: 1,
   reconnect: { minutes: 10, bufferMiB: 10 },
   speedLimit: [{ from: '08:00', to: '18:00', rate: 50, unit: 'MiB/s', appliesTo: 'transfer' }],
   transport: { bufferKiB: 1024, logLevel: 'info', connectMinutes: 10 },
@@ -194,7 +192,7 @@ export const job = {
     excludedVmIds: [],
     poolId: ids.pool,
     group: 'default',
-    parallel: { vms: 2, vmsPerHost: 2 },
+    parallel: { vms: 2, vmsPerHost: 2, disksPerVm: 1, streamsPerDisk: 1 },
     pointKind: 'incremental',
     cbt: { enable: true, fallback: 'full' },
     powerOff: false,
@@ -288,6 +286,17 @@ export const restorePreview = {
   confirmation: { code: 'K7QD-3MZA-X0PW', expiresAt: '2026-03-02T21:10:00Z' },
 };
 
+export const silentBackup = {
+  name: 'test machines, every night',
+  definition: { kind: 'backup', vmIds: [ids.vm], poolId: ids.pool, cbt: { fallback: 'skip-silent' } },
+  plans: [{ type: 'daily', time: '02:00' }],
+};
+
+export const backupPreview = {
+  notices: ['SKIPS_SILENTLY'],
+  confirmation: { code: 'K7QD-3MZA-X0PW', expiresAt: '2026-03-02T21:10:00Z' },
+};
+
 export const contentPreview = {
   itemCount: 1,
   items: [{ vmId: ids.vm, vmName: vm.name, hostName: vm.hostName, fault: null }],
@@ -320,6 +329,7 @@ export const run = {
 
 export const runDetail = {
   ...run,
+  etaSeconds: 100,
   items: [
     {
       id: ids.runItem,
@@ -343,8 +353,11 @@ export const runDetail = {
           doneBytes: 21_474_836_480,
           storedBytes: 9_663_676_416,
           resumedBytes: 0,
+          bytesPerSecond: 214_748_364,
+          etaSeconds: 100,
         },
       ],
+      etaSeconds: 100,
       reasons: ['FULL_FIRST_POINT', 'CAPTURE_LIVE'],
       fault: null,
       startedAt: at,

@@ -1,6 +1,8 @@
 import {
   checkedStageSchema,
   checkJobStage,
+  backupPreviewBodySchema,
+  backupPreviewSchema,
   cloneJob,
   contentPreviewSchema,
   createJob,
@@ -17,6 +19,7 @@ import {
   newJobBodySchema,
   pageRequestSchema,
   planPreviewSchema,
+  previewBackup,
   previewContent,
   previewPlan,
   runChoiceSchema,
@@ -44,7 +47,7 @@ export const jobRoutes: readonly Route[] = [
       'With the plan `immediate` its first run begins at once; with `manual`, when somebody starts one. Times are those of the ' +
       'clock at the backup hosts of the group; one that daylight saving skips is due when the gap is over, one that comes twice ' +
       'is due the first time. Of two plans one is full and one incremental; when both are due the full one runs. A restore needs the ' +
-      '`confirmation` that `POST /restores/preview` gave for exactly this request.',
+      '`confirmation` that `POST /restores/preview` gave for exactly this request, a backup that skips VMs silently that of `POST /backups/preview`.',
     access: operating,
     body: newJobBodySchema,
     status: 201,
@@ -218,6 +221,24 @@ export const jobRoutes: readonly Route[] = [
       reply: examples.planPreview,
     },
     serve: ({ ask, body }) => ask(previewPlan, body),
+  }),
+  route({
+    id: 'previewBackup',
+    method: 'POST',
+    path: '/backups/preview',
+    tag,
+    summary: 'What to know before a backup job is saved, and the code to save it with',
+    description:
+      'Takes a backup job as `POST /jobs` does, and makes nothing. A job that passes over VMs without an alert (`cbt.fallback` is `skip-silent`) is ' +
+      'saved, and edited, only with the code that `confirmation` holds: good once, within ten minutes, for exactly this request of the same ' +
+      'user. Of every other backup job it is null, and none is needed.',
+    access: operating,
+    body: backupPreviewBodySchema,
+    status: 200,
+    reply: backupPreviewSchema,
+    faults: [],
+    example: { body: examples.silentBackup, reply: examples.backupPreview },
+    serve: ({ ask, body }) => ask(previewBackup, body),
   }),
   route({
     id: 'previewContent',

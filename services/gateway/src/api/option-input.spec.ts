@@ -1,4 +1,4 @@
-import { createJob, previewRestore, type Problem } from '@casvault/contracts';
+import { createJob, previewBackup, previewRestore, type Problem } from '@casvault/contracts';
 import { bearer, testGateway, type TestGateway } from '../testing/test-gateway.js';
 import * as examples from './examples.js';
 
@@ -107,8 +107,8 @@ const hooks: readonly Option[] = [
 const shared: readonly Option[] = [
   whole('parallel.vms', 1, 32),
   whole('parallel.vmsPerHost', 1, 10),
-  whole('options.disksPerVm', 1, 5),
-  whole('options.streamsPerDisk', 1, 5),
+  whole('parallel.disksPerVm', 1, 5),
+  whole('parallel.streamsPerDisk', 1, 5),
   whole('options.reconnect.minutes', 1, 60),
   whole('options.reconnect.bufferMiB', 1, 1_024),
   whole('options.transport.connectMinutes', 1, 10),
@@ -235,6 +235,20 @@ describe('the options of a job, as the API takes them', () => {
   for (const option of [...shared, ...hooks, ...ofRestores])
     it(`${nameOf(option)} of a restore: its range, and nothing beyond it`, hold(restore, option));
 
+  it('cbt.fallback: skip-silent is previewed, and its code handed over with the job', async () => {
+    gateway.services.on(previewBackup, examples.backupPreview);
+    const told = await post('/backups/preview', examples.silentBackup);
+    expect([told.statusCode, told.json()]).toEqual([200, examples.backupPreview]);
+    expect(gateway.services.last(previewBackup)?.definition.cbt).toEqual({
+      enable: true,
+      fallback: 'skip-silent',
+    });
+    const { code: confirmation } = examples.backupPreview.confirmation;
+    expect((await post('/jobs', { ...examples.silentBackup, confirmation })).statusCode).toBe(201);
+    expect(gateway.services.last(createJob)?.confirmation).toBe(confirmation);
+    expect((await post('/backups/preview', examples.restoreRequest)).statusCode).toBe(400);
+  });
+
   it('have the channels of the specification where a restore names none', async () => {
     const { definition } = examples.restoreRequest;
     await post('/restores/preview', examples.restoreRequest);
@@ -267,7 +281,7 @@ describe('the options of a job, as the API takes them', () => {
       poolId,
       group: 'default',
       pointKind: 'incremental',
-      parallel: { vms: 2, vmsPerHost: 2 },
+      parallel: { vms: 2, vmsPerHost: 2, disksPerVm: 1, streamsPerDisk: 1 },
       cbt: { enable: true, fallback: 'full' },
       powerOff: false,
       hostIds: [],
@@ -277,8 +291,6 @@ describe('the options of a job, as the API takes them', () => {
       network: { preferred: 'auto' },
       options: {
         compression: { mode: 'fast' },
-        disksPerVm: 1,
-        streamsPerDisk: 1,
         reconnect: { minutes: 10, bufferMiB: 10 },
         speedLimit: [],
         transport: { bufferKiB: 1024, logLevel: 'info', connectMinutes: 10 },

@@ -143,7 +143,12 @@ export const pointRoutes: readonly Route[] = [
         jobName: `disk vda of ${examples.vm.name} at ${examples.point.capturedAt}`,
       },
     },
-    serve: ({ ask, params: { pointId, target }, body: { group, network, options, ...wanted }, resourceId }) =>
+    serve: ({
+      ask,
+      params: { pointId, target },
+      body: { group, parallel, network, options, ...wanted },
+      resourceId,
+    }) =>
       ask(startCreation, {
         id: resourceId<JobId>(),
         pointId,
@@ -151,6 +156,7 @@ export const pointRoutes: readonly Route[] = [
         group,
         network,
         options,
+        parallel,
       }),
   }),
   route({
@@ -186,7 +192,12 @@ export const pointRoutes: readonly Route[] = [
         jobName: `image ${examples.vm.name}-golden of ${examples.vm.name} at ${examples.point.capturedAt}`,
       },
     },
-    serve: ({ ask, params: { pointId }, body: { group, network, options, ...wanted }, resourceId }) =>
+    serve: ({
+      ask,
+      params: { pointId },
+      body: { group, parallel, network, options, ...wanted },
+      resourceId,
+    }) =>
       ask(startCreation, {
         id: resourceId<JobId>(),
         pointId,
@@ -194,6 +205,7 @@ export const pointRoutes: readonly Route[] = [
         group,
         network,
         options,
+        parallel,
       }),
   }),
   route({

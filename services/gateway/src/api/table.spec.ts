@@ -46,6 +46,7 @@ const mayCall: Record<string, string> = {
   'POST /jobs/check': 'AOR',
   'POST /plans/preview': 'AOR',
   'POST /restores/preview': 'AO',
+  'POST /backups/preview': 'AO',
   'POST /contents/preview': 'AOR',
   'POST /jobs/{jobId}/runs': 'AO',
   'GET /runs': 'AOR',
