@@ -64,7 +64,10 @@ describe('scheduler over NATS and Postgres', () => {
       { target: 'vdb', totalBytes: 100, doneBytes: 5, storedBytes: 4, resumedBytes: 0 },
     ];
     const pointId = newId<PointId>();
-    await peers.tell(items[0]!.itemId, 'transferring', { progress, pointId });
+    const begun = progress.map((disk) => ({ ...disk, doneBytes: 0, storedBytes: 0 }));
+    const at = (second: number) => new Date(Date.UTC(2025, 11, 31, 0, 0, second)).toISOString();
+    await peers.tell(items[0]!.itemId, 'transferring', { progress: begun, pointId, at: at(0) });
+    await peers.tell(items[0]!.itemId, 'transferring', { progress, pointId, at: at(10) });
     const seen = await until(() => peers.news.find((run) => run.id === runId && run.doneBytes === 45));
     expect(seen.items.find(({ id }) => id === items[0]?.itemId)).toMatchObject({
       state: 'running',
@@ -72,7 +75,12 @@ describe('scheduler over NATS and Postgres', () => {
       progress,
       pointId,
     });
-    expect((await detail(runId)).storedBytes).toBe(34);
+    const shown = await detail(runId);
+    expect(shown.storedBytes).toBe(34);
+    // G15: 40 % in 10 s; of the other disk not a tenth yet, so nobody knows of the VM.
+    const [vda, vdb] = shown.items.find(({ id }) => id === items[0]?.itemId)?.progress ?? [];
+    expect(vda).toMatchObject({ bytesPerSecond: 4, etaSeconds: 15 });
+    expect([vdb?.etaSeconds, shown.etaSeconds]).toEqual([null, null]);
     for (const { itemId } of items) await peers.tell(itemId, 'succeeded');
     const run = await reaches(runId, 'succeeded');
     expect(run.finishedAt).not.toBeNull();
