@@ -1,12 +1,12 @@
 import { execFile } from 'node:child_process';
-import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { ApiProblem, labBackup } from '@casvault/stack';
-import { freePort, until } from '@casvault/testkit';
+import { freePort, tempDir, until, type TempDir } from '@casvault/testkit';
 import { expectNothingLeft, expectSucceeded, MiB, startWorld, type World } from './world.js';
 
 const run = promisify(execFile);
@@ -14,15 +14,21 @@ const run = promisify(execFile);
 /** Each cause of failure has its own message (C1, C2, F, E): the ones an operator meets first. */
 describe('refused or failed, and why', () => {
   let world: World;
+  let scripts: TempDir;
 
   beforeAll(async () => {
+    scripts = await tempDir('e2e-scripts');
     world = await startWorld('refused', {
+      env: { 'mover-1': { CASVAULT_DATA_MOVER_SCRIPTS: scripts.path } },
       vms: [
         { name: 'small', host: 1, guest: 'idle', disks: [{ sizeBytes: 256 * MiB, dataBytes: 64 * MiB }] },
       ],
     });
   });
-  afterAll(() => world[Symbol.asyncDispose]());
+  afterAll(async () => {
+    await world[Symbol.asyncDispose]();
+    await scripts.remove();
+  });
 
   const registration = (change: object = {}) => {
     const { cvm, diskService } = world.trial.lab;
@@ -139,6 +145,49 @@ describe('refused or failed, and why', () => {
         details: { storageName: vm.disks[0]?.storageName, freePercent: 100 },
       },
     });
+    await expectNothingLeft(world);
+  });
+
+  it('D10: a run begins when its precondition holds and its pre script succeeds, and its post script is told how it ended', async () => {
+    const pool = await world.trial.standardPool('refused');
+    const vm = await world.trial.vm(world.platform, 'small');
+    const [told, open] = [join(scripts.path, 'told'), join(scripts.path, 'open')];
+    const write = (name: string, text: string) =>
+      writeFile(join(scripts.path, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    await write('ready', 'test -e "$1"');
+    await write('tell', `echo "$CASVAULT_HOOK $CASVAULT_RUN_STATE" >>${told}; echo "$1"; exit $2`);
+    const back = (exitCode: number) => {
+      const tell = { script: 'tell', arguments: [vm.name, String(exitCode)] };
+      const hooks = {
+        precondition: { type: 'command', script: 'ready', arguments: [open] },
+        scripts: { pre: tell, post: { ...tell, arguments: [vm.name, '0'] } },
+      };
+      const definition = { ...labBackup, vmIds: [vm.id], poolId: pool.id, ...hooks };
+      return world.trial.runJob(definition, 'with scripts', () => undefined);
+    };
+    expect(await back(0)).toMatchObject({ state: 'given up', reasons: ['PRECONDITION_NOT_MET'] });
+    await writeFile(open, '');
+    const failed = await back(3);
+    expect(failed).toMatchObject({
+      state: 'failed',
+      fault: { code: 'HOOK_FAILED', details: { exitCode: 3 } },
+    });
+    expect(failed.items.map(({ pointId }) => pointId)).toEqual([null]);
+    const run = expectSucceeded(await back(0));
+    expect(run.hooks.map(({ hook, state }) => [hook, state])).toEqual([
+      ['precondition', 'succeeded'],
+      ['pre', 'succeeded'],
+      ['post', 'succeeded'],
+    ]);
+    expect((await readFile(told, 'utf8')).split('\n')).toEqual([
+      'pre ',
+      'post failed',
+      'pre ',
+      'post succeeded',
+      '',
+    ]);
+    const log = (await world.trial.api.runLog(run.id)).map(({ text }) => text.en);
+    expect(log).toContain(`scripts.post: | ${vm.name}`);
     await expectNothingLeft(world);
   });
 
