@@ -73,6 +73,25 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 - { name: data-mover-controller, values: dataMoverController, service: data-mover, database: data-mover }
 {{- end }}
 
+{{- /* JSON of the groups whose number the controller sets: CASVAULT_DATA_MOVER_SCALER. Takes the root. */}}
+{{- define "casvault.scaledGroups" -}}
+{{- $root := . -}}
+{{- $scaled := list -}}
+{{- range $group, $_ := .Values.dataMovers.groups }}
+{{- $own := include "casvault.moverGroup" (dict "root" $root "group" $group) | fromYaml }}
+{{- $builtin := $own.autoscaling.builtin }}
+{{- if $builtin.enabled }}
+{{- $at := printf "dataMovers.groups.%s.autoscaling" $group }}
+{{- if $own.autoscaling.keda.enabled }}{{ fail (printf "%s: builtin and keda are both enabled" $at) }}{{ end }}
+{{- if gt (int $builtin.minReplicas) (int $builtin.maxReplicas) }}{{ fail (printf "%s.builtin.minReplicas: is larger than maxReplicas" $at) }}{{ end }}
+{{- $deployment := printf "%s-data-mover-%s" (include "casvault.fullname" $root) $group }}
+{{- $scaled = append $scaled (dict "group" $group "deployment" $deployment "min" (int $builtin.minReplicas) "max" (int $builtin.maxReplicas) "transfers" (int $own.transfers) "cooldownSeconds" (int $builtin.cooldownSeconds)) }}
+{{- end }}
+{{- end }}
+{{- toJson $scaled -}}
+{{- end }}
+{{- define "casvault.scalerLease" -}}{{ include "casvault.fullname" . }}-scaler{{- end }}
+
 {{- /* Settings of one group of movers: its own over the defaults. Takes { root, group }. */}}
 {{- define "casvault.moverGroup" -}}
 {{- $own := index .root.Values.dataMovers.groups .group | default dict -}}

@@ -110,7 +110,7 @@ readinessProbe:
 {{- /* What a pod of any service has. Takes { root, component, account }. */}}
 {{- define "casvault.podCommon" -}}
 serviceAccountName: {{ include "casvault.fullname" .root }}-{{ .account }}
-# No service speaks to the Kubernetes API.
+# Only the built-in scaler speaks to the Kubernetes API, with a token that is mounted for it alone.
 automountServiceAccountToken: false
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ add .root.Values.drainSeconds 15 }}

@@ -10,7 +10,46 @@ const roleShape = {
     .describe('controller: transfers and leases, with a database. worker: moves the data, without one'),
 } as const;
 
-const controllerSchema = z.object({ ...serviceShape, ...databaseShape, ...roleShape });
+const podCount = z.number().int().max(1_000);
+const scaledGroupSchema = z
+  .strictObject({
+    group: z.string().min(1).max(64),
+    deployment: z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, 'is no name of a Deployment'),
+    min: podCount.min(0),
+    max: podCount.min(1),
+    transfers: z.number().int().min(1).max(64),
+    cooldownSeconds: z.number().int().min(0).max(86_400),
+  })
+  .refine(({ min, max }) => min <= max, 'min is larger than max');
+
+const scaledGroups = z
+  .string()
+  .transform((text, context) => {
+    try {
+      return JSON.parse(text) as unknown;
+    } catch {
+      context.addIssue('is no JSON');
+      return z.NEVER;
+    }
+  })
+  .pipe(z.array(scaledGroupSchema).max(64));
+
+const controllerSchema = z.object({
+  ...serviceShape,
+  ...databaseShape,
+  ...roleShape,
+  CASVAULT_DATA_MOVER_SCALER: scaledGroups
+    .default([])
+    .describe(
+      'On Kubernetes: groups whose number of movers it sets, as JSON [{group, deployment, min, max, transfers, cooldownSeconds}]',
+    ),
+  CASVAULT_DATA_MOVER_SCALER_LEASE: z
+    .string()
+    .min(1)
+    .max(63)
+    .default('casvault-scaler')
+    .describe('Name of the Lease by which the controllers choose the one that scales'),
+});
 export type ControllerConfig = z.output<typeof controllerSchema>;
 
 const workerSchema = z.object({
@@ -120,8 +159,10 @@ export const workerIdOf = ({
   CASVAULT_DATA_MOVER_ID: id,
   CASVAULT_DATA_MOVER_GROUP: group,
   CASVAULT_DATA_MOVER_NAME: name,
-}: WorkerConfig): BackupHostId => {
-  if (id) return id;
+}: WorkerConfig): BackupHostId => id ?? madeWorkerId(group, name);
+
+/** Of a worker that is given no id; on Kubernetes its name is its pod's. */
+export const madeWorkerId = (group: string, name: string): BackupHostId => {
   const hex = createHash('sha256').update(`casvault-backup-host\0${group}\0${name}`).digest('hex');
   const variant = ((parseInt(hex.charAt(16), 16) & 0x3) | 0x8).toString(16);
   return backupHostIdSchema.parse(

@@ -29,4 +29,19 @@ export const migrations: readonly Migration[] = [
       ALTER TABLE transfer ALTER COLUMN point_id DROP NOT NULL;
       ALTER TABLE transfer ALTER COLUMN pool_id DROP NOT NULL;`,
   },
+  {
+    name: '0003-create-mover-retirement',
+    sql: `
+      -- workers that the scaler of movers retires: they get no transfers any more
+      CREATE TABLE mover_retirement (
+        worker_id uuid PRIMARY KEY,
+        host_group text NOT NULL,
+        pod text NOT NULL,
+        number integer NOT NULL,
+        state text NOT NULL CHECK (state IN ('retiring', 'lowering'))
+      );
+      -- of an attempt; negated it is a pod's deletion cost, so it may never go back
+      CREATE SEQUENCE mover_retirement_number AS integer;
+      CREATE INDEX transfer_by_worker ON transfer (worker_id) WHERE state IN ('queued', 'running');`,
+  },
 ];

@@ -98,6 +98,7 @@ describe('the chart', () => {
     expect(readmeWithValues(readme, values.replace('logLevel: info', 'logLevel: warn'))).not.toBe(readme);
   });
 
+  const autoscaling = 'dataMovers.groups.default.autoscaling';
   it.each([
     ['unknown=1', "additional properties 'unknown' not allowed"],
     ['gateway.replica=1', "additional properties 'replica' not allowed"],
@@ -113,6 +114,13 @@ describe('the chart', () => {
     ['trial.enabled=false', 'is not set'],
     ['dataMovers.groups.default.pools[0]=nowhere', 'nowhere is not one of pools'],
     ['ingress.enabled=true', 'ingress.host: is not set'],
+    ['dataMovers.defaults.autoscaling.builtin.maxReplicas=0', 'builtin/maxReplicas'],
+    [`${autoscaling}.builtin.enabled=true,${autoscaling}.keda.enabled=true`, 'autoscaling'],
+    [`${autoscaling}.builtin.enabled=true,dataMovers.defaults.autoscaling.keda.enabled=true`, 'both enabled'],
+    [
+      `${autoscaling}.builtin.enabled=true,${autoscaling}.builtin.minReplicas=11`,
+      'is larger than maxReplicas',
+    ],
   ])('refuses %s', async (set, message) => {
     const rendering = helm.template(chart, [join(chart, 'values-trial.yaml')], [set]);
     await expect(rendering).rejects.toThrow(message);
@@ -167,13 +175,32 @@ describe('the chart', () => {
     ['PodDisruptionBudget casvault-gateway', ['kind'], 'Nothing', 'not exactly one disruption budget'],
     ['Service casvault-gateway', ['spec', 'selector'], {}, 'selects the pods of no workload'],
     ['Service casvault-gateway', ['spec', 'ports', 0, 'targetPort'], 'apis', 'leads to a port'],
-    ['ServiceAccount casvault-gateway', ['kind'], 'ClusterRole', 'needs the Kubernetes API'],
+    ['ServiceAccount casvault-gateway', ['kind'], 'ClusterRole', 'more than its namespace'],
     ['ScaledObject casvault-data-mover-default', ['spec', 'scaleTargetRef', 'name'], 'x', 'is not there'],
     ['ScaledObject casvault-data-mover-default', ['spec', 'minReplicaCount'], 99, 'bounds are crossed'],
     [mover, ['spec', 'replicas'], 1, 'a fixed number of pods'],
   ])('the policy refuses %s %j = %j', (title, path, value, problem) => {
     const problems = policyProblems(changed(of('production'), title, path, value));
     expect(problems).toContainEqual(expect.stringContaining(problem));
+  });
+
+  const scaled = 'Deployment vault-data-mover-second';
+  it.each([
+    ['Role vault-scaler', ['rules', 1, 'verbs', 1], 'delete', 'more than the scaler needs'],
+    ['Role vault-scaler', ['rules', 1, 'resources', 0], '*', 'more than the scaler needs'],
+    ['Role vault-scaler', ['rules', 0, 'resourceNames'], undefined, 'or everything'],
+    ['Role vault-scaler', ['rules', 0, 'resourceNames', 0], 'x', 'is not there'],
+    [scaled, ['spec', 'replicas'], 1, 'a fixed number of pods'],
+  ])('the policy refuses %s %j = %j of the built-in scaler', (title, path, value, problem) => {
+    const problems = policyProblems(changed(of('everything else'), title, path, value));
+    expect(problems).toContainEqual(expect.stringContaining(problem));
+  });
+
+  it('gives the built-in scaler its token and its way to the API, and nobody without one', () => {
+    const mounts = (name: string) => JSON.stringify(of(name)).split('serviceAccountToken').length - 1;
+    expect([mounts('production'), mounts('everything else')]).toEqual([0, 1]);
+    const roles = (name: string) => of(name).filter(({ kind }) => kind.startsWith('Role'));
+    expect([roles('production').length, roles('everything else').length]).toEqual([0, 2]);
   });
 
   it('the services refuse what they do not know or understand, and files that nothing brings', async () => {

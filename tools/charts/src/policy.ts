@@ -1,4 +1,14 @@
-import { at, branch, branches, text, titleOf, type Branch, type Manifest, type Tree } from './manifest.js';
+import {
+  at,
+  branch,
+  branches,
+  list,
+  text,
+  titleOf,
+  type Branch,
+  type Manifest,
+  type Tree,
+} from './manifest.js';
 
 /** Kinds with pods, and where their template is. */
 const workloadKinds = new Set(['Deployment', 'StatefulSet', 'DaemonSet', 'Job']);
@@ -147,7 +157,8 @@ const accountProblems = (workload: Manifest, manifests: readonly Manifest[]): st
 };
 
 const objectProblems = (manifest: Manifest, manifests: readonly Manifest[]): string[] => {
-  if (/^(Cluster)?Role(Binding)?$/.test(manifest.kind)) return ['nothing here needs the Kubernetes API'];
+  if (/^ClusterRole(Binding)?$/.test(manifest.kind)) return ['nothing here needs more than its namespace'];
+  if (manifest.kind === 'Role') return roleProblems(manifest, manifests);
   if (manifest.kind === 'Service') return serviceProblems(manifest, manifests);
   if (manifest.kind === 'ScaledObject') return scalerProblems(manifest, manifests);
   return [];
@@ -164,6 +175,41 @@ const serviceProblems = (service: Manifest, manifests: readonly Manifest[]): str
     [
       'leads to a port that is not there',
       branches(at(service, 'spec', 'ports')).every(({ targetPort }) => names.has(targetPort)),
+    ],
+  ]);
+};
+
+/** What a role may grant: the built-in scaler's needs, as `verbs of resource`. */
+const grantable: Readonly<Record<string, readonly string[]>> = {
+  'deployments/scale': ['get', 'patch'],
+  pods: ['list', 'patch'],
+  leases: ['get', 'update', 'create'],
+};
+
+const roleProblems = (role: Manifest, manifests: readonly Manifest[]): string[] => {
+  const rules = branches(role['rules']);
+  const scaled = rules
+    .filter(({ resources }) => list(resources).includes('deployments/scale'))
+    .map(({ resourceNames }) => list(resourceNames));
+  const targets = manifests.filter(
+    (one) => one.kind === 'Deployment' && scaled.flat().includes(at(one, 'metadata', 'name') ?? null),
+  );
+  return broken([
+    [
+      'grants more than the scaler needs',
+      rules.every(({ resources, verbs }) =>
+        list(resources).every((resource) =>
+          list(verbs).every((verb) => grantable[text(resource)]?.includes(text(verb))),
+        ),
+      ),
+    ],
+    [
+      'scales what is not there, or everything',
+      targets.length > 0 && targets.length === scaled.flat().length,
+    ],
+    [
+      'its target has a fixed number of pods',
+      targets.every((one) => at(one, 'spec', 'replicas') === undefined),
     ],
   ]);
 };

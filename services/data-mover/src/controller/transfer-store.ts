@@ -1,6 +1,7 @@
 import { type PointId, type TransferId, type WorkSpec } from '@casvault/contracts';
 import { reading, type ProjectedStep, type Transaction } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
+import { demandService } from '../scaler/retirement-store.js';
 import { isTerminal, type TransferState } from './transfer.js';
 import { transferTable } from './transfer.table.js';
 
@@ -24,10 +25,11 @@ const pointOf = (spec: WorkSpec): string | null => {
 export class TransferStore {
   constructor(private readonly database: DataSource) {}
 
-  /** Progress is not written: it is the machine's. */
+  /** Progress is not written: it is the machine's. Throws DEPENDENCY_UNAVAILABLE for a claim of a worker that retires. */
   async project(tx: Transaction, { before, after, now }: ProjectedStep<TransferState>): Promise<void> {
     if (told(before) === told(after)) return;
     const { request, state, epoch, claim } = after;
+    if (state === 'running' && claim && epoch !== before?.epoch) await demandService(tx, claim.workerId);
     const rows = tx.getRepository(transferTable);
     const changing = {
       state,
