@@ -25,6 +25,17 @@ interface Asked {
   readonly body: Json;
 }
 
+/** What the chart's role grants, and nothing else. */
+export const scalerRules = [
+  'get deployments/scale',
+  'patch deployments/scale',
+  'list pods',
+  'patch pods',
+  'get leases',
+  'create leases',
+  'update leases',
+];
+
 const run = promisify(execFile);
 const typed = client as unknown as Readonly<
   Record<string, { getAttributeTypeMap?(): { baseName: string; type: string }[] } | undefined>

@@ -3,18 +3,7 @@ import { AppsV1Api, KubeConfig, setHeaderOptions } from '@kubernetes/client-node
 import { until } from '@casvault/testkit';
 import { Kubernetes } from '../src/scaler/kubernetes.js';
 import { type MoverPod } from '../src/scaler/scaler.js';
-import { KubernetesApi } from './kubernetes-api.js';
-
-/** What the chart's role grants, and nothing else. */
-const granted = [
-  'get deployments/scale',
-  'patch deployments/scale',
-  'list pods',
-  'patch pods',
-  'get leases',
-  'create leases',
-  'update leases',
-];
+import { KubernetesApi, scalerRules } from './kubernetes-api.js';
 
 interface Place {
   readonly cluster: Kubernetes;
@@ -37,7 +26,7 @@ const modelled = async (): Promise<Place & { readonly api: KubernetesApi }> => {
       if (pod.status.phase === 'Pending')
         api.model.become(pod, { nodeName: 'node-1', phase: 'Running', ready: true });
   };
-  return { api, deployment, act, cluster: clusterOf(api.config(granted)), close: () => api.stop() };
+  return { api, deployment, act, cluster: clusterOf(api.config(scalerRules)), close: () => api.stop() };
 };
 
 /** A cluster that a kubeconfig names: makes a Deployment of idle pods in the context's namespace, and removes it. */
@@ -125,11 +114,11 @@ describe('what the Kubernetes API refuses', () => {
   });
   afterAll(() => place.close());
 
-  it.each(granted)('names the rule that is missing: %s', async (rule) => {
+  it.each(scalerRules)('names the rule that is missing: %s', async (rule) => {
     const { api, cluster } = place;
     const pod = { name: 'x', resourceVersion: '1', isReady: true, template: '', createdAt: '' };
     const lease = await cluster.holdLease(`of ${rule}`.replace(/\W/g, '-'), 'one', null);
-    const poor = clusterOf(api.config(granted.filter((one) => one !== rule)));
+    const poor = clusterOf(api.config(scalerRules.filter((one) => one !== rule)));
     const calls: Record<string, () => Promise<unknown>> = {
       'get deployments/scale': () => poor.readScale(deployment),
       'patch deployments/scale': () => poor.writeScale(deployment, 1, '1'),
@@ -149,14 +138,14 @@ describe('what the Kubernetes API refuses', () => {
     const stranger = clusterOf(api.configWith('nobody'));
     await expect(stranger.listPods('a=b')).rejects.toMatchObject({ code: 'UNAUTHENTICATED' });
     const other = await KubernetesApi.start();
-    const misled = clusterOf(api.config(granted, { ca: other.authority }));
+    const misled = clusterOf(api.config(scalerRules, { ca: other.authority }));
     await other.stop();
     await expect(misled.listPods('a=b')).rejects.toMatchObject({ code: 'DEPENDENCY_UNAVAILABLE' });
   });
 
   it('takes nothing that the client has no field for', async () => {
     const { api } = place;
-    const apps = api.config(granted).makeApiClient(AppsV1Api);
+    const apps = api.config(scalerRules).makeApiClient(AppsV1Api);
     const body = { spec: { replicas: 'three' } };
     const headers = setHeaderOptions('Content-Type', 'application/merge-patch+json');
     const namespace = api.model.namespace;
@@ -167,7 +156,7 @@ describe('what the Kubernetes API refuses', () => {
   it('ends at once when it is told to', async () => {
     const told = new AbortController();
     told.abort();
-    const stopped = clusterOf(place.api.config(granted), told.signal);
+    const stopped = clusterOf(place.api.config(scalerRules), told.signal);
     await expect(stopped.listPods('a=b')).rejects.toMatchObject({ code: 'DEPENDENCY_UNAVAILABLE' });
   });
 

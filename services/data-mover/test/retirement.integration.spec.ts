@@ -1,11 +1,16 @@
 import { newId, type BackupHostId, type RunItemId, type TransferId } from '@casvault/contracts';
 import { openDatabase, provisionSchema } from '@casvault/persistence';
-import { startPostgres, testClock, TestLogger, type PostgresServer } from '@casvault/testkit';
+import { startPostgres, testClock, TestLogger, until, type PostgresServer } from '@casvault/testkit';
 import { type DataSource } from 'typeorm';
 import { TransferStore } from '../src/controller/transfer-store.js';
 import { Transfers, transferMachines } from '../src/controller/transfers.js';
 import { dataMoverDatabase } from '../src/data-source.js';
+import { madeWorkerId } from '../src/config.js';
+import { Kubernetes } from '../src/scaler/kubernetes.js';
 import { RetirementStore } from '../src/scaler/retirement-store.js';
+import { ScalerRunner } from '../src/scaler/scaler-runner.js';
+import { type ModelPod } from '../src/scaler/testing/model-cluster.js';
+import { KubernetesApi, scalerRules } from './kubernetes-api.js';
 import { restoreSpec } from './running-controller.js';
 
 const group = 'default';
@@ -45,9 +50,9 @@ describe('retirements of movers in Postgres', () => {
   });
   afterEach(() => database.query('DELETE FROM mover_retirement'));
 
-  const queued = async (): Promise<TransferId> => {
+  const queued = async (of = group): Promise<TransferId> => {
     const transferId = newId<TransferId>();
-    await transfers.begin({ transferId, ownerId: newId<RunItemId>(), group, spec: restoreSpec() });
+    await transfers.begin({ transferId, ownerId: newId<RunItemId>(), group: of, spec: restoreSpec() });
     return transferId;
   };
   const mover = (name = 'a') => ({ pod: `pod-${name}`, workerId: newId<BackupHostId>() });
@@ -107,6 +112,62 @@ describe('retirements of movers in Postgres', () => {
       await retirements.takeBack(group);
     }
     expect(won.claim + won.retirement).toBe(60);
+  });
+
+  it('scales through the API server: up by the queue, down around the one busy pod, then to nothing', async () => {
+    const api = await KubernetesApi.start();
+    const deployment = 'casvault-data-mover-scaled';
+    api.model.addDeployment(deployment);
+    const ended = new AbortController();
+    const scaled = { group: 'scaled', deployment, min: 0, max: 3, transfers: 1, cooldownSeconds: 0 };
+    const runner = new ScalerRunner({
+      groups: [scaled],
+      lease: 'casvault-scaler',
+      holder: 'one',
+      cluster: new Kubernetes({
+        config: api.config(scalerRules),
+        now: () => new Date(),
+        signal: ended.signal,
+      }),
+      retirements,
+      workerIdOf: madeWorkerId,
+      clock: { now: () => new Date(), sleep: (_ms, signal) => testClock.sleep(20, signal) },
+      monotonic: () => performance.now(),
+      logger: new TestLogger(),
+    });
+    const running = runner.run(ended.signal);
+    const pods = (count: number): Promise<ModelPod[]> =>
+      until(() => {
+        api.model.reconcile(deployment);
+        const present = api.model
+          .podsOf(deployment)
+          .filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+        for (const pod of present)
+          if (pod.status.phase === 'Pending')
+            api.model.become(pod, { nodeName: 'node-1', phase: 'Running', ready: true });
+        return present.length === count ? present : null;
+      });
+    try {
+      const ids: TransferId[] = [];
+      for (let index = 0; index < 5; index++) ids.push(await queued('scaled'));
+      const [first] = await pods(3);
+      const busy = first!.metadata.name;
+      await transfers.claim(ids[0]!, madeWorkerId('scaled', busy));
+      for (const id of ids.slice(1)) await transfers.deliver(id, { type: 'stop' });
+      expect((await pods(1)).map(({ metadata }) => metadata.name)).toEqual([busy]);
+      await transfers.deliver(ids[0]!, { type: 'finish', epoch: 1, outcome: { state: 'stopped' } });
+      await pods(0);
+      await until(async () => {
+        const [row] = await database.query<{ count: number }[]>(
+          "SELECT count(*)::int AS count FROM mover_retirement WHERE host_group = 'scaled'",
+        );
+        return row?.count === 0;
+      });
+    } finally {
+      ended.abort();
+      await running;
+      await api.stop();
+    }
   });
 
   it('waits with a claim until the retirement that is being decided is', async () => {

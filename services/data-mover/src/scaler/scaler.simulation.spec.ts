@@ -74,6 +74,7 @@ describe('the scaler of movers in virtual time', () => {
     ['the handshake', { skipsHandshake: true }],
     ['the refusal of claims', { claimsAnyway: true }],
     ['the deletion cost', { skipsCost: true }],
+    ['the version of the number', { ignoresVersion: true }],
   ])('finds a busy pod given up without %s', async (_what, faults) => {
     const { busy } = await scaleIns({ seed: 7, isRough: true, faults }, 1_000);
     expect(busy).not.toEqual([]);

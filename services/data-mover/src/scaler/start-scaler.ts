@@ -7,8 +7,8 @@ import { RetirementStore } from './retirement-store.js';
 import { ScalerRunner } from './scaler-runner.js';
 
 /**
- * Scales the configured groups until the process ends; without any, nothing of Kubernetes is loaded: its client takes tens of
- * MiB.
+ * Scales the configured groups until the process ends; without any, nothing of Kubernetes is loaded: its client takes
+ * 84 MiB.
  */
 export const startScaler = async (host: Host<ControllerConfig>, database: DataSource): Promise<void> => {
   const { config, clock, logger, stopping: signal } = host;

@@ -94,7 +94,8 @@ const clusterOver = (line: Line, { movers, time, faults }: ControllersOptions): 
         const { replicas, resourceVersion } = cluster.deployment(name);
         return { replicas, resourceVersion, selector: cluster.selectorOf(name) };
       }),
-    writeScale: (name, replicas, version) => line.ask(() => void cluster.scale(name, replicas, version)),
+    writeScale: (name, replicas, version) =>
+      line.ask(() => void cluster.scale(name, replicas, faults.ignoresVersion ? undefined : version)),
     listPods: () => line.ask(listed),
     writeDeletionCost: (pod, cost) =>
       line.ask(() => {

@@ -13,6 +13,8 @@ export interface PlantedFaults {
   readonly claimsAnyway?: boolean;
   /** The deletion cost is never written. */
   readonly skipsCost?: boolean;
+  /** The number is written whatever its version. */
+  readonly ignoresVersion?: boolean;
 }
 
 /** The controller's transfers and retirements with the transactions of the real store, each at one instant. */
