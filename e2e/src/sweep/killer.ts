@@ -8,7 +8,8 @@ import { MessagesOfTheDead } from './messages-of-the-dead.js';
 import { watchPool, watchRecords, type FolderWatch } from './steps-on-disk.js';
 
 type Fate = 'rolled back' | 'committed';
-const lookEveryMs = 40;
+/** Who is held waits: nothing is missed between two looks. */
+const lookEveryMs = 100;
 
 const serviceOf = (schema: Schema): string => schema.replace('_', '-');
 
