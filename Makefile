@@ -27,7 +27,7 @@ down:
 status: build
 	@$(STACK) status
 
-# The check keeps one core busy; unit tests take what is left of both. What needs servers waits as long as it works: four at
+# The check keeps one core busy; unit tests take what is left of both. What needs servers waits as long as it works: three at
 # once keep two cores busy, and both kinds are one run, so that neither ends with one suite alone.
 test: setup-test build
 	@$(MAKE) --no-print-directory --jobs=2 check unit
@@ -44,10 +44,10 @@ unit: build
 	@$(JEST) --selectProjects unit --maxWorkers=2
 
 with-servers: build setup-test
-	@$(JEST) --selectProjects integration e2e --maxWorkers=4
+	@$(JEST) --selectProjects integration e2e --maxWorkers=3
 
 integration: build setup-test
-	@$(JEST) --selectProjects integration --maxWorkers=4
+	@$(JEST) --selectProjects integration --maxWorkers=3
 
 e2e: build setup-test
 	@$(JEST) --selectProjects e2e --maxWorkers=3

@@ -19,6 +19,8 @@ const slow = [
   'vm-action.integration.spec.js',
   'refused.spec.js',
   'restore-jobs.spec.js',
+  'restore-image.integration.spec.js',
+  'restore-overwrite.integration.spec.js',
   'first-light.spec.js',
   'rollback.spec.js',
   'cas-lab/dist/test/lab.integration.spec.js',

@@ -103,7 +103,8 @@ describe('a service', () => {
     );
     const status = readFileSync(`/proc/${service.pid}/status`, 'utf8');
     const residentMiB = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
-    expect(residentMiB).toBeLessThan(125);
+    // About 125; G5 allows a service 300.
+    expect(residentMiB).toBeLessThan(160);
   });
 
   it('passes one trace on: caller, command, event', async () => {

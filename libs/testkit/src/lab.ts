@@ -337,6 +337,10 @@ export class LabAdmin {
   async configure(change: Partial<LabSettings>): Promise<LabSettings> {
     return await this.#call('PUT', '/settings', change);
   }
+  /** What tasks of the CVM are at work on, by name. */
+  async busyWith(): Promise<string[]> {
+    return (await this.#call<{ targets: string[] }>('GET', '/busy')).targets;
+  }
   /** The next so many tasks of the CVM fail as on a busy host. */
   async failAsBusy(tasks: number): Promise<void> {
     await this.#call('PUT', '/busy', { tasks });

@@ -40,6 +40,7 @@ import {
 } from './restore-vm.rules.js';
 import { type RestoreVm, type RestoreVmStore } from './restore-vm-store.js';
 import { Turns } from './turns.js';
+import { deleteOnce } from './vm-deletion.js';
 import { type VmStore } from './vm-store.js';
 
 export type RestoreVmReply = z.infer<typeof createRestoreVm.reply>;
@@ -308,7 +309,7 @@ export class RestoreVms {
     const overwritten = await client.vmByUuid(restore.overwrites ?? '', signal);
     if (overwritten === null) throw notThere(restore);
     const swap = restore.swap ?? (await this.beginSwap(client, restore, { overwritten, carrier }, signal));
-    if (carrier !== null) await client.deleteVm(carrier.externalId, { keepDisks: true }, signal);
+    if (carrier !== null) await deleteOnce(client, carrier, true, signal);
     await giveDisks(client, overwritten, swap.made, signal);
     const hardware = restore.original?.hardware;
     const before = swap.hardware?.nics.flatMap(({ mac }) => mac ?? []) ?? [];
@@ -400,7 +401,7 @@ export class RestoreVms {
       const row = await this.find(client, restore, signal);
       if (row === null) return restore.swap ? 'removed' : 'gone';
       if (row.powerState !== 'stopped') await client.powerOffVm(row.externalId, signal);
-      await client.deleteVm(row.externalId, { keepDisks: restore.keepsVolumes }, signal);
+      await deleteOnce(client, row, restore.keepsVolumes, signal);
       logger.info({ restoreId, vm: row.name }, 'VM of a restore removed');
       return 'removed';
     });

@@ -96,11 +96,13 @@ const becomesTemplate = async (restoreId: RunItemId): Promise<boolean> => {
   const sql = 'SELECT becomes_template AS it FROM restore_vm WHERE restore_id = $1';
   return (await inventory.query<{ it: boolean }>(sql, [restoreId]))[0]?.it ?? false;
 };
-/** Kills the service once the CVM has been asked to make a template of the VM, before it begins with that. */
-const killWhileConverting = async (restoreId: RunItemId): Promise<void> => {
-  await lab.admin.configure({ taskDelayMs: 3_000 });
+/** Kills the service once the CVM has been asked to make a template of the VM; it begins with that later. */
+const killWhileConverting = async ({ restoreId, vmName }: Request): Promise<void> => {
+  await lab.admin.configure({ taskDelayMs: 5_000 });
   const lost = finish(restoreId, 5_000).catch(() => undefined);
-  await until(() => becomesTemplate(restoreId));
+  await until(
+    async () => (await becomesTemplate(restoreId)) && (await lab.admin.busyWith()).includes(vmName),
+  );
   await inventory.restart();
   await lost;
   await lab.admin.configure({ taskDelayMs: 0 });
@@ -159,7 +161,7 @@ describe('F9: the image of a restore', () => {
   it('is one image after a kill while the CVM makes it', async () => {
     const request = requestOf('killed');
     const { externalId } = await create(request);
-    await killWhileConverting(request.restoreId);
+    await killWhileConverting(request);
     expect(await finish(request.restoreId)).toEqual({ imageId: externalId });
     expect(await inLab('killed')).toEqual([expect.objectContaining({ isTemplate: true })]);
     await dropFromLab('killed');
@@ -180,7 +182,7 @@ describe('F9: the image of a restore', () => {
   it('is removed with its disk by the reconciliation once its item is dead, VM or template', async () => {
     const request = requestOf('dead');
     const { disks } = await create(request);
-    await killWhileConverting(request.restoreId);
+    await killWhileConverting(request);
     expect(await reconcile()).toEqual([]);
     await until(async () => (await inLab('dead'))[0]?.isTemplate === true);
     live.delete(request.restoreId);
@@ -201,7 +203,7 @@ describe('F9: the image of a restore', () => {
   it('a template that another made under its name is never removed', async () => {
     const request = requestOf('swapped');
     await create(request);
-    await killWhileConverting(request.restoreId);
+    await killWhileConverting(request);
     await until(async () => (await inLab('swapped'))[0]?.isTemplate === true);
     await dropFromLab('swapped');
     const other = requestOf('swapped');

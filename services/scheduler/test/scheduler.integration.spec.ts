@@ -232,7 +232,8 @@ describe('scheduler over NATS and Postgres', () => {
     await scheduler.client.request(stopRun, { runId });
     const run = await until(async () => {
       const now = await detail(runId);
-      return now.state === 'stopped' ? now : null;
+      // The rows of its items follow it.
+      return now.state === 'stopped' && now.items[0]?.state === 'stopped' ? now : null;
     });
     expect(Date.parse(run.finishedAt ?? '') - asked).toBeLessThan(10_000);
     expect(run.items[0]).toMatchObject({ state: 'stopped', phase: 'cleaning' });

@@ -59,6 +59,7 @@ function addSwitches(server: FastifyInstance, platform: Platform, cvm: CvmListen
     platform.settings = { ...platform.settings, ...kept };
     return platform.settings;
   });
+  server.get('/lab/busy', () => ({ targets: platform.tasks.busyWith }));
   server.put('/lab/busy', (request) => {
     platform.tasks.busyFaults = z.object({ tasks: z.number().int().min(0) }).parse(request.body).tasks;
     return {};

@@ -83,6 +83,11 @@ export class TaskBoard {
     return task && taskFields(task);
   }
 
+  /** What tasks are at work on, by name. */
+  get busyWith(): string[] {
+    return [...this.#busyTargets];
+  }
+
   async #run(task: Task, work: () => Promise<TaskOutcome | void>): Promise<void> {
     try {
       task.outcome = (await this.#alone(task.targetName, work)) ?? {};
