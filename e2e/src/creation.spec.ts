@@ -18,6 +18,8 @@ describe('F9: disks and images created from a point', () => {
       ],
     });
     vm = await world.trial.vm(world.platform, 'source');
+    // Not while its kernel still looks for the device.
+    for (const { id } of await world.trial.lab.admin.vms()) await world.trial.lab.admin.workload(id);
     await writeAsGuest(labHost(), vm.uuid, 1, [
       { offset: 512, length: 3 * MiB, pattern: 0xa5 },
       { offset: 40 * MiB, length: 64 * 1024, pattern: 0x3c },

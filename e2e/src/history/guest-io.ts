@@ -24,6 +24,9 @@ const ended = ({ stdout, stderr }: { stdout: string; stderr: string }): void => 
   if (/error|failed|invalid/i.test(said)) throw new Error(`qemu-io: ${said.trim()}`);
 };
 
+/** A monitor that answers later than this does not answer. */
+const monitorPatienceMs = 60_000;
+
 /**
  * Writes as the guest's device does, through QEMU's own monitor: below everything that the guest's system could delay, above
  * everything that a backup puts between (bitmaps, copy before write). Flushed when it returns: a QEMU that is killed loses nothing
@@ -40,7 +43,8 @@ export const writeAsGuest = async (
   const lines = [...writes.map(command), 'flush'].map(
     (line) => `qemu-monitor-command ${vmUuid} --hmp 'qemu-io -d ${device} "${line}"'`,
   );
-  ended(await run('virsh', ['--connect', `qemu+unix:///session?socket=${socket}`, lines.join('; ')]));
+  const uri = `qemu+unix:///session?socket=${socket}`;
+  ended(await run('virsh', ['--connect', uri, lines.join('; ')], { timeout: monitorPatienceMs }));
 };
 
 /** The commands that have a file open. */
