@@ -62,7 +62,7 @@ describe('a restore', () => {
   it('that is stopped leaves its volumes free', async () => {
     const transferId = await underWay(await world.volume(sizeBytes));
     world.controller.deliver(transferId, { type: 'stop' });
-    await world.controller.reaches(transferId, 'stopped');
+    await world.controller.reaches(transferId, 'stopped', 8_000);
     expect(world.disks.openings.size).toBe(0);
   });
 

@@ -87,7 +87,7 @@ describe('F8: a roll-back in place', () => {
   it('that is stopped says which disk was touched, and done again ends it', async () => {
     const transferId = await underWay();
     world.controller.deliver(transferId, { type: 'stop' });
-    const { progress, capturedAt } = await world.controller.reaches(transferId, 'stopped');
+    const { progress, capturedAt } = await world.controller.reaches(transferId, 'stopped', 20_000);
     expect(capturedAt).not.toBeNull();
     expect(progress[0]?.target).toBe('vda');
     expect(progress.every(({ durable }) => durable === true)).toBe(false);

@@ -127,7 +127,7 @@ describe('a worker of the data-mover', () => {
     await world.workers[0]!.sees(/POOL_UNREACHABLE/);
     expect(world.controller.state(transferId)).toMatchObject({ state: 'running', capturedAt: null });
     world.controller.deliver(transferId, { type: 'stop' });
-    await world.controller.reaches(transferId, 'stopped');
+    await world.controller.reaches(transferId, 'stopped', 10_000);
   });
 
   it('stays small', async () => {
