@@ -72,6 +72,17 @@ const goneOf = (fault: Fault, id: string, vmId: VmId | null): Gone => {
   return { vmId, name: typeof name === 'string' ? name : id, fault: fault.toJSON() };
 };
 
+const previewOf = (found: readonly Found[]): ContentPreview => {
+  const items = found
+    .slice(0, mostShown)
+    .map((one) =>
+      'vm' in one
+        ? { vmId: one.vm.id, vmName: one.vm.name, hostName: one.vm.hostName, fault: null }
+        : { vmId: one.gone.vmId, vmName: one.gone.name, hostName: null, fault: one.gone.fault },
+    );
+  return { itemCount: found.length, items };
+};
+
 /**
  * D1: what a backup job protects now. A VM or host that is gone is an item that has failed already: it fails no other. Memory: the
  * VMs of one run, at most 10,000.
@@ -86,22 +97,23 @@ export class BackupContent {
     signal: AbortSignal,
   ): Promise<NewItem[]> {
     const found = await this.#resolve(content, signal);
-    for (const one of found) if (isStrict && 'gone' in one) throw Fault.fromJSON(one.gone.fault);
-    if (content.diskIds) refuseDisks(content, content.diskIds, found);
+    const refusal = isStrict ? refusalOf(content, found) : diskRefusal(content, found);
+    if (refusal) throw Fault.fromJSON(refusal);
     return found.map(itemOf);
   }
 
   /** What a run would be made of now. */
   async preview(content: Content, signal: AbortSignal): Promise<ContentPreview> {
+    return previewOf(await this.#resolve(content, signal));
+  }
+
+  /** The same, with why `items` would refuse it; null: it would not. What is wrong with the content itself is thrown. */
+  async judge(
+    content: Content & { diskIds?: DiskIds },
+    signal: AbortSignal,
+  ): Promise<{ content: ContentPreview; refusal: FaultJson | null }> {
     const found = await this.#resolve(content, signal);
-    const items = found
-      .slice(0, mostShown)
-      .map((one) =>
-        'vm' in one
-          ? { vmId: one.vm.id, vmName: one.vm.name, hostName: one.vm.hostName, fault: null }
-          : { vmId: one.gone.vmId, vmName: one.gone.name, hostName: null, fault: one.gone.fault },
-      );
-    return { itemCount: found.length, items };
+    return { content: previewOf(found), refusal: refusalOf(content, found) };
   }
 
   async #resolve({ vmIds, hostIds, excludedVmIds }: Content, signal: AbortSignal): Promise<Found[]> {
@@ -166,17 +178,25 @@ const orGone = async <T>(
   }
 };
 
-/** D1: chosen disks are of one VM, which has them. */
-const refuseDisks = (
-  { vmIds, hostIds }: Content,
-  diskIds: NonNullable<DiskIds>,
+/** D1: chosen disks are of one VM, which has them. Null: they are, or none are chosen. */
+const diskRefusal = (
+  { vmIds, hostIds, diskIds }: Content & { diskIds?: DiskIds },
   found: readonly Found[],
-): void => {
-  if (hostIds.length > 0) throw refuse('diskIds', 'names disks of one VM, the job has whole hosts');
-  if (vmIds.length > 1) throw refuse('diskIds', `names disks of one VM, the job has ${vmIds.length}`);
+): FaultJson | null => {
+  if (diskIds === undefined) return null;
+  const refused = (rule: string): FaultJson => refuse('diskIds', rule).toJSON();
+  if (hostIds.length > 0) return refused('names disks of one VM, the job has whole hosts');
+  if (vmIds.length > 1) return refused(`names disks of one VM, the job has ${vmIds.length}`);
   for (const one of found) {
     if ('gone' in one) continue;
     const strange = diskIds.find((id) => !one.vm.disks.some((disk) => disk.id === id));
-    if (strange !== undefined) throw refuse('diskIds', `VM '${one.vm.name}' has no disk ${strange}`);
+    if (strange !== undefined) return refused(`VM '${one.vm.name}' has no disk ${strange}`);
   }
+  return null;
+};
+
+/** As a job is saved: what is gone is refused too. */
+const refusalOf = (content: Content & { diskIds?: DiskIds }, found: readonly Found[]): FaultJson | null => {
+  const lost = found.find((one) => 'gone' in one);
+  return lost ? lost.gone.fault : diskRefusal(content, found);
 };

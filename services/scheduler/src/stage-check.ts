@@ -49,8 +49,9 @@ export class StageCheck {
   async #contentOf({ definition }: Stage<'content'>, signal: AbortSignal): Promise<CheckedStage> {
     let content: ContentPreview | null = null;
     const refusals = await refusalsOf(async () => {
-      content = await this.#content.preview(definition, signal);
-      await this.#content.items(definition, true, signal);
+      const judged = await this.#content.judge(definition, signal);
+      content = judged.content;
+      if (judged.refusal) throw Fault.fromJSON(judged.refusal);
     });
     return { ...nothing, refusals, content };
   }
