@@ -1,3 +1,5 @@
+import { Fault, type FaultJson } from '@casvault/contracts';
+
 /** Every wait of a protection or restore, in one place. Whatever is waited for, ends in a clear failure at the latest here. */
 export const deadlines = {
   /** Nothing heard of a transfer for so long: asked again. Messages may be lost; every request is idempotent. */
@@ -71,6 +73,13 @@ export const deletionDelayMs = (failures: number): number =>
 
 export const after = (now: Date, ms: number): string => new Date(now.getTime() + ms).toISOString();
 export const isPast = (instant: string, now: Date): boolean => Date.parse(instant) <= now.getTime();
+/** What was waited for did not come, in words: `what` with its 'not', and the time it had. */
+export const timedOut = (what: string, ms: number): FaultJson => {
+  const minutes = ms / 60_000;
+  return new Fault('DEADLINE_EXCEEDED', `${what} within ${minutes} minutes`, {
+    details: { minutes },
+  }).toJSON();
+};
 /** The earliest of some instants as a time to wake. */
 export const earliest = (...instants: readonly string[]): Date =>
   new Date(Math.min(...instants.map((instant) => Date.parse(instant))));

@@ -10,7 +10,7 @@ import {
 } from '@casvault/contracts';
 import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
 import { type z } from 'zod';
-import { after, deadlines, deletionDelayMs, earliest, isPast } from './deadlines.js';
+import { after, deadlines, deletionDelayMs, earliest, isPast, timedOut } from './deadlines.js';
 import { removedIds, type DeletionRequest, type DeletionState } from './deletion.js';
 import {
   askedAgain,
@@ -20,6 +20,8 @@ import {
   mergedReasons,
   mustAskAgain,
   nextLook,
+  transferFault,
+  transferSilent,
   watchTransfer,
 } from './transfer-watch.js';
 
@@ -202,18 +204,9 @@ const onTransfer = (state: DeletionState, news: TransferChanged, now: Date): Del
         ? measured(told, news.result?.removed?.freedBytes ?? null, now)
         : deleted(told, now);
     case 'failed':
-    case 'stopped': {
-      const fault = news.fault ?? new Fault('STOPPED', 'the removal was stopped at the data-mover').toJSON();
-      return failed(told, fault, now);
-    }
+    case 'stopped':
+      return failed(told, transferFault(news), now);
   }
-};
-
-const timedOut = (what: string, ms: number): FaultJson => {
-  const minutes = ms / 60_000;
-  return new Fault('DEADLINE_EXCEEDED', `${what} within ${minutes} minutes`, {
-    details: { minutes },
-  }).toJSON();
 };
 
 const pastDeadline = (state: DeletionState, now: Date): DeletionStep => {
@@ -231,8 +224,7 @@ const woken = (state: DeletionState, now: Date): DeletionStep => {
   if (isPast(state.deadlineAt, now)) return pastDeadline(state, now);
   if (nextAttemptAt !== null) return isPast(nextAttemptAt, now) ? attempt(state, now) : stepOf(state);
   if (!transfer) return stepOf(state);
-  if (isSilent(transfer, now))
-    return failed(state, timedOut('the data-mover did not answer', deadlines.transferSilenceMs), now);
+  if (isSilent(transfer, now)) return failed(state, transferSilent(), now);
   if (!mustAskAgain(transfer, now)) return stepOf(state);
   return stepOf({ ...state, transfer: askedAgain(transfer, now) }, [command(state, transfer.transferId)]);
 };

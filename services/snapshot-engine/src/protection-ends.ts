@@ -1,4 +1,4 @@
-import { Fault, type FaultJson, type ReasonCode, type TransferChanged } from '@casvault/contracts';
+import { type FaultJson, type ReasonCode, type TransferChanged } from '@casvault/contracts';
 import { after, deadlines } from './deadlines.js';
 import { type Ending } from './item.js';
 import { type ProtectionState } from './protection.js';
@@ -89,11 +89,6 @@ export const conclude = (state: ProtectionState, ending: Ending, now: Date): Pro
 
 export const fail = (state: ProtectionState, fault: FaultJson, now: Date): ProtectionStep =>
   conclude(state, { phase: 'failed', fault }, now);
-
-export const timedOut = (what: string, ms: number): FaultJson =>
-  new Fault('DEADLINE_EXCEEDED', `${what} within ${ms / 60_000} minutes`, {
-    details: { minutes: ms / 60_000 },
-  }).toJSON();
 
 /** Durable in the pool: from now on the point stays, whatever else goes wrong. */
 export const succeed = (

@@ -11,9 +11,9 @@ import {
 } from '@casvault/contracts';
 import { type Machine, type RuntimeEvent } from '@casvault/machine';
 import { planCapture, type CapturePlan, type PlannedMethod } from './capture.rules.js';
-import { after, deadlines, isPast } from './deadlines.js';
+import { after, deadlines, isPast, timedOut } from './deadlines.js';
 import { isTerminal } from './item.js';
-import { conclude, fail, leftBehind, notPrepared, settle, succeed, timedOut } from './protection-ends.js';
+import { conclude, fail, leftBehind, notPrepared, settle, succeed } from './protection-ends.js';
 import {
   published,
   removeCommand,
@@ -34,7 +34,16 @@ import {
 } from './protection.js';
 import { isReserveUnknown, reserveRefusal } from './reserve.rules.js';
 import { sweepPartOf, type Parent } from './tracking.rules.js';
-import { askedAgain, heard, isSilent, mergedReasons, mustAskAgain, watchTransfer } from './transfer-watch.js';
+import {
+  askedAgain,
+  heard,
+  isSilent,
+  mergedReasons,
+  mustAskAgain,
+  transferFault,
+  transferSilent,
+  watchTransfer,
+} from './transfer-watch.js';
 
 /** What the catalogue knows of the VM, the disks and the pool that a protection is about. */
 export interface History {
@@ -308,11 +317,9 @@ const onTransfer = (state: ProtectionState, news: TransferChanged, now: Date): P
       if (state.ending) return settle(told, now);
       return news.fault?.code === 'CBT_INVALID'
         ? skip(told, news.fault, now)
-        : conclude(told, { phase: 'failed', fault: news.fault }, now);
-    case 'stopped': {
-      const unasked = new Fault('STOPPED', 'the transfer was stopped at the data-mover').toJSON();
-      return conclude(told, state.ending ?? { phase: 'failed', fault: unasked }, now);
-    }
+        : fail(told, transferFault(news), now);
+    case 'stopped':
+      return conclude(told, state.ending ?? { phase: 'failed', fault: transferFault(news) }, now);
   }
 };
 
@@ -338,8 +345,7 @@ const stop = (state: ProtectionState, now: Date): ProtectionStep => {
 const wokenMoving = (state: ProtectionState, now: Date): ProtectionStep => {
   const { transfer, plan: planned } = state;
   if (!transfer || !planned) return stepOf(state);
-  if (isSilent(transfer, now))
-    return fail(state, timedOut('the data-mover did not answer', deadlines.transferSilenceMs), now);
+  if (isSilent(transfer, now)) return fail(state, transferSilent(), now);
   if (!mustAskAgain(transfer, now)) return stepOf(state);
   return stepOf({ ...state, transfer: askedAgain(transfer, now) }, [startCommand(state, planned.spec)]);
 };

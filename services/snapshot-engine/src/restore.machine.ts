@@ -1,5 +1,6 @@
 import {
   Fault,
+  type FaultJson,
   type ItemChanged,
   type Pool,
   type RestoreSpec,
@@ -11,7 +12,7 @@ import {
 import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
 import { type z } from 'zod';
 import { damageReasons } from './damage.rules.js';
-import { after, deadlines, earliest, isPast } from './deadlines.js';
+import { after, deadlines, earliest, isPast, timedOut } from './deadlines.js';
 import { isTerminal, laterThan, type Ending } from './item.js';
 import {
   madeBy,
@@ -40,6 +41,8 @@ import {
   mergedReasons,
   mustAskAgain,
   nextLook,
+  transferFault,
+  transferSilent,
   watchTransfer,
 } from './transfer-watch.js';
 
@@ -158,13 +161,8 @@ const removeVm = (state: RestoreState, now: Date): RestoreStep => {
   ]);
 };
 
-const fail = (state: RestoreState, fault: Fault, now: Date): RestoreStep =>
-  conclude(state, { phase: 'failed', fault: fault.toJSON() }, now);
-
-const timedOut = (what: string, ms: number): Fault =>
-  new Fault('DEADLINE_EXCEEDED', `${what} within ${ms / 60_000} minutes`, {
-    details: { minutes: ms / 60_000 },
-  });
+const fail = (state: RestoreState, fault: FaultJson, now: Date): RestoreStep =>
+  conclude(state, { phase: 'failed', fault }, now);
 
 /** The end when the VM could not be removed: the operator is told what is left. */
 const leftBehind = (state: RestoreState, why: string, now: Date): RestoreStep => {
@@ -185,9 +183,9 @@ const stopCommands = (state: RestoreState): RestoreEffect[] => {
 const onPoint = (state: RestoreState, { source, pool }: Event<'pointLoaded'>, now: Date): RestoreStep => {
   if (state.phase !== 'preparing' || state.source) return stepOf(state);
   const refusal = refuseUnrestorable(source.point) ?? refuseOriginalPath(state.request, source);
-  if (refusal) return fail(state, refusal, now);
+  if (refusal) return fail(state, refusal.toJSON(), now);
   const making = makingOf(state.request, source);
-  if (making instanceof Fault) return fail(state, making, now);
+  if (making instanceof Fault) return fail(state, making.toJSON(), now);
   const next: RestoreState = {
     ...state,
     source: { point: source.point, pool },
@@ -286,11 +284,8 @@ const onTransfer = (state: RestoreState, { change: news }: Event<'transferNews'>
     case 'succeeded':
       return state.ending ? conclude(told, state.ending, now) : finish(told, now);
     case 'failed':
-      return conclude(told, state.ending ?? { phase: 'failed', fault: news.fault }, now);
-    case 'stopped': {
-      const unasked = new Fault('STOPPED', 'the transfer was stopped at the data-mover').toJSON();
-      return conclude(told, state.ending ?? { phase: 'failed', fault: unasked }, now);
-    }
+    case 'stopped':
+      return conclude(told, state.ending ?? { phase: 'failed', fault: transferFault(news) }, now);
   }
 };
 
@@ -321,8 +316,7 @@ const wokenWriting = (state: RestoreState, now: Date): RestoreStep => {
     // Given up: the volumes are removed under whatever may still write to them.
     return removeVm(state, now);
   }
-  if (isSilent(transfer, now))
-    return fail(state, timedOut('the data-mover did not answer', deadlines.transferSilenceMs), now);
+  if (isSilent(transfer, now)) return fail(state, transferSilent(), now);
   return mustAskAgain(transfer, now) ? stepOf(again, startCommand(state)) : stepOf(state);
 };
 

@@ -1,5 +1,6 @@
 import {
   Fault,
+  type FaultJson,
   type ItemChanged,
   type startTransfer,
   type TransferChanged,
@@ -10,7 +11,7 @@ import {
 import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
 import { type z } from 'zod';
 import { damageReasons } from './damage.rules.js';
-import { after, deadlines, earliest, isPast } from './deadlines.js';
+import { after, deadlines, earliest, isPast, timedOut } from './deadlines.js';
 import { isTerminal, laterThan, type Ending } from './item.js';
 import { type RollbackFacts, type RollbackState, type RollbackVm } from './rollback.js';
 import { interruptedFault, planRollback } from './rollback.rules.js';
@@ -23,6 +24,8 @@ import {
   mergedReasons,
   mustAskAgain,
   nextLook,
+  transferFault,
+  transferSilent,
   watchTransfer,
 } from './transfer-watch.js';
 
@@ -156,13 +159,8 @@ const conclude = (state: RollbackState, ending: Ending, now: Date): RollbackStep
     : ended(going, ending, now);
 };
 
-const fail = (state: RollbackState, fault: Fault, now: Date): RollbackStep =>
-  conclude(state, { phase: 'failed', fault: fault.toJSON() }, now);
-
-const timedOut = (what: string, ms: number): Fault =>
-  new Fault('DEADLINE_EXCEEDED', `${what} within ${ms / 60_000} minutes`, {
-    details: { minutes: ms / 60_000 },
-  });
+const fail = (state: RollbackState, fault: FaultJson, now: Date): RollbackStep =>
+  conclude(state, { phase: 'failed', fault }, now);
 
 const stopCommands = (state: RollbackState): RollbackEffect[] => {
   const { transfer, transferId } = state;
@@ -198,7 +196,7 @@ const onFacts = (state: RollbackState, { facts }: Event<'factsLoaded'>, now: Dat
     const reasons = mergedReasons(state.reasons, damageReasons(point), vm.reasons);
     return shutDown({ ...state, ...known, reasons }, vmId, now);
   } catch (error) {
-    return fail(state, Fault.from(error), now);
+    return fail(state, Fault.from(error).toJSON(), now);
   }
 };
 
@@ -224,7 +222,7 @@ const onOff = (state: RollbackState, { wasRunning, vm }: Event<'vmOff'>, now: Da
     const writing: RollbackState = { ...off, spec, phase: 'transferring', transfer };
     return published(writing, now, startCommand(writing));
   } catch (error) {
-    return fail(off, Fault.from(error), now);
+    return fail(off, Fault.from(error).toJSON(), now);
   }
 };
 
@@ -273,11 +271,8 @@ const onTransfer = (
     case 'succeeded':
       return finish({ ...told, ending: null }, now);
     case 'failed':
-      return conclude(told, state.ending ?? { phase: 'failed', fault: news.fault }, now);
-    case 'stopped': {
-      const unasked = new Fault('STOPPED', 'the transfer was stopped at the data-mover').toJSON();
-      return conclude(told, state.ending ?? { phase: 'failed', fault: unasked }, now);
-    }
+    case 'stopped':
+      return conclude(told, state.ending ?? { phase: 'failed', fault: transferFault(news) }, now);
   }
 };
 
@@ -301,7 +296,7 @@ const stop = (state: RollbackState, now: Date): RollbackStep => {
 const giveUp = (state: RollbackState, now: Date): RollbackStep => {
   const unheard = timedOut('the data-mover did not tell how the transfer ended', deadlines.stopMs);
   const message = `${unheard.message}; what it told last`;
-  const fault = { ...unheard.toJSON(), message };
+  const fault = { ...unheard, message };
   const writtenSince = state.writtenSince ?? now.toISOString();
   return interrupted({ ...state, writtenSince }, { phase: 'failed', fault }, now);
 };
@@ -311,8 +306,7 @@ const wokenWriting = (state: RollbackState, now: Date): RollbackStep => {
   if (!transfer) return stepOf(state);
   const again = { ...state, transfer: askedAgain(transfer, now) };
   if (ending) return isPast(state.deadlineAt, now) ? giveUp(state, now) : stepOf(again, stopCommands(state));
-  if (isSilent(transfer, now))
-    return fail(state, timedOut('the data-mover did not answer', deadlines.transferSilenceMs), now);
+  if (isSilent(transfer, now)) return fail(state, transferSilent(), now);
   return mustAskAgain(transfer, now) ? stepOf(again, startCommand(state)) : stepOf(state);
 };
 
@@ -336,7 +330,7 @@ const woken = (state: RollbackState, now: Date): RollbackStep => {
       return fail(state, timedOut('the point and its VM were not found', deadlines.factsMs), now);
     case 'stopping': {
       // It may be off by now, and starting one that runs does nothing.
-      const fault = timedOut('the VM was not shut down', deadlines.shutDownMs).toJSON();
+      const fault = timedOut('the VM was not shut down', deadlines.shutDownMs);
       const ending = state.ending ?? { phase: 'failed' as const, fault };
       return conclude({ ...state, power: 'off' }, ending, now);
     }

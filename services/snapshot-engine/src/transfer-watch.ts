@@ -1,10 +1,12 @@
 import {
+  Fault,
   type DiskProgress,
+  type FaultJson,
   type ReasonCode,
   type TransferChanged,
   type TransferId,
 } from '@casvault/contracts';
-import { after, deadlines, earliest, isPast } from './deadlines.js';
+import { after, deadlines, earliest, isPast, timedOut } from './deadlines.js';
 
 /** What a protection or restore knows of its transfer. News may come doubled, late and in any order: only newer ones count. */
 export interface TransferWatch {
@@ -64,6 +66,14 @@ export const askedAgain = (watch: TransferWatch, now: Date): TransferWatch => ({
 
 export const isSilent = (watch: TransferWatch, now: Date): boolean =>
   isPast(after(new Date(watch.heardAt), deadlines.transferSilenceMs), now);
+
+/** The fault of one that is silent. */
+export const transferSilent = (): FaultJson =>
+  timedOut('the data-mover did not answer', deadlines.transferSilenceMs);
+
+/** The fault of one that ended without success, also where somebody stopped it who was not asked to. */
+export const transferFault = ({ fault }: Pick<TransferChanged, 'fault'>): FaultJson =>
+  fault ?? new Fault('STOPPED', 'the transfer was stopped at the data-mover').toJSON();
 
 /** When to look again: to ask again, or because the silence is too long. */
 export const nextLook = (watch: TransferWatch): Date =>

@@ -9,7 +9,7 @@ import {
 } from '@casvault/contracts';
 import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
 import { type z } from 'zod';
-import { after, deadlines, earliest, isPast } from './deadlines.js';
+import { after, deadlines, earliest, isPast, timedOut } from './deadlines.js';
 import {
   askedAgain,
   hasEnded,
@@ -18,6 +18,8 @@ import {
   isUnheard,
   mustAskAgain,
   nextLook,
+  transferFault,
+  transferSilent,
   watchTransfer,
 } from './transfer-watch.js';
 import { type VerificationRequest, type VerificationState } from './verification.js';
@@ -128,17 +130,10 @@ const onTransfer = (state: VerificationState, news: TransferChanged, now: Date):
     case 'succeeded':
       return checked(told, news.result?.verified, now);
     case 'failed':
-    case 'stopped': {
-      const stopped = new Fault('STOPPED', 'the verification was stopped at the data-mover').toJSON();
-      return ended(told, 'failed', news.fault ?? stopped, now);
-    }
+    case 'stopped':
+      return ended(told, 'failed', transferFault(news), now);
   }
 };
-
-const timedOut = (what: string, ms: number): FaultJson =>
-  new Fault('DEADLINE_EXCEEDED', `${what} within ${ms / 60_000} minutes`, {
-    details: { minutes: ms / 60_000 },
-  }).toJSON();
 
 const woken = (state: VerificationState, now: Date): VerificationStep => {
   const { transfer } = state;
@@ -150,13 +145,7 @@ const woken = (state: VerificationState, now: Date): VerificationStep => {
     return ended(state, 'failed', late, now);
   }
   if (!transfer) return stepOf(state);
-  if (isSilent(transfer, now))
-    return ended(
-      state,
-      'failed',
-      timedOut('the data-mover did not answer', deadlines.transferSilenceMs),
-      now,
-    );
+  if (isSilent(transfer, now)) return ended(state, 'failed', transferSilent(), now);
   if (!mustAskAgain(transfer, now)) return stepOf(state);
   return stepOf({ ...state, transfer: askedAgain(transfer, now) }, startCommand(state));
 };
