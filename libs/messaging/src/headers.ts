@@ -8,6 +8,8 @@ export const headerNames = {
   actor: 'Casvault-Actor',
   /** In a request: how often its handler is to say that it is at work; in what it says then: that this is no reply. */
   aliveMs: 'Casvault-Alive-Ms',
+  /** In what a handler says then: where its process, and nobody else, answers for as long as it lives. */
+  handler: 'Casvault-Handler',
   error: 'Nats-Service-Error',
   errorCode: 'Nats-Service-Error-Code',
 } as const;

@@ -12,7 +12,7 @@ import { watchedRequest } from './watched-request.js';
 
 export interface RequestOptions {
   readonly signal?: AbortSignal;
-  /** 10 s if not given. The handler knows it too. However long it is, the handler's death is known within 10 s: DEPENDENCY_UNAVAILABLE. */
+  /** 10 s if not given. The handler knows it too. However long it is, the handler's death is known in 3 s, 10 s at the most: DEPENDENCY_UNAVAILABLE. */
   readonly deadlineMs?: number;
   /** On whose behalf; for the audit log. */
   readonly actor?: string;

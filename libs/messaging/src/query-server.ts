@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { context as traces, SpanKind } from '@opentelemetry/api';
-import { headers, type Msg, type Subscription } from '@nats-io/transport-node';
+import { createInbox, headers, type Msg, type Subscription } from '@nats-io/transport-node';
 import { Fault, newId } from '@casvault/contracts';
 import { faultHeaders, headerNames, incomingContext, toBytes } from './headers.js';
 import { Limiter } from './limiter.js';
 import { type MessageContext } from './message-context.js';
 import { type NatsLink } from './nats-link.js';
 import { type HandlerTelemetry } from './telemetry.js';
+import { aliveEveryMs } from './watched-request.js';
 
 /** Returns the reply as a JSON value. */
 export type HandleQuery = (data: Uint8Array, context: MessageContext) => Promise<unknown>;
@@ -16,19 +17,25 @@ const inFlight = 32;
 const mayWait = 512;
 const defaultDeadlineMs = 10_000;
 
-/** From now on until the returned call, if whoever asked wants to hear it. */
-const tellAlive = (message: Msg): (() => void) => {
+/** False when the connection is closed: the caller hears nothing, which is what there is to hear. */
+const sayAlive = (message: Msg, everyMs: number, handler: string): boolean => {
+  const said = headers();
+  said.set(headerNames.aliveMs, String(everyMs));
+  said.set(headerNames.handler, handler);
+  try {
+    return message.respond(undefined, { headers: said });
+  } catch {
+    return false;
+  }
+};
+
+/** At once, so that the caller knows whose death to look for, and until the returned call; if whoever asked wants to hear it. */
+const tellAlive = (message: Msg, handler: string): (() => void) => {
   const everyMs = Number(message.headers?.get(headerNames.aliveMs));
   if (!(everyMs > 0)) return () => undefined;
+  sayAlive(message, everyMs, handler);
   const timer = setInterval(() => {
-    const said = headers();
-    said.set(headerNames.aliveMs, String(everyMs));
-    try {
-      message.respond(undefined, { headers: said });
-    } catch {
-      // Closed: the caller hears nothing, which is what there is to hear.
-      clearInterval(timer);
-    }
+    if (!sayAlive(message, everyMs, handler)) clearInterval(timer);
   }, everyMs);
   return () => clearInterval(timer);
 };
@@ -37,12 +44,20 @@ const tellAlive = (message: Msg): (() => void) => {
 export class QueryServer {
   readonly #limiter = new Limiter(inFlight);
   readonly #subscriptions: Subscription[] = [];
+  /** Answered by this process alone, until its connection ends: the server itself tells a caller when nobody answers here. */
+  readonly #here = createInbox();
   readonly #abandon = new AbortController();
 
   constructor(
     readonly link: NatsLink,
     readonly telemetry: HandlerTelemetry,
-  ) {}
+  ) {
+    this.link.connection.subscribe(this.#here, {
+      callback: (error, message) => {
+        if (error === null) sayAlive(message, aliveEveryMs, this.#here);
+      },
+    });
+  }
 
   serve(subject: string, handle: HandleQuery): void {
     const subscription = this.link.connection.subscribe(subject, {
@@ -70,7 +85,7 @@ export class QueryServer {
       return this.#refuse(message, new Fault('DEPENDENCY_UNAVAILABLE', `${subject}: too many requests wait`));
     const deadline =
       performance.now() + (Number(message.headers?.get(headerNames.deadlineMs)) || defaultDeadlineMs);
-    const over = tellAlive(message);
+    const over = tellAlive(message, this.#here);
     try {
       await this.#limiter.run(async () => {
         const left = deadline - performance.now();

@@ -185,11 +185,13 @@ describe('messaging', () => {
       const began = performance.now();
       const asking = client.request(ask, { what: 'slow' }, { deadlineMs: 300_000 });
       const dying = sleep(3_000).then(() => one.die());
-      await expect(asking).rejects.toMatchObject({ code: 'DEPENDENCY_UNAVAILABLE' });
+      await expect(asking).rejects.toMatchObject({
+        code: 'DEPENDENCY_UNAVAILABLE',
+        message: 'whoever handled qry.inventory.ask.v1 is gone',
+      });
       await dying;
-      // Ten seconds after the last word, which was not the request.
-      expect(performance.now() - began).toBeGreaterThan(11_000);
-      expect(performance.now() - began).toBeLessThan(100_000);
+      expect(performance.now() - began).toBeGreaterThan(3_000);
+      expect(performance.now() - began).toBeLessThan(60_000);
     });
 
     it('are shared between replicas, and unavailable without any', async () => {

@@ -1,7 +1,8 @@
 import { Fault, type Clock, type TransferOptions } from '@casvault/contracts';
 
 const firstDelayMs = 500;
-const maxDelayMs = 15_000;
+/** One small request to one peer: what came back is noticed soon, whatever it cost to wait for it. */
+const maxDelayMs = 5_000;
 
 /** Milliseconds that only ever rise, whatever is done to the wall clock. */
 export type Monotonic = () => number;
@@ -15,7 +16,7 @@ export interface Patience {
 /**
  * A time of trouble: it begins with the first fault after the last progress, and ends a transfer when it lasts longer than
  * `reconnect.minutes`, or `transport.connectMinutes` while the disk service was never reached. Delays between tries double
- * from half a second up to 15 s.
+ * from half a second up to 5 s.
  */
 export class Outage {
   readonly #patience: Patience;
