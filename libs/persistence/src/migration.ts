@@ -7,16 +7,27 @@ export interface Migration {
   readonly name: string;
   /** Statements of Postgres, run inside one transaction with the schema as search path. */
   readonly sql: string;
+  /**
+   * True: builds from before it go on beside it, start on it and do right by what newer builds write; otherwise they are refused. So it
+   * only adds, and nothing that an older build would have to heed.
+   */
+  readonly expands?: boolean;
 }
 
 export type Query = (sql: string, parameters?: unknown[]) => Promise<unknown>;
+
+interface Applied {
+  readonly name: string;
+  readonly checksum: string;
+  readonly expands: boolean;
+}
 
 const checksum = (sql: string): string => createHash('sha256').update(sql.trim()).digest('hex');
 
 /**
  * Brings a schema up to this build: everything in one transaction under a lock, so that replicas starting together
- * migrate once. A schema that holds migrations unknown to this build, or different ones under the same name, is refused
- * with CONFLICT: an older build must not write to a newer schema.
+ * migrate once. A schema that holds migrations unknown to this build is refused with CONFLICT unless all of them expand it, and so
+ * are different ones under the same name: an older build must not write to a schema that was not made to be written to by it.
  */
 export const migrate = async (
   query: Query,
@@ -27,15 +38,17 @@ export const migrate = async (
   await query(
     'CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())',
   );
-  const rows = (await query('SELECT name, checksum FROM migration')) as { name: string; checksum: string }[];
-  const applied = new Map(rows.map((row) => [row.name, row.checksum]));
-  refuseForeign(schema, migrations, applied);
+  await query('ALTER TABLE migration ADD COLUMN IF NOT EXISTS expands boolean NOT NULL DEFAULT false');
+  const rows = (await query('SELECT name, checksum, expands FROM migration')) as Applied[];
+  refuseForeign(schema, migrations, rows);
+  const applied = new Set(rows.map(({ name }) => name));
   const fresh = [...migrations]
     .filter(({ name }) => !applied.has(name))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
-  for (const { name, sql } of fresh) {
+  for (const { name, sql, expands = false } of fresh) {
     await query(sql);
-    await query('INSERT INTO migration (name, checksum) VALUES ($1, $2)', [name, checksum(sql)]);
+    const row = [name, checksum(sql), expands];
+    await query('INSERT INTO migration (name, checksum, expands) VALUES ($1, $2, $3)', row);
   }
   return fresh.map(({ name }) => name);
 };
@@ -43,15 +56,15 @@ export const migrate = async (
 const refuseForeign = (
   schema: string,
   migrations: readonly Migration[],
-  applied: ReadonlyMap<string, string>,
+  applied: readonly Applied[],
 ): void => {
   const known = new Map(migrations.map(({ name, sql }) => [name, checksum(sql)]));
-  for (const [name, sum] of applied) {
-    if (!known.has(name))
+  for (const { name, checksum: sum, expands } of applied) {
+    if (!known.has(name) && !expands)
       throw new Fault('CONFLICT', `schema ${schema} holds migration ${name}, unknown to this version`, {
         details: { schema, migration: name },
       });
-    if (known.get(name) !== sum)
+    if (known.has(name) && known.get(name) !== sum)
       throw new Fault('CONFLICT', `schema ${schema}: migration ${name} is not the one that was applied`, {
         details: { schema, migration: name },
       });

@@ -84,6 +84,33 @@ describe('a schema of its own', () => {
     await expect(open('newer', databaseUrl, [edited])).rejects.toMatchObject({ code: 'CONFLICT' });
   });
 
+  it('lets an older build in where the schema was only expanded, and not once it was changed otherwise', async () => {
+    const databaseUrl = await url('expanded');
+    const wider = {
+      name: '0002-wider',
+      sql: "ALTER TABLE thing ADD COLUMN colour text NOT NULL DEFAULT 'grey'",
+      expands: true,
+    };
+    const newer = await open('expanded', databaseUrl, [table, wider]);
+    const older = await open('expanded', databaseUrl, [table]);
+    await older.query('INSERT INTO thing VALUES (1)');
+    expect(await newer.query('SELECT colour FROM thing')).toEqual([{ colour: 'grey' }]);
+    const narrower = { name: '0003-narrower', sql: 'ALTER TABLE thing ALTER COLUMN colour DROP DEFAULT' };
+    await open('expanded', databaseUrl, [table, wider, narrower]);
+    await expect(open('expanded', databaseUrl, [table, wider])).rejects.toMatchObject({
+      code: 'CONFLICT',
+      message: expect.stringContaining('0003-narrower') as string,
+    });
+  });
+
+  it('knows what expands in schemas from before that was kept', async () => {
+    const databaseUrl = await url('before');
+    const source = await open('before', databaseUrl, [table]);
+    await source.query('ALTER TABLE migration DROP COLUMN expands');
+    await open('before', databaseUrl, [table]);
+    await expect(open('before', databaseUrl, [])).rejects.toMatchObject({ code: 'CONFLICT' });
+  });
+
   it('stays as it was when a migration fails', async () => {
     const databaseUrl = await url('broken');
     const broken = { name: '0002-broken', sql: 'CREATE TABLE half (id int); SELECT no_such_function()' };

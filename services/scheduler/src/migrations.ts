@@ -267,5 +267,6 @@ export const migrations: readonly Migration[] = [
     sql: `
       -- by disk: how far it was when it was last measured, and how fast it went
       ALTER TABLE run_item ADD COLUMN pace jsonb NOT NULL DEFAULT '{}';`,
+    expands: true,
   },
 ];
