@@ -21,10 +21,18 @@ interface Instance {
 interface Pending extends NewEffect {
   readonly kind: string;
   readonly instanceId: string;
+  /** Effects of one queue are performed one after the other. */
+  readonly queue: string;
   token: string | null;
   attempt: number;
   /** Expiry of the claim while there is one, else the earliest time of the next attempt. */
   dueAt: number;
+}
+
+/** The earliest instants at which a timer and an effect are due; `Infinity`: none. */
+interface Due {
+  readonly timer: number;
+  readonly effect: number;
 }
 
 const copied = (value: unknown): unknown =>
@@ -48,10 +56,13 @@ export class MemoryMachineStore implements MachineStore {
   readonly #clock: Clock;
   readonly #copy: (value: unknown) => unknown;
   readonly #project: NonNullable<MemoryMachineStoreOptions['project']>;
-  readonly #instances = new Map<string, Instance>();
+  /** By kind and id. */
+  readonly #instances = new Map<string, Map<string, Instance>>();
   readonly #effects = new Map<string, Pending>();
   readonly #handled = new Map<string, number>();
   #tokens = 0;
+  /** Null: something has changed since it was looked up. Most looks of a simulated process find nothing. */
+  #due: Due | null = null;
 
   constructor(clock: Clock, { shares = false, project }: MemoryMachineStoreOptions = {}) {
     this.#clock = clock;
@@ -67,7 +78,7 @@ export class MemoryMachineStore implements MachineStore {
     now: Date,
   ): Promise<Applied> {
     const key = `${kind}/${instanceId}`;
-    const before = this.#instances.get(key);
+    const before = this.#instance(kind, instanceId);
     const refused = this.#refusal(key, before, cause, now);
     if (refused) return { outcome: refused, state: this.#copy(before?.state) };
     const version = before?.version ?? 0;
@@ -77,45 +88,44 @@ export class MemoryMachineStore implements MachineStore {
     if (saved) this.#project({ kind, id: instanceId, before: previous, after: state, now });
     if (cause.messageId !== undefined) this.#handled.set(`${key}/${cause.messageId}`, now.getTime());
     if (cause.completes) this.#effects.delete(cause.completes.effectId);
+    this.#due = null;
     if (saved) this.#save(kind, instanceId, version + 1, saved);
     return { outcome: 'stepped', state };
   }
 
   async read(kind: string, instanceId: string): Promise<unknown> {
-    return this.#copy(this.#instances.get(`${kind}/${instanceId}`)?.state);
+    return this.#copy(this.#instance(kind, instanceId)?.state);
   }
 
   async dueTimers(kind: string, now: Date, limit: number): Promise<readonly DueTimer[]> {
     const due: DueTimer[] = [];
-    for (const [key, { wakeAt, traceparent }] of this.#instances) {
+    if (this.#nextOf().timer > now.getTime()) return due;
+    for (const [instanceId, { wakeAt, traceparent }] of this.#instances.get(kind) ?? []) {
       if (due.length === limit) break;
-      if (key.startsWith(`${kind}/`) && wakeAt !== null && wakeAt <= now.getTime())
-        due.push({ instanceId: key.slice(kind.length + 1), traceparent });
+      if (wakeAt !== null && wakeAt <= now.getTime()) due.push({ instanceId, traceparent });
     }
     return due;
   }
 
   async claim(kind: string, limit: number, leaseMs: number): Promise<readonly ClaimedEffect[]> {
     const now = this.#clock.now().getTime();
-    const lanes = new Set<string>();
     const claimed: ClaimedEffect[] = [];
-    for (const pending of this.#effects.values()) {
+    if (this.#nextOf().effect > now) return claimed;
+    for (const pending of this.#first()) {
       if (claimed.length === limit) break;
-      const lane = `${pending.kind}/${pending.instanceId}/${pending.lane}`;
-      const first = !lanes.has(lane);
-      lanes.add(lane);
-      if (pending.kind !== kind || !first || pending.dueAt > now) continue;
+      if (pending.kind !== kind || pending.dueAt > now) continue;
       pending.token = `claim-${++this.#tokens}`;
       pending.attempt += 1;
       pending.dueAt = now + leaseMs;
       claimed.push(this.#claimed(pending, pending.token));
+      this.#due = null;
     }
     return claimed;
   }
 
   async renew(claim: EffectClaim, leaseMs: number): Promise<boolean> {
     const pending = this.#held(claim);
-    if (pending) pending.dueAt = this.#clock.now().getTime() + leaseMs;
+    if (pending) this.#postpone(pending, leaseMs);
     return pending !== undefined;
   }
 
@@ -123,7 +133,7 @@ export class MemoryMachineStore implements MachineStore {
     const pending = this.#held(claim);
     if (!pending) return;
     pending.token = null;
-    pending.dueAt = this.#clock.now().getTime() + delayMs;
+    this.#postpone(pending, delayMs);
   }
 
   async forgetMessages(before: Date): Promise<void> {
@@ -135,16 +145,43 @@ export class MemoryMachineStore implements MachineStore {
    * need not poll. A timer is due when the clock of whoever asks, `aheadMs` ahead of the store's, has come to it.
    */
   nextDue(aheadMs: number): number | null {
-    let next = Infinity;
-    for (const { wakeAt } of this.#instances.values())
-      if (wakeAt !== null) next = Math.min(next, wakeAt - aheadMs);
-    const lanes = new Set<string>();
-    for (const { kind, instanceId, lane, dueAt } of this.#effects.values()) {
-      const name = `${kind}/${instanceId}/${lane}`;
-      if (!lanes.has(name)) next = Math.min(next, dueAt);
-      lanes.add(name);
-    }
+    const { timer, effect } = this.#nextOf();
+    const next = Math.min(timer - aheadMs, effect);
     return next === Infinity ? null : next;
+  }
+
+  #nextOf(): Due {
+    return (this.#due ??= this.#lookedUp());
+  }
+
+  #lookedUp(): Due {
+    let timer = Infinity;
+    for (const ofKind of this.#instances.values())
+      for (const { wakeAt } of ofKind.values()) if (wakeAt !== null && wakeAt < timer) timer = wakeAt;
+    let effect = Infinity;
+    for (const { dueAt } of this.#first()) if (dueAt < effect) effect = dueAt;
+    return { timer, effect };
+  }
+
+  /** Of every queue its first. */
+  #first(): readonly Pending[] {
+    const queues = new Set<string>();
+    const first: Pending[] = [];
+    for (const pending of this.#effects.values()) {
+      if (queues.has(pending.queue)) continue;
+      queues.add(pending.queue);
+      first.push(pending);
+    }
+    return first;
+  }
+
+  #postpone(pending: Pending, ms: number): void {
+    pending.dueAt = this.#clock.now().getTime() + ms;
+    this.#due = null;
+  }
+
+  #instance(kind: string, id: string): Instance | undefined {
+    return this.#instances.get(kind)?.get(id);
   }
 
   #refusal(key: string, instance: Instance | undefined, cause: StepCause, now: Date) {
@@ -156,11 +193,12 @@ export class MemoryMachineStore implements MachineStore {
   }
 
   #save(kind: string, instanceId: string, version: number, saved: SavedStep): void {
-    const key = `${kind}/${instanceId}`;
-    this.#instances.set(key, {
+    const ofKind = this.#instances.get(kind) ?? new Map<string, Instance>();
+    this.#instances.set(kind, ofKind);
+    ofKind.set(instanceId, {
       state: this.#copy(saved.state),
       version,
-      traceparent: this.#instances.get(key)?.traceparent ?? saved.traceparent,
+      traceparent: ofKind.get(instanceId)?.traceparent ?? saved.traceparent,
       wakeAt: saved.done ? null : (saved.wakeAt?.getTime() ?? null),
       done: saved.done,
     });
@@ -170,6 +208,7 @@ export class MemoryMachineStore implements MachineStore {
         effect: this.#copy(effect.effect),
         kind,
         instanceId,
+        queue: `${kind}/${instanceId}/${effect.lane}`,
         token: null,
         attempt: 0,
         dueAt: this.#clock.now().getTime(),
@@ -183,7 +222,7 @@ export class MemoryMachineStore implements MachineStore {
 
   #claimed(pending: Pending, token: string): ClaimedEffect {
     const { effectId, instanceId, effect, traceparent, attempt } = pending;
-    const done = this.#instances.get(`${pending.kind}/${instanceId}`)?.done ?? false;
+    const done = this.#instance(pending.kind, instanceId)?.done ?? false;
     return { effectId, token, instanceId, effect: this.#copy(effect), traceparent, attempt, done };
   }
 }

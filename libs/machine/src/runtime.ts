@@ -52,6 +52,7 @@ export interface MachineRuntimeOptions<S, E, F> {
 
 /** Why a sleep ended: a text, since the stack of an error nobody sees would cost more than the step. */
 const awake = 'awake';
+const wideAwake = AbortSignal.abort(awake);
 
 const defaults = { concurrency: 16, leaseMs: 30_000, pollMs: 1_000 };
 /** Instances woken in one pass, one after the other. */
@@ -132,8 +133,10 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
   async #run(stopping: AbortSignal): Promise<void> {
     let failures = 0;
     while (!stopping.aborted) {
-      const kicked = new AbortController();
-      this.#kick = () => kicked.abort(awake);
+      let isKicked = false;
+      this.#kick = () => {
+        isKicked = true;
+      };
       const looked = this.#o.clock.now().getTime();
       try {
         await this.#wakeDue();
@@ -148,8 +151,14 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
         );
       }
       const delay = failures > 0 ? backoffMs(failures) : this.#untilNextLook(looked);
-      await this.#o.clock.sleep(delay, failures > 0 ? stopping : kicked.signal);
+      await this.#o.clock.sleep(delay, failures > 0 ? stopping : isKicked ? wideAwake : this.#untilKicked());
     }
+  }
+
+  #untilKicked(): AbortSignal {
+    const kicked = new AbortController();
+    this.#kick = () => kicked.abort(awake);
+    return kicked.signal;
   }
 
   #expect(at: number): void {
@@ -274,12 +283,12 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
   /** The result is held until the store takes it, or the claim is lost, or the process drains. */
   async #complete(claim: ClaimedEffect, event: E | RuntimeEvent<F> | null, lost: AbortSignal): Promise<void> {
     const cause = { completes: { effectId: claim.effectId, token: claim.token } };
-    const giveUp = AbortSignal.any([lost, this.#abandon.signal]);
     for (let failures = 1; ; failures++)
       try {
         await this.#apply(claim.instanceId, event, cause);
         return;
       } catch (error) {
+        const giveUp = AbortSignal.any([lost, this.#abandon.signal]);
         if (Fault.from(error).kind !== 'unavailable' || giveUp.aborted) throw error;
         await this.#o.clock.sleep(backoffMs(failures), giveUp);
       }

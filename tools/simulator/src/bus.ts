@@ -166,7 +166,7 @@ export class Bus {
       if (!isSettled && !process.isAlive) this.#deliver(message, attempt + 1);
     });
     process.enter(() => {
-      this.#world.trace(process.name, `gets ${subject} ${told(message.payload)}`);
+      if (this.#world.isTraced) this.#world.trace(process.name, `gets ${subject} ${told(message.payload)}`);
       void run(handlers.get(subject), message.payload, contextOf(subject, messageId, attempt)).then(
         (outcome) => {
           if (!process.isAlive) return;

@@ -1,13 +1,13 @@
 import { type Clock } from '@casvault/contracts';
 import { MemoryMachineStore, type MachineStore, type MemoryMachineStoreOptions } from '@casvault/machine';
 import { type Edge, type SimProcess } from './process.js';
+import { type Alarm } from './virtual-time.js';
 import { type World } from './world.js';
 
 interface Parked {
   readonly process: SimProcess;
   readonly earliest: number;
-  readonly wake: () => void;
-  cancel: () => void;
+  readonly alarm: Alarm;
 }
 
 const edge = (name: string): Edge => ({ name, fault: 'store', code: 'DEPENDENCY_UNAVAILABLE' });
@@ -52,11 +52,15 @@ export class MachineRows {
   }
 
   #park(process: SimProcess, earliest: number, wake: () => void): () => void {
-    const parked: Parked = { process, earliest, wake, cancel: () => undefined };
+    const alarm = this.#world.time.alarm(() => {
+      this.#parked.delete(parked);
+      wake();
+    });
+    const parked: Parked = { process, earliest, alarm };
     this.#parked.add(parked);
     this.#arm();
     return () => {
-      parked.cancel();
+      alarm.clear();
       this.#parked.delete(parked);
     };
   }
@@ -72,14 +76,10 @@ export class MachineRows {
   }
 
   #armOne(parked: Parked): void {
-    const { process, earliest, wake } = parked;
-    parked.cancel();
-    if (!process.isAlive) return void this.#parked.delete(parked);
-    const due = this.store.nextDue(process.aheadMs);
-    if (due === null) return;
-    parked.cancel = this.#world.time.at(Math.max(earliest, due - epoch), () => {
-      this.#parked.delete(parked);
-      wake();
-    });
+    const { process, earliest, alarm } = parked;
+    const due = process.isAlive ? this.store.nextDue(process.aheadMs) : null;
+    if (due === null) alarm.clear();
+    else alarm.set(Math.max(earliest, due - epoch));
+    if (!process.isAlive) this.#parked.delete(parked);
   }
 }

@@ -61,7 +61,7 @@ export class Databases {
 
   constructor(world: World, onStep: (step: Step) => void) {
     const traced = (step: Step) => {
-      world.trace(step.kind, `${step.id} ${told(step.before)} -> ${told(step.after)}`);
+      if (world.isTraced) world.trace(step.kind, `${step.id} ${told(step.before)} -> ${told(step.after)}`);
       onStep(step);
     };
     this.runs = new MachineRows(world, (step) => {

@@ -2,7 +2,7 @@ import { plantedBugs } from './planted-bugs.js';
 import { simulate } from './simulate.js';
 import { soak, type Summary } from './soak.js';
 
-/** Some fifty seconds on two quiet cores. */
+/** Some fifty seconds of both cores when nothing else wants them. */
 const seeds = 2_000;
 
 describe('the simulator', () => {

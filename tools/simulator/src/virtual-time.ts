@@ -1,7 +1,19 @@
 interface Entry {
-  readonly at: number;
-  readonly order: number;
+  /** Where it lies in the heap. */
+  at: number;
+  order: number;
+  /** When it is due: it may have been put off since it was laid there. */
+  dueAt: number;
+  dueOrder: number;
   run: (() => void) | null;
+  isOver: boolean;
+}
+
+/** One thing that is put off, sooner or later, again and again, at less than what taking it back and entering it anew costs. */
+export interface Alarm {
+  /** Runs it then, instead of when it was due before. */
+  set: (instant: number) => void;
+  clear: () => void;
 }
 
 /**
@@ -21,12 +33,39 @@ export class VirtualTime {
 
   /** Runs it then; what is returned takes it back. */
   at(instant: number, run: () => void): () => void {
-    const entry: Entry = { at: Math.max(instant, this.#now), order: this.#order, run };
-    this.#order += 1;
-    this.#push(entry);
+    const entry = this.#enter(instant, run);
     return () => {
       entry.run = null;
     };
+  }
+
+  alarm(run: () => void): Alarm {
+    let entry: Entry | null = null;
+    const clear = (): void => {
+      if (entry) entry.run = null;
+    };
+    const set = (instant: number): void => {
+      if (entry && !entry.isOver && entry.at <= instant) return this.#putOff(entry, instant, run);
+      clear();
+      entry = this.#enter(instant, run);
+    };
+    return { set, clear };
+  }
+
+  #enter(instant: number, run: () => void): Entry {
+    const at = Math.max(instant, this.#now);
+    const order = this.#order;
+    const entry: Entry = { at, order, dueAt: at, dueOrder: order, run, isOver: false };
+    this.#order += 1;
+    this.#push(entry);
+    return entry;
+  }
+
+  #putOff(entry: Entry, instant: number, run: () => void): void {
+    entry.dueAt = Math.max(instant, this.#now);
+    entry.dueOrder = this.#order;
+    entry.run = run;
+    this.#order += 1;
   }
 
   after(ms: number, run: () => void): () => void {
@@ -43,11 +82,23 @@ export class VirtualTime {
         return;
       }
       this.#pop();
-      if (!next.run) continue;
+      if (!this.#isDue(next)) continue;
       this.#now = next.at;
-      next.run();
+      next.run?.();
       await settled();
     }
+  }
+
+  /** What was taken back is dropped, what was put off is laid where it belongs. */
+  #isDue(entry: Entry): boolean {
+    if (entry.run && entry.order !== entry.dueOrder) {
+      entry.at = entry.dueAt;
+      entry.order = entry.dueOrder;
+      this.#push(entry);
+      return false;
+    }
+    entry.isOver = true;
+    return entry.run !== null;
   }
 
   #push(entry: Entry): void {
@@ -88,8 +139,8 @@ export class VirtualTime {
 
 const isBefore = (a: Entry, b: Entry): boolean => a.at < b.at || (a.at === b.at && a.order < b.order);
 
-/** After everything that promises can do by themselves. */
+/** After everything that promises can do by themselves: Node empties their queue before the next tick, and asks no operating system. */
 const settled = (): Promise<void> =>
   new Promise((resolve) => {
-    setImmediate(resolve);
+    process.nextTick(resolve);
   });
