@@ -41,6 +41,7 @@ check: build
 
 unit: build
 	@tools/setup/helm.sh >/dev/null
+	@tools/setup/promtool.sh >/dev/null
 	@$(JEST) --selectProjects unit --maxWorkers=2
 
 with-servers: build setup-test

@@ -10,7 +10,7 @@ import { type InventoryConfig } from './config.js';
 import { Diagnosis } from './diagnosis.js';
 import { DiskServices } from './disk-services.js';
 import { HostStore } from './host-store.js';
-import { InventoryMetrics } from './inventory-metrics.js';
+import { InventoryMetrics, observeBackupHosts, observePools } from './inventory-metrics.js';
 import { NetworkStore } from './network-store.js';
 import { OriginalPlaces } from './original-path.js';
 import { type Protection } from './overwriting.js';
@@ -108,12 +108,16 @@ export const inventoryParts = (parts: InventoryParts) => {
   const schedule = new SyncSchedule({
     platforms,
     sync,
-    after: (id, signal) => reconciliation.run(id, signal),
+    after: async (id, signal) => metrics.reconciled(await reconciliation.run(id, signal)),
     clock,
     logger,
     intervalMs: parts.syncSeconds * 1000,
     pollMs: schedulePollMs,
   });
+  const backupHosts = new BackupHostStore(database);
+  const pools = new Pools(new PoolStore(database), new RepositoryPlaces(open), clock, logger);
+  observeBackupHosts(backupHosts, () => clock.now(), logger);
+  observePools(pools, stopping, logger);
   const providers = [
     { provide: clockToken, useValue: clock },
     { provide: PlatformStore, useValue: platforms },
@@ -123,7 +127,7 @@ export const inventoryParts = (parts: InventoryParts) => {
     { provide: VmStore, useValue: vms },
     { provide: VmFactsReader, useValue: new VmFactsReader(vms, platforms, sync, diskServices) },
     { provide: NetworkStore, useValue: networks },
-    { provide: BackupHostStore, useValue: new BackupHostStore(database) },
+    { provide: BackupHostStore, useValue: backupHosts },
     { provide: RestoreVms, useValue: restoreVms },
     { provide: RestoreVmJudge, useValue: new RestoreVmJudge(known) },
     { provide: OriginalPlaces, useValue: new OriginalPlaces(vms, hosts) },
@@ -133,10 +137,7 @@ export const inventoryParts = (parts: InventoryParts) => {
     { provide: Checkpoints, useValue: checkpoints },
     { provide: Reconciliation, useValue: reconciliation },
     { provide: Diagnosis, useValue: new Diagnosis(platforms, hosts) },
-    {
-      provide: Pools,
-      useValue: new Pools(new PoolStore(database), new RepositoryPlaces(open), clock, logger),
-    },
+    { provide: Pools, useValue: pools },
   ];
   return { providers, schedule };
 };

@@ -1,7 +1,7 @@
 import { type BackupHost, type BackupHostId, type PageRequest } from '@casvault/contracts';
 import { inTransaction, pageFrom, readCursor, reading } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
-import { stateOf } from './backup-host.js';
+import { silenceMs, stateOf } from './backup-host.js';
 import { type BackupHostRow, backupHostTable } from './backup-host.table.js';
 
 const domainOf =
@@ -36,5 +36,17 @@ export class BackupHostStore {
       return query.getMany();
     });
     return pageFrom(rows, request.limit, (row) => [row.name, row.id], domainOf(now));
+  }
+
+  async countByState(now: Date): Promise<{ group: string; online: number; offline: number }[]> {
+    const since = new Date(now.getTime() - silenceMs);
+    return reading(this.database, (source) =>
+      source.query<{ group: string; online: number; offline: number }[]>(
+        `SELECT host_group AS "group", count(*) FILTER (WHERE last_seen_at >= $1)::int AS online,
+                count(*) FILTER (WHERE last_seen_at < $1)::int AS offline
+         FROM backup_host GROUP BY host_group`,
+        [since],
+      ),
+    );
   }
 }

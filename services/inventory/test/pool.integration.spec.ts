@@ -12,16 +12,25 @@ import {
   type PoolId,
   reportBackupHost,
 } from '@casvault/contracts';
-import { type CephRgw, freePort, startCephRgw, tempDir, type TempDir } from '@casvault/testkit';
+import {
+  type CephRgw,
+  freePort,
+  parsePrometheusText,
+  startCephRgw,
+  tempDir,
+  type TempDir,
+} from '@casvault/testkit';
 import { z } from 'zod';
 import { faultOf, type RunningInventory, startInventory } from './running-inventory.js';
 
 let inventory: RunningInventory;
 let place: TempDir;
+let httpPort: number;
 
 beforeAll(async () => {
   place = await tempDir('pools');
-  inventory = await startInventory();
+  httpPort = await freePort();
+  inventory = await startInventory({ CASVAULT_HTTP_PORT: String(httpPort) });
 });
 afterAll(async () => {
   await inventory.stop();
@@ -36,6 +45,9 @@ const requestOf = (path: string, fields: object = {}): z.input<typeof createPool
   ...fields,
 });
 const create = (request: z.input<typeof createPool.request>) => inventory.client.request(createPool, request);
+
+const scrape = async () =>
+  parsePrometheusText(await (await fetch(`http://127.0.0.1:${httpPort}/metrics`)).text());
 
 describe('E1: standard pools', () => {
   it('makes the directory and the repository in it, and tells its room', async () => {
@@ -127,9 +139,15 @@ describe('E1: standard pools', () => {
       mounted.push(path);
       const pool = await create(requestOf(path));
       expect(pool.capacityBytes).toBe(1024 * 1024);
+      const labels = { pool_id: pool.id, pool: pool.name };
+      const before = await scrape();
+      expect(before.sum('casvault_pool_capacity_bytes', labels)).toBe(1024 * 1024);
+      expect(before.sum('casvault_pool_free_bytes', labels)).toBeGreaterThan(0);
       execFileSync('umount', [path]);
       mounted.pop();
       execFileSync('rmdir', [path]);
+      const after = await scrape();
+      expect(after.samples.filter((one) => one.labels['pool_id'] === pool.id)).toEqual([]);
       const { items } = await inventory.client.request(listPools, { limit: 500 });
       expect(items.find((item) => item.id === pool.id)).toMatchObject({
         capacityBytes: null,
@@ -232,6 +250,9 @@ describe('A4: backup hosts', () => {
     expect(await list()).toEqual([expect.objectContaining({ ...host, state: 'online' })]);
     await inventory.query("UPDATE inventory.backup_host SET last_seen_at = now() - interval '36 seconds'");
     expect(await list()).toEqual([expect.objectContaining({ id, state: 'offline' })]);
+    const hosts = async (state: string) =>
+      (await scrape()).sum('casvault_backup_hosts', { group: 'default', state });
+    expect([await hosts('online'), await hosts('offline')]).toEqual([0, 1]);
     await inventory.client.request(reportBackupHost, { ...host, version: '0.2.0' });
     expect(await list()).toEqual([expect.objectContaining({ version: '0.2.0', state: 'online' })]);
   });

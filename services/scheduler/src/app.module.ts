@@ -25,6 +25,8 @@ import { Jobs } from './jobs.js';
 import { PostgresPlanStore } from './plan-store.js';
 import { PlanUpkeep } from './plan-upkeep.js';
 import { Planner } from './planner.js';
+import { observeProtection } from './protection-metrics.js';
+import { ProtectionStore } from './protection-store.js';
 import { RestorePreviews } from './restore-previews.js';
 import { StageCheck } from './stage-check.js';
 import { RunBroadcast } from './run-broadcast.js';
@@ -33,7 +35,7 @@ import { RunHookStore } from './run-hook-store.js';
 import { RunItemStore } from './run-item-store.js';
 import { RunLogHandlers } from './run-log.handlers.js';
 import { RunLogStore } from './run-log-store.js';
-import { observeRuns } from './run-metrics.js';
+import { observeRuns, schedulingDelays } from './run-metrics.js';
 import { RunStore } from './run-store.js';
 import { runMachines, Runs } from './runs.js';
 
@@ -112,12 +114,14 @@ export const schedulerModule = (host: Host<SchedulerConfig>): DynamicModule => {
     store: plans,
     resolve: ({ job }, { run }) => check.itemsOfRun(job.definition, run?.choice ?? {}, stopping),
     begin: (runId) => runs.begin(runId),
+    onBegun: schedulingDelays(),
     graceMs: config.CASVAULT_SCHEDULER_GRACE_MINUTES * 60_000,
     clock,
     logger,
   });
   const upkeep = new PlanUpkeep({ client, plans, runs: runStore, zones, clock, logger });
   observeRuns(runStore, logger);
+  observeProtection(new ProtectionStore(database), logger);
   runs.start();
   planner.start();
   upkeep.start();

@@ -269,4 +269,9 @@ export const migrations: readonly Migration[] = [
       ALTER TABLE run_item ADD COLUMN pace jsonb NOT NULL DEFAULT '{}';`,
     expands: true,
   },
+  {
+    name: '0013-find-newest-backup',
+    sql: `
+      CREATE INDEX run_item_backed_up ON run_item (vm_id, started_at DESC) WHERE kind = 'backup' AND state = 'succeeded';`,
+  },
 ];

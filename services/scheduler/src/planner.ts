@@ -28,6 +28,8 @@ export interface PlannerOptions<J extends PlannedJob, T> {
   readonly resolve: (job: J, firing: Firing) => Promise<readonly T[]>;
   /** Sets a run in motion that was made; whoever makes none up for a lost one is told by its row. */
   readonly begin: (runId: RunId) => Promise<void>;
+  /** Told of every run that was begun how long after its time that was. */
+  readonly onBegun?: (delayMs: number) => void;
   /** D7: a run that was missed for no longer than this is made up for. */
   readonly graceMs: number;
   readonly clock: Clock;
@@ -59,18 +61,22 @@ export class Planner<J extends PlannedJob, T> {
   /** Fires what is due now; how many jobs are due no longer. */
   async fire(): Promise<number> {
     const { now, jobs } = await this.#o.store.due(batch);
-    const fired = await mapBounded(jobs, atOnce, (job) => this.#fireOne(job, now));
+    const lookedAt = this.#o.clock.now().getTime();
+    const fired = await mapBounded(jobs, atOnce, (job) => this.#fireOne(job, now, lookedAt));
     return fired.filter(Boolean).length;
   }
 
   /** Never rejects for a fault of one job: it stays due, until its grace is over. */
-  async #fireOne(job: J, now: Date): Promise<boolean> {
-    const { store, graceMs, begin, logger } = this.#o;
+  async #fireOne(job: J, now: Date, lookedAt: number): Promise<boolean> {
+    const { store, graceMs, begin, onBegun, clock, logger } = this.#o;
     const firing = firingOf(job, now, graceMs);
     if (firing === null) return false;
     try {
       const runId = await store.settle(job, firing, await this.#contentOf(job, firing));
-      if (runId !== null) await begin(runId);
+      if (runId === null) return true;
+      await begin(runId);
+      const passed = clock.now().getTime() - lookedAt;
+      if (firing.run) onBegun?.(now.getTime() + passed - firing.run.dueAt.getTime());
       return true;
     } catch (error) {
       if (!Fault.is(error)) throw error;

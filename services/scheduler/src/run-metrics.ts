@@ -2,16 +2,32 @@ import { type Logger } from '@casvault/contracts';
 import { metrics } from '@opentelemetry/api';
 import { type RunStore } from './run-store.js';
 
-/** `casvault_runs{state}`. */
+/** `casvault_runs{state}`, `casvault_jobs{last_run}`: `never` of jobs that have not run. */
 export const observeRuns = (runs: RunStore, logger: Logger): void => {
-  const gauge = metrics
-    .getMeter('casvault.scheduler')
-    .createObservableGauge('casvault_runs', { description: 'Runs, by state' });
-  gauge.addCallback(async (result) => {
-    try {
-      for (const { state, count } of await runs.countByState()) result.observe(count, { state });
-    } catch (error) {
-      logger.warn({ err: error }, 'runs are not counted');
-    }
+  const meter = metrics.getMeter('casvault.scheduler');
+  const byState = meter.createObservableGauge('casvault_runs', { description: 'Runs, by state' });
+  const jobs = meter.createObservableGauge('casvault_jobs', {
+    description: 'Jobs, by the state of their last run',
   });
+  meter.addBatchObservableCallback(
+    async (result) => {
+      try {
+        for (const { state, count } of await runs.countByState()) result.observe(byState, count, { state });
+        for (const { lastRun, count } of await runs.countJobs())
+          result.observe(jobs, count, { last_run: lastRun });
+      } catch (error) {
+        logger.warn({ err: error }, 'runs are not counted');
+      }
+    },
+    [byState, jobs],
+  );
+};
+
+/** `casvault_scheduling_delay_seconds`: of a run of a plan, from when it was due until it was begun. */
+export const schedulingDelays = (): ((delayMs: number) => void) => {
+  const delays = metrics.getMeter('casvault.scheduler').createHistogram('casvault_scheduling_delay_seconds', {
+    description: 'Of runs of plans, from when they were due until they were begun',
+    advice: { explicitBucketBoundaries: [0.25, 0.5, 1, 2, 5, 15, 60, 300, 3_600] },
+  });
+  return (delayMs) => delays.record(Math.max(0, delayMs) / 1_000);
 };

@@ -347,6 +347,15 @@ export class RunStore {
     );
   }
 
+  async countJobs(): Promise<{ lastRun: string; count: number }[]> {
+    return reading(this.database, (source) =>
+      source.query<{ lastRun: string; count: number }[]>(
+        `SELECT coalesce(last_run_state, 'never') AS "lastRun", count(*)::int AS count FROM job
+         WHERE deleted_at IS NULL GROUP BY 1`,
+      ),
+    );
+  }
+
   /** In slices: a statement of Postgres takes 65,535 parameters at most. */
   async #insertItems(tx: Transaction, runId: RunId, items: readonly NewItem[], now: Date): Promise<void> {
     const failed = { state: 'failed', phase: 'failed', finishedAt: now } as const;

@@ -77,6 +77,10 @@ describe('D7, D9: plans over NATS and Postgres', () => {
     await succeed(run!.id);
     expect(await get(job.id)).toMatchObject({ nextRunAt: null, lastRunId: run!.id });
     expect(await runsOf(job.id)).toHaveLength(1);
+    const scrape = await scheduler.scrape();
+    expect(scrape.sum('casvault_scheduling_delay_seconds_count')).toBe(1);
+    const delay = Date.parse(run!.createdAt) - due(job);
+    expect(scrape.sum('casvault_scheduling_delay_seconds_sum') * 1_000).toBeGreaterThanOrEqual(delay - 1_000);
   });
 
   it('D7: three replicas fire every plan once, though they are killed where they stand', async () => {

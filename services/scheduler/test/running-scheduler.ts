@@ -48,6 +48,8 @@ import { createSealer, type Sealer } from '@casvault/service-host';
 import { ScriptedService, type Script } from '@casvault/messaging/testing';
 import { provisionSchema } from '@casvault/persistence';
 import {
+  freePort,
+  parsePrometheusText,
   spawnService,
   startNats,
   startPostgres,
@@ -56,6 +58,7 @@ import {
   type NatsServer,
   type PostgresServer,
   type RunningProcess,
+  type Scrape,
 } from '@casvault/testkit';
 
 const main = fileURLToPath(new URL('../src/main.js', import.meta.url));
@@ -314,6 +317,7 @@ export class RunningScheduler {
       CASVAULT_SEALING_KEY: randomBytes(32).toString('base64'),
       CASVAULT_DRAIN_SECONDS: '5',
       CASVAULT_SCHEDULER_GROUP_RUNS: 'single=1',
+      CASVAULT_HTTP_PORT: String(await freePort()),
     });
     const { peers } = scheduler;
     const logger = new TestLogger();
@@ -339,10 +343,15 @@ export class RunningScheduler {
   }
   /** One more replica beside the service. */
   async replica(): Promise<RunningProcess> {
-    const process = spawnService(main, { env: this.env });
+    const { CASVAULT_HTTP_PORT: _, ...env } = this.env;
+    const process = spawnService(main, { env });
     this.#others.push(process);
     await process.sees(/service started/);
     return process;
+  }
+  async scrape(): Promise<Scrape> {
+    const answer = await fetch(`http://127.0.0.1:${this.env['CASVAULT_HTTP_PORT']}/metrics`);
+    return parsePrometheusText(await answer.text());
   }
   get client(): ScriptedService['client'] {
     return this.#played[0]!.client;

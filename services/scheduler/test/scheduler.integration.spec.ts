@@ -1,5 +1,6 @@
 import {
   createJob,
+  deleteJob,
   getJob,
   getRun,
   listJobs,
@@ -103,6 +104,35 @@ describe('scheduler over NATS and Postgres', () => {
     const run = await reaches(runId, 'partly failed');
     expect(run.items.map(({ state }) => state)).toEqual(['failed', 'succeeded', 'succeeded']);
     expect(run.items[0]?.fault).toEqual(fault);
+  });
+
+  it('H4: counts VMs of jobs with and without a backup, and shows whose backup is the oldest', async () => {
+    const { peers } = scheduler;
+    const fault = { code: 'POOL_FULL' as const, message: 'no room', details: {} };
+    const before = await scheduler.scrape();
+    const { job, runId } = await running(3);
+    const items = await peers.askedFor(runId, 3);
+    for (const [i, phase] of (['succeeded', 'succeeded', 'failed'] as const).entries())
+      await peers.tell(items[i]!.itemId, phase, phase === 'failed' ? { fault } : {});
+    await reaches(runId, 'partly failed');
+    const after = await scheduler.scrape();
+    const more = (name: string, labels = {}) => after.sum(name, labels) - before.sum(name, labels);
+    expect(more('casvault_job_vms')).toBe(3);
+    expect(more('casvault_protected_vms')).toBe(2);
+    expect(more('casvault_protected_vms_by_age', { up_to_seconds: '3600' })).toBe(2);
+    expect(more('casvault_jobs', { last_run: 'partly failed' })).toBe(1);
+    expect(more('casvault_runs', { state: 'partly failed' })).toBe(1);
+    const shown = after.samples.filter(({ name }) => name === 'casvault_vm_backup_age_seconds');
+    const ours = shown.filter(({ labels }) => items.some(({ vmId }) => vmId === labels['vm_id']));
+    expect(ours.map(({ labels }) => labels['vm_id']).sort()).toEqual(
+      items
+        .slice(0, 2)
+        .map(({ vmId }) => vmId)
+        .sort(),
+    );
+    expect(shown.length).toBeLessThanOrEqual(20);
+    await scheduler.client.request(deleteJob, { jobId: job.id });
+    expect((await scheduler.scrape()).sum('casvault_job_vms')).toBe(before.sum('casvault_job_vms'));
   });
 
   it('D1: a host is whatever VMs it has when the run begins, without those left out, and with those named beside it', async () => {

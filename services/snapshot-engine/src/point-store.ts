@@ -27,6 +27,14 @@ import { markSuspects, type LinePoint } from './suspect.rules.js';
 
 type PageOf<T extends { reply: z.ZodType }> = z.infer<T['reply']>;
 
+interface VerifiedCounts {
+  readonly sound: number;
+  readonly damaged: number;
+  readonly never: number;
+  /** By bound. */
+  readonly ages: readonly number[];
+}
+
 const iso = (date: Date | null): string | null => date?.toISOString() ?? null;
 
 const domainOf = ({
@@ -167,6 +175,26 @@ export class PointStore {
       const sql = 'SELECT state, count(*)::int AS count FROM point GROUP BY state';
       return source.query<{ state: string; count: number }[]>(sql);
     });
+  }
+
+  /** Of available points what their newest verification found, and how many were verified at most `bounds` (seconds) ago. */
+  async countVerified(bounds: readonly number[]): Promise<VerifiedCounts> {
+    const rows = await reading(this.database, (source) =>
+      source.query<VerifiedCounts[]>(
+        `WITH mark AS (
+           SELECT verification ->> 'state' AS found,
+                  extract(epoch FROM clock_timestamp() - (verification ->> 'at')::timestamptz) AS age
+             FROM point WHERE state = 'available')
+         SELECT count(*) FILTER (WHERE found = 'sound')::int AS sound,
+                count(*) FILTER (WHERE found = 'damaged')::int AS damaged,
+                count(*) FILTER (WHERE found IS NULL)::int AS never,
+                (SELECT array_agg((SELECT count(*)::int FROM mark WHERE age <= b.bound) ORDER BY b.bound)
+                   FROM unnest($1::float8[]) AS b (bound)) AS ages
+           FROM mark`,
+        [bounds],
+      ),
+    );
+    return rows[0] ?? { sound: 0, damaged: 0, never: 0, ages: [] };
   }
 
   /** G1: in the transaction that makes the point available which caught the tracker. */

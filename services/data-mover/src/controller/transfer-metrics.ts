@@ -4,7 +4,8 @@ import { type TransferStore } from './transfer-store.js';
 import { isTerminal, storedBytes, type TransferState } from './transfer.js';
 
 /**
- * `casvault_transfers{state,kind,group}` (queue depth: `state="queued"`), `casvault_transfer_seconds{kind,state}`,
+ * `casvault_transfers{state,kind,group}` (queue depth: `state="queued"`), `casvault_transfer_queue_age_seconds{group}`,
+ * `casvault_transfer_seconds{kind,state}`,
  * `casvault_transfer_read_bytes_total{kind}`, `casvault_transfer_stored_bytes_total{kind}`.
  */
 export class TransferMetrics {
@@ -29,13 +30,22 @@ export class TransferMetrics {
     const gauge = meter.createObservableGauge('casvault_transfers', {
       description: 'Transfers, by state, kind and group of backup hosts',
     });
-    gauge.addCallback(async (result) => {
-      try {
-        for (const { count, ...labels } of await store.countByState()) result.observe(count, { ...labels });
-      } catch (error) {
-        logger.warn({ err: error }, 'transfers are not counted');
-      }
+    const oldest = meter.createObservableGauge('casvault_transfer_queue_age_seconds', {
+      description: 'Since when the oldest queued transfer of a group is known; none queued: no series',
     });
+    meter.addBatchObservableCallback(
+      async (result) => {
+        try {
+          for (const { count, ...labels } of await store.countByState())
+            result.observe(gauge, count, { ...labels });
+          for (const { group, ageSeconds } of await store.oldestQueued())
+            result.observe(oldest, ageSeconds, { group });
+        } catch (error) {
+          logger.warn({ err: error }, 'transfers are not counted');
+        }
+      },
+      [gauge, oldest],
+    );
   }
 
   finished(transfer: TransferState): void {

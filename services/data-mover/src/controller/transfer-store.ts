@@ -83,4 +83,14 @@ export class TransferStore {
       ),
     );
   }
+
+  /** For each group with queued transfers, since when the oldest of them is here. */
+  async oldestQueued(): Promise<{ group: string; ageSeconds: number }[]> {
+    return reading(this.database, (source) =>
+      source.query<{ group: string; ageSeconds: number }[]>(
+        `SELECT host_group AS "group", extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS "ageSeconds"
+         FROM transfer WHERE state = 'queued' GROUP BY host_group`,
+      ),
+    );
+  }
 }

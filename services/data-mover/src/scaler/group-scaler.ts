@@ -1,6 +1,13 @@
 import { Fault, type BackupHostId, type Logger } from '@casvault/contracts';
 import { type Cluster, type MoverPod, type Retirements, type Scale, type ScaledGroup } from './scaler.js';
-import { decideScaling, lowerObstacle, type GroupView, type Surplus } from './scaler.rules.js';
+import { type ScalerMetrics } from './scaler-metrics.js';
+import {
+  decideScaling,
+  lowerObstacle,
+  wantedReplicas,
+  type GroupView,
+  type Surplus,
+} from './scaler.rules.js';
 
 export interface GroupScalerOptions {
   readonly cluster: Cluster;
@@ -10,6 +17,7 @@ export interface GroupScalerOptions {
   /** Of the mover that runs in a pod. */
   readonly workerIdOf: (group: string, pod: string) => BackupHostId;
   readonly monotonic: () => number;
+  readonly metrics: ScalerMetrics;
   readonly logger: Logger;
 }
 
@@ -43,6 +51,8 @@ export class GroupScaler {
     const { decision, surplus } = decideScaling(view, this.#surplus, this.#options.monotonic());
     this.#surplus = surplus;
     const { group } = this.#group;
+    const ready = view.pods.filter(({ isReady }) => isReady).length;
+    this.#options.metrics.saw(group, { wanted: wantedReplicas(view), replicas: scale.replicas, ready });
     switch (decision.type) {
       case 'wait':
         return;

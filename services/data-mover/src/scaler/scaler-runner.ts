@@ -1,6 +1,7 @@
 import { Fault, type BackupHostId, type Clock, type Logger } from '@casvault/contracts';
 import { GroupScaler } from './group-scaler.js';
 import { Leadership } from './leadership.js';
+import { ScalerMetrics } from './scaler-metrics.js';
 import { scalerLimits, type Cluster, type Retirements, type ScaledGroup } from './scaler.js';
 
 export interface ScalerOptions {
@@ -25,6 +26,7 @@ export class ScalerRunner {
   readonly #options: ScalerOptions;
   readonly #leadership: Leadership;
   readonly #groups: readonly GroupScaler[];
+  readonly #metrics = new ScalerMetrics();
   #isLeader = false;
   /** Logged when it changes, not every five seconds. */
   #complaint = '';
@@ -33,8 +35,9 @@ export class ScalerRunner {
     const { cluster, lease: name, holder, monotonic } = options;
     this.#options = options;
     this.#leadership = new Leadership({ cluster, name, holder, monotonic });
+    const metrics = this.#metrics;
     const demandLead = () => this.#leadership.demand();
-    this.#groups = options.groups.map((group) => new GroupScaler(group, { ...options, demandLead }));
+    this.#groups = options.groups.map((group) => new GroupScaler(group, { ...options, demandLead, metrics }));
   }
 
   /** Until the signal aborts. Never rejects. */
@@ -51,13 +54,16 @@ export class ScalerRunner {
       await this.#campaign();
       if (!this.#isLeader) return;
     } catch (error) {
-      complaint = Fault.from(error).message;
+      const fault = Fault.from(error);
+      this.#metrics.refused(fault.code);
+      complaint = fault.message;
     }
     for (const group of complaint === '' ? this.#groups : [])
       try {
         await group.look();
       } catch (error) {
         const fault = Fault.from(error);
+        this.#metrics.refused(fault.code);
         if (!passing.has(fault.code)) complaint = fault.message;
       }
     if (complaint !== '' && complaint !== this.#complaint && !signal.aborted)
@@ -68,7 +74,11 @@ export class ScalerRunner {
   async #campaign(): Promise<void> {
     const was = this.#isLeader;
     this.#isLeader = false;
-    this.#isLeader = await this.#leadership.campaign();
+    try {
+      this.#isLeader = await this.#leadership.campaign();
+    } finally {
+      this.#metrics.leads(this.#isLeader);
+    }
     if (this.#isLeader === was) return;
     for (const group of this.#groups) group.forget();
     this.#options.logger.info({ lease: this.#options.lease, isLeader: this.#isLeader }, 'scaler of movers');
