@@ -5,7 +5,7 @@ import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-ho
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import { PrometheusExporter } from '@opentelemetry/exporter-prometheus';
 import { resourceFromAttributes, type Resource } from '@opentelemetry/resources';
-import { MeterProvider } from '@opentelemetry/sdk-metrics';
+import { AggregationTemporality, InstrumentType, MeterProvider } from '@opentelemetry/sdk-metrics';
 import {
   AlwaysOffSampler,
   BatchSpanProcessor,
@@ -31,6 +31,18 @@ const tracing = async (resource: Resource, endpoint: string | undefined): Promis
   const exporter = new OTLPTraceExporter({ url: `${endpoint.replace(/\/+$/, '')}/v1/traces` });
   return new TracerProvider({ resource, spanProcessors: [new BatchSpanProcessor({ exporter })] });
 };
+
+/**
+ * Of an observable gauge a scrape shows what was observed for it and nothing of before: what is not there any more (a queue that
+ * is empty, a pool that is away) has no series. OpenTelemetry's own exporter repeats its last value for ever.
+ */
+class PresentExporter extends PrometheusExporter {
+  override selectAggregationTemporality(type: InstrumentType): AggregationTemporality {
+    return type === InstrumentType.OBSERVABLE_GAUGE
+      ? AggregationTemporality.DELTA
+      : AggregationTemporality.CUMULATIVE;
+  }
+}
 
 const observeProcess = (): void => {
   const meter = metrics.getMeter('casvault.process');
@@ -66,7 +78,7 @@ export const startTelemetry = async (options: {
   propagation.setGlobalPropagator(new W3CTraceContextPropagator());
   const tracer = await tracing(resource, options.endpoint);
   trace.setGlobalTracerProvider(tracer);
-  const exporter = new PrometheusExporter({ preventServerStart: true });
+  const exporter = new PresentExporter({ preventServerStart: true });
   const meter = new MeterProvider({ resource, readers: [exporter] });
   metrics.setGlobalMeterProvider(meter);
   observeProcess();

@@ -110,7 +110,7 @@ describe('scheduler over NATS and Postgres', () => {
     const { peers } = scheduler;
     const fault = { code: 'POOL_FULL' as const, message: 'no room', details: {} };
     const before = await scheduler.scrape();
-    const { job, runId } = await running(3);
+    const { job, runId } = await running(3, { vms: 8 });
     const items = await peers.askedFor(runId, 3);
     for (const [i, phase] of (['succeeded', 'succeeded', 'failed'] as const).entries())
       await peers.tell(items[i]!.itemId, phase, phase === 'failed' ? { fault } : {});
