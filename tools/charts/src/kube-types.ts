@@ -26,7 +26,7 @@ export const loadKubeTypes = async (): Promise<KubeTypes> => {
 };
 
 /** Kinds of other makers, without types in the client: what a check of their own looks at. */
-const foreignGroups = new Set(['keda.sh']);
+const foreignGroups = new Set(['keda.sh', 'monitoring.coreos.com']);
 
 /** Everything in an object that the Kubernetes API would refuse or silently drop: unknown kinds and fields, wrong types. */
 export const typeProblems = (manifest: Manifest, types: KubeTypes): string[] => {
