@@ -33,9 +33,9 @@ describe('incremental', () => {
           name: 'tracked',
           host: 1,
           disks: [
-            { sizeBytes: 256 * MiB, dataBytes: 96 * MiB, seed: 1 },
-            { sizeBytes: 256 * MiB, dataBytes: 64 * MiB, seed: 2 },
-            { sizeBytes: 64 * MiB, format: 'raw', dataBytes: 16 * MiB, seed: 3 },
+            { sizeBytes: 256 * MiB, dataBytes: 40 * MiB, seed: 1 },
+            { sizeBytes: 256 * MiB, dataBytes: 32 * MiB, seed: 2 },
+            { sizeBytes: 64 * MiB, format: 'raw', dataBytes: 8 * MiB, seed: 3 },
           ],
         },
       ],

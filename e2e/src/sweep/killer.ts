@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type ManagedProcess } from '@casvault/stack';
 import { until } from '@casvault/testkit';
 import { type World } from '../world.js';
 import { type DatabaseStep, type DatabaseTrap, type Schema } from './database-trap.js';
@@ -147,10 +148,13 @@ export class Killer implements AsyncDisposable {
     await this.#trap.cover(held.map(({ id }) => id).filter((id) => this.#isCovered(id)));
     await this.#trap.end(schema, held, fate);
     this.#died(`${process.name} ${fate} ${held.map(({ id }) => id).join()}`);
-    this.#restart(process.name, async () => {
-      await this.#messages.release(process.name);
-      await process.start();
-    });
+    this.#restart(process.name, () => this.#back(process, process.name));
+  }
+
+  /** Its messages are free long before it has loaded its modules; were they not, it would get them twice, as it may at any time. */
+  async #back(process: ManagedProcess, consumers: string): Promise<void> {
+    await process.kill();
+    await Promise.all([this.#messages.release(consumers), process.start()]);
   }
 
   #died(how: string): void {
@@ -187,10 +191,7 @@ export class Killer implements AsyncDisposable {
     const mover = this.#world.stack.process(who);
     if (this.#moverKillsLeft === 0 || !kill(mover.pid)) return false;
     this.#moverKillsLeft -= 1;
-    this.#restart(who, async () => {
-      await this.#messages.release('work');
-      await mover.start();
-    });
+    this.#restart(who, () => this.#back(mover, 'work'));
     return true;
   }
 

@@ -20,7 +20,7 @@ export class MessagesOfTheDead implements AsyncDisposable {
     return new MessagesOfTheDead(connection, await jetstreamManager(connection));
   }
 
-  /** While `service` is down. Its consumers are as they were when this returns. */
+  /** While `service` is down or starts. Its consumers are as they were when this returns. */
   async release(service: string): Promise<void> {
     const waiting: { stream: string; name: string; ackWait: number }[] = [];
     for await (const stream of this.#manager.streams.list())

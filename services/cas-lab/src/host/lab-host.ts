@@ -245,7 +245,7 @@ export class LabHost {
       user: command.user,
       logFile: join(folders.root, 'disk-service.log'),
       pidFile: join(folders.root, 'disk-service.pid'),
-      restartAfterMs: 1_000,
+      restartAfterMs: 200,
     });
   }
 }
