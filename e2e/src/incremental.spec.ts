@@ -180,7 +180,7 @@ describe('incremental', () => {
       dateStyle: 'short',
       timeStyle: 'medium',
     });
-    const at = clock.format(new Date(Date.now() + 6_000)).replace(' ', 'T');
+    const at = clock.format(new Date(Date.now() + 15_000)).replace(' ', 'T');
     const nightly = { type: 'daily', time: '02:00', pointKind: 'incremental' } as const;
     const definition = { ...labBackup, vmIds: [vm.id], poolId } as never;
     const job = await api.createJob({

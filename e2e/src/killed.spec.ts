@@ -38,7 +38,7 @@ describe('killed in mid-run', () => {
             { sizeBytes: 256 * MiB, dataBytes: 8 * MiB },
             { sizeBytes: 256 * MiB, dataBytes },
           ],
-          workload: { pairsPerSecond: 20, bulkKiBPerSecond: 64 },
+          workload: { pairsPerSecond: 5, bulkKiBPerSecond: 64 },
         },
       ],
     });

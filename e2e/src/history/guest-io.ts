@@ -62,7 +62,7 @@ const holdersOf = async (path: string): Promise<string> => {
 };
 
 /** The product may have the image open for a moment, to remove a bitmap that nobody needs any more. */
-const lockPatienceMs = 20_000;
+const lockPatienceMs = 60_000;
 
 /** The same to the image of a stopped machine; bitmaps in the image take notice, as of a guest. */
 export const writeToImage = async (path: string, writes: readonly DiskWrite[]): Promise<void> => {

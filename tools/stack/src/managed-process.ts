@@ -68,7 +68,7 @@ export class ManagedProcess {
 
   /** What it answers to a scrape of its metrics. */
   async scrape(): Promise<string> {
-    const response = await fetch(`${this.spec.healthUrl}/metrics`, { signal: AbortSignal.timeout(5_000) });
+    const response = await fetch(`${this.spec.healthUrl}/metrics`, { signal: AbortSignal.timeout(60_000) });
     if (!response.ok) throw new Error(`${this.name} tells no metrics: ${response.status}`);
     return response.text();
   }
