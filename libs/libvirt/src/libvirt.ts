@@ -9,7 +9,7 @@ import {
   type DomainState,
   type DomainSummary,
 } from './domain.js';
-import { runVirsh, withXmlFiles, type CallOptions, type VirshOptions } from './virsh.js';
+import { runVirsh, runVirshTogether, withXmlFiles, type CallOptions, type VirshOptions } from './virsh.js';
 
 export type Checkpoint = ParsedCheckpoint;
 export type BackupDescription = BackupPlan;
@@ -19,6 +19,21 @@ const words = (output: string): string[] =>
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');
+
+/** The question for the state of a domain, or of all. */
+const stateOf = (...domain: readonly string[]): string[] => [
+  'domstats',
+  '--raw',
+  '--nowait',
+  '--state',
+  ...domain,
+];
+
+const onlyState = (domain: string, output: string): DomainState => {
+  const [state] = parseDomainStates(output).values();
+  if (state === undefined) throw new Fault('VM_NOT_FOUND', `libvirt tells no state of domain ${domain}`);
+  return state;
+};
 
 /** `Froze 2 filesystem(s)` */
 const countOf = (said: string): number => Number(/\d+/.exec(said)?.[0] ?? 0);
@@ -61,10 +76,12 @@ export class Libvirt {
 
   /** All domains, running or not. A domain that vanishes while they are listed is left out. */
   async domains(call: CallOptions = {}): Promise<DomainSummary[]> {
-    const names = parseDomainNames(await this.run(['list', '--all', '--uuid', '--name'], call));
-    const states = parseDomainStates(await this.run(['domstats', '--raw', '--nowait', '--state'], call));
+    const names = ['list', '--all', '--uuid', '--name'];
+    // Each parser knows its own lines.
+    const output = await runVirshTogether(this.#options, [names, stateOf()], call);
+    const states = parseDomainStates(output);
     const found: DomainSummary[] = [];
-    for (const [uuid, name] of names) {
+    for (const [uuid, name] of parseDomainNames(output)) {
       const state = states.get(name);
       if (state !== undefined) found.push({ uuid, name, state });
     }
@@ -72,18 +89,26 @@ export class Libvirt {
   }
 
   async state(domain: string, call: CallOptions = {}): Promise<DomainState> {
-    const states = parseDomainStates(
-      await this.run(['domstats', '--raw', '--nowait', '--state', domain], call),
-    );
-    const [state] = states.values();
-    if (state === undefined) throw new Fault('VM_NOT_FOUND', `libvirt tells no state of domain ${domain}`);
-    return state;
+    return onlyState(domain, await this.run(stateOf(domain), call));
   }
 
   /** The live description of a running domain, the stored one of a stopped domain. */
   async domain(domain: string, call: CallOptions = {}): Promise<Domain> {
-    const state = await this.state(domain, call);
-    return parseDomain(await this.domainXml(domain, {}, call), state);
+    const { xml, state } = await this.description(domain, call);
+    return parseDomain(xml, state);
+  }
+
+  /** All that libvirt tells of a domain: what it is now, what it will be at its next start (`storedXml`), and its state. */
+  async description(
+    domain: string,
+    call: CallOptions = {},
+  ): Promise<{ xml: string; storedXml: string; state: DomainState }> {
+    const questions = [['dumpxml', domain], ['dumpxml', domain, '--inactive'], stateOf(domain)];
+    const output = await runVirshTogether(this.#options, questions, call);
+    const [xml, storedXml, states] = output.split(/(?<=^<\/domain>$)/m);
+    if (xml === undefined || storedXml === undefined || states === undefined)
+      throw new Fault('LIBVIRT_FAILED', `libvirt does not describe domain ${domain}`);
+    return { xml, storedXml, state: onlyState(domain, states) };
   }
 
   async domainXml(

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Libvirt } from './libvirt.js';
-import { virshFault, withXmlFiles } from './virsh.js';
+import { runVirshTogether, virshFault, withXmlFiles } from './virsh.js';
 
 describe('what virsh says', () => {
   test.each([
@@ -45,6 +45,34 @@ describe('a call', () => {
     const signal = AbortSignal.timeout(50);
     await expect(hanging.run(['list'], { signal })).rejects.toMatchObject({ code: 'STOPPED' });
     await rm(dir, { recursive: true });
+  });
+});
+
+describe('questions of one process', () => {
+  let dir: string;
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'casvault-spec-'));
+  });
+  afterEach(() => rm(dir, { recursive: true }));
+  const fake = async (script: string): Promise<{ uri: string; virshPath: string }> => {
+    const virshPath = join(dir, 'virsh');
+    await writeFile(virshPath, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    return { uri: 'x', virshPath };
+  };
+
+  test('are one line in which every word is a word', async () => {
+    const options = await fake(`printf '%s|' "$@"`);
+    const asked = await runVirshTogether(options, [['dumpxml', `a b'c`], ['list']]);
+    expect(asked).toBe(`--quiet|--connect|x|'dumpxml' 'a b'\\''c'; 'list'|`);
+  });
+
+  test('fail when the first fails, though the last succeeds', async () => {
+    const options = await fake(`echo "error: failed to get domain 'x'" >&2; echo fine`);
+    const asked = runVirshTogether(options, [['dumpxml', 'x'], ['list']]);
+    await expect(asked).rejects.toMatchObject({
+      code: 'VM_NOT_FOUND',
+      message: expect.stringContaining('virsh dumpxml, list: failed to get domain') as string,
+    });
   });
 });
 

@@ -55,7 +55,34 @@ export async function runVirsh(
   args: readonly string[],
   call: CallOptions = {},
 ): Promise<string> {
-  const command = args[0] ?? '';
+  return (await execute(options, args[0] ?? '', args, call)).stdout;
+}
+
+const quoted = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
+
+/**
+ * Runs several commands in one virsh, in their order; what they print comes one after the other. A process for each would cost
+ * more than what it is asked. Throws what the first that failed said, after all have run: for questions only.
+ */
+export async function runVirshTogether(
+  options: VirshOptions,
+  commands: readonly (readonly string[])[],
+  call: CallOptions = {},
+): Promise<string> {
+  const line = commands.map((words) => words.map(quoted).join(' ')).join('; ');
+  const name = commands.map(([command]) => command).join(', ');
+  const { stdout, stderr } = await execute(options, name, [line], call);
+  // The exit code is the last command's.
+  if (/^error:/m.test(stderr)) throw virshFault(name, stderr);
+  return stdout;
+}
+
+async function execute(
+  options: VirshOptions,
+  command: string,
+  args: readonly string[],
+  call: CallOptions,
+): Promise<{ stdout: string; stderr: string }> {
   const timeoutMs = call.timeoutMs ?? defaultTimeoutMs;
   const result = await execa(options.virshPath ?? 'virsh', ['--quiet', '--connect', options.uri, ...args], {
     reject: false,
@@ -66,7 +93,8 @@ export async function runVirsh(
     timeout: timeoutMs,
     maxBuffer: maxOutputBytes,
   });
-  if (result.exitCode === 0) return result.stdout;
+  const { stdout, stderr } = result;
+  if (result.exitCode === 0) return { stdout, stderr };
   if (result.isCanceled) throw new Fault('STOPPED', `virsh ${command} was stopped`, { details: { command } });
   if (result.timedOut) {
     throw new Fault('DEADLINE_EXCEEDED', `virsh ${command} did not end in ${String(timeoutMs)} ms`, {
@@ -78,7 +106,7 @@ export async function runVirsh(
       details: { command },
     });
   }
-  throw virshFault(command, result.stderr);
+  throw virshFault(command, stderr);
 }
 
 /**

@@ -1,6 +1,5 @@
 import { imageInfo } from '../host/disk-images.js';
 import { type DiskFacts, type DomainFacts } from '../platform/domain-facts.js';
-import { pendingDisks } from '../platform/hardware.js';
 import { type PowerState } from '../platform/machines.js';
 import { type VmRecord } from '../platform/state.js';
 import { casTime } from '../rest/task-board.js';
@@ -20,23 +19,17 @@ export const statusNumbers: Readonly<Record<PowerState, number>> = {
 
 const wholeMiB = (bytes: number): number => Math.round(bytes / MiB);
 
-/** Rows of the lists of machines. libvirt is asked twice a host, and once a machine for its description. */
+/** Rows of the lists of machines. libvirt is asked once a machine. */
 export async function vmRows(platform: Platform, wanted: (vm: VmRecord) => boolean): Promise<Fields[]> {
   const rows: Fields[] = [];
-  for (const host of platform.hosts.values()) {
-    const own = platform.machines.all.filter((vm) => vm.hostId === host.id && wanted(vm));
-    if (own.length === 0) continue;
-    const states = await platform.machines.powerStates(host.id);
-    for (const vm of own) {
-      rows.push(rowOf(platform, vm, states.get(vm.uuid) ?? 'unknown', await platform.machines.facts(vm)));
-    }
-  }
+  for (const vm of platform.machines.all.filter((one) => platform.hosts.has(one.hostId) && wanted(one)))
+    rows.push(await vmRow(platform, vm));
   return rows;
 }
 
 export async function vmRow(platform: Platform, vm: VmRecord): Promise<Fields> {
-  const state = await platform.machines.powerState(vm);
-  return rowOf(platform, vm, state, await platform.machines.facts(vm));
+  const { state, facts } = await platform.machines.look(vm);
+  return rowOf(platform, vm, state, facts);
 }
 
 function rowOf(platform: Platform, vm: VmRecord, state: PowerState, facts: DomainFacts): Fields {
@@ -70,8 +63,8 @@ function rowOf(platform: Platform, vm: VmRecord, state: PowerState, facts: Domai
 
 /** `GET /vm/{id}`: flat; a disk's `device` is its name in the guest, `format` its access mode. */
 export async function vmFlat(platform: Platform, vm: VmRecord): Promise<Fields> {
-  const facts = await platform.machines.facts(vm);
-  const row = rowOf(platform, vm, await platform.machines.powerState(vm), facts);
+  const { state, facts } = await platform.machines.look(vm);
+  const row = rowOf(platform, vm, state, facts);
   const storage: Fields[] = [];
   for (const disk of facts.disks) storage.push(await flatDisk(platform, vm, disk));
   return {
@@ -127,19 +120,18 @@ export const poolOf = (platform: Platform, hostId: number, path: string) =>
 
 /** `GET /vm/detail/{id}`: in sections; a disk's `device` is its kind, `format` its image format. */
 export async function vmDetail(platform: Platform, vm: VmRecord): Promise<Fields> {
-  const facts = await platform.machines.facts(vm);
+  const { state, facts, pending } = await platform.machines.look(vm);
   const storage: Fields[] = [];
   for (const disk of facts.disks) storage.push(await detailDisk(vm, disk));
   // By which field a CVM tells of a disk that waits for a restart is not known: a guess of the emulation and the client alike.
-  for (const disk of await pendingDisks(platform.machines, vm))
-    storage.push({ ...(await detailDisk(vm, disk)), needRestart: 1 });
+  for (const disk of pending) storage.push({ ...(await detailDisk(vm, disk)), needRestart: 1 });
   return {
     id: vm.id,
     name: vm.name,
     title: vm.title,
     uuid: vm.uuid,
     hostId: vm.hostId,
-    status: await platform.machines.powerState(vm),
+    status: state,
     basic: {
       acpi: 1,
       apic: 1,

@@ -6,21 +6,13 @@ import { escapeXml } from '@casvault/libvirt';
 import { imageInfo } from '../host/disk-images.js';
 import { diskXml, type DomainDiskSpec } from '../host/domain-xml.js';
 import { runCommand } from '../process/run-command.js';
-import { domainFacts, type DiskFacts } from './domain-facts.js';
 import { type Machines } from './machines.js';
 import { type VmRecord } from './state.js';
 
-/** Disks that wait for the next boot: in the stored description, not in the running machine (R10). */
-export async function pendingDisks(machines: Machines, vm: VmRecord): Promise<DiskFacts[]> {
-  const present = (await machines.facts(vm)).disks.map((disk) => disk.target);
-  const xml = await machines.host(vm.hostId).libvirt.domainXml(vm.uuid, { inactive: true });
-  return domainFacts(xml).disks.filter((disk) => !present.includes(disk.target));
-}
-
 /** Names of devices that a machine has or will have. */
 export async function takenTargets(machines: Machines, vm: VmRecord): Promise<string[]> {
-  const disks = [...(await machines.facts(vm)).disks, ...(await pendingDisks(machines, vm))];
-  return disks.map((disk) => disk.target);
+  const { facts, pending } = await machines.look(vm);
+  return [...facts.disks, ...pending].map((disk) => disk.target);
 }
 
 /** Plugs a disk in; on a bus without hot plug (R10) a running machine gets it at its next boot. */

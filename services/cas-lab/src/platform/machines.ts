@@ -9,7 +9,7 @@ import { createEncryptedImage, createFilledImage } from '../host/disk-images.js'
 import { domainXml, type DomainDiskSpec, type DomainNicSpec } from '../host/domain-xml.js';
 import { type LabHost } from '../host/lab-host.js';
 import { WorkloadControl } from '../host/workload-control.js';
-import { domainFacts, type DomainFacts } from './domain-facts.js';
+import { type DiskFacts, domainFacts, type DomainFacts } from './domain-facts.js';
 import { type StateFile, type VmRecord } from './state.js';
 import { type VmPlan } from './vm-plan.js';
 
@@ -104,10 +104,19 @@ export class Machines {
     return powerStates[await this.host(vm.hostId).libvirt.state(vm.uuid)] ?? 'unknown';
   }
 
-  /** The states of all machines of a host in two calls of libvirt. */
+  /** The states of all machines of a host by one question to libvirt. */
   async powerStates(hostId: number): Promise<ReadonlyMap<string, PowerState>> {
     const domains = await this.host(hostId).libvirt.domains();
     return new Map(domains.map(({ uuid, state }) => [uuid, powerStates[state] ?? 'unknown']));
+  }
+
+  /** All of it by one question to libvirt. `pending`: disks that the running guest does not have yet (R10). */
+  async look(vm: VmRecord): Promise<{ facts: DomainFacts; state: PowerState; pending: DiskFacts[] }> {
+    const { xml, storedXml, state } = await this.host(vm.hostId).libvirt.description(vm.uuid);
+    const facts = domainFacts(xml);
+    const present = facts.disks.map((disk) => disk.target);
+    const pending = domainFacts(storedXml).disks.filter((disk) => !present.includes(disk.target));
+    return { facts, state: powerStates[state] ?? 'unknown', pending };
   }
 
   /** Makes a machine with disks and content by a plan; started, and its workload running, if the plan says so. */
