@@ -222,12 +222,17 @@ export class CasClient {
     }
   }
 
-  /** `description` of the flat reply (`GET /vm/{id}`), where the sectioned one has none. */
-  async vmDescription(id: string, signal?: AbortSignal): Promise<string> {
-    const { detail } = await this.vm(id, signal);
-    if (detail.description !== '') return detail.description;
+  /** `vm` with the `description` of the flat reply (`GET /vm/{id}`) where the sectioned one has none. */
+  async describedVm(id: string, signal?: AbortSignal): Promise<CasVm> {
+    const vm = await this.vm(id, signal);
+    if (vm.detail.description !== '') return vm;
     const reply = await this.get(`/vm/${enc(id)}`, `describe VM ${id}`, {}, signal);
-    return parseAs(vmDetailSchema, reply, `VM ${id}`).description;
+    const { description } = parseAs(vmDetailSchema, reply, `VM ${id}`);
+    return { ...vm, detail: { ...vm.detail, description } };
+  }
+
+  async vmDescription(id: string, signal?: AbortSignal): Promise<string> {
+    return (await this.describedVm(id, signal)).detail.description;
   }
 
   /** Makes a VM, powered off, with empty disks. Replies with its id where the CVM tells it. */

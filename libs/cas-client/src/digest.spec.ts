@@ -57,6 +57,15 @@ describe('digest authentication', () => {
     expect(parseChallenge('Digest realm="r", nonce="n", algorithm=SHA-512-256')).toBeNull();
   });
 
+  it('goes on counting when two requests at once are given the same nonce', () => {
+    const session = new DigestSession({ userName: 'u', password: 'p' });
+    const given = 'Digest realm="r", nonce="n", qop="auth"';
+    session.accept(given);
+    expect(session.authorization('GET', '/')).toContain('nc=00000001');
+    session.accept(given);
+    expect(session.authorization('GET', '/')).toContain('nc=00000002');
+  });
+
   it('counts the uses of one nonce and begins again with the next', () => {
     const session = new DigestSession({ userName: 'a', password: 'p' });
     expect(session.authorization('GET', '/x')).toBeNull();

@@ -114,8 +114,9 @@ export class DigestSession {
   accept(header: string): boolean {
     const challenge = parseChallenge(header);
     if (challenge === null) return false;
+    // Two requests at once may both be given the nonce that is in use already: its count goes on.
+    if (this.challenge?.nonce !== challenge.nonce) this.count = 0;
     this.challenge = challenge;
-    this.count = 0;
     return true;
   }
 }

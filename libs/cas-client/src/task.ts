@@ -27,7 +27,7 @@ export interface TaskTiming {
   /** Before the second try; doubled for each further one. */
   readonly busyDelayMs: number;
 }
-const firstPollMs = 125;
+const firstPollMs = 30;
 export const defaultTaskTiming: TaskTiming = {
   pollMs: 1000,
   taskTimeoutMs: 600_000,
