@@ -28,7 +28,7 @@ export class Checkpoints {
     const { vms, platforms, sync } = this.options;
     try {
       const known = await vms.get(vmId);
-      await sync.readVm(known.platformId, known.uuid, signal);
+      await sync.readVm(known.platformId, known.uuid, signal, { presumedId: known.externalId });
       const vm = await vms.get(vmId);
       const platform = await platforms.get(vm.platformId);
       const surplus = (await this.list(platform, vm, signal)).filter((one) => !keep.includes(one.name));

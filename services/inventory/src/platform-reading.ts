@@ -4,6 +4,7 @@ import {
   type CasNetworkProfile,
   type CasStoragePool,
   type CasTemplate,
+  type CasVm,
   type CasVirtualSwitch,
   type CasVmDetail,
   type CasVmRow,
@@ -123,6 +124,24 @@ const readHosts = async (client: CasClient, { signal, logger }: ReadingOptions):
     });
   });
   return hosts;
+};
+
+/**
+ * The list's row of a VM and its details, side by side where the CVM still calls it `presumedId`. Null when it has it no more.
+ */
+export const readOneVm = async (
+  client: Pick<CasClient, 'vmByUuid' | 'vm'>,
+  { uuid, presumedId }: { readonly uuid: string; readonly presumedId: string | undefined },
+  signal: AbortSignal,
+): Promise<(CasVm & { row: CasVmRow }) | null> => {
+  const [row, presumed] = await Promise.all([
+    client.vmByUuid(uuid, signal),
+    // What it fails with counts only if it is the right one, and shows again then.
+    presumedId === undefined ? null : client.vm(presumedId, signal).catch(() => null),
+  ]);
+  if (row === null) return null;
+  const known = row.externalId === presumedId ? presumed : null;
+  return { row, ...(known ?? (await client.vm(row.externalId, signal))) };
 };
 
 const uuidSchema = z.guid();

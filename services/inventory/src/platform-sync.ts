@@ -8,7 +8,7 @@ import {
   type VmId,
 } from '@casvault/contracts';
 import { type CasAccess } from './cas-access.js';
-import { type KnownDetail, listMarkOf, readPlatform } from './platform-reading.js';
+import { type KnownDetail, listMarkOf, readOneVm, readPlatform } from './platform-reading.js';
 import { type PlatformStore } from './platform-store.js';
 import { type ReadingStore } from './reading-store.js';
 import { type VmStore } from './vm-store.js';
@@ -76,23 +76,23 @@ export class PlatformSync {
   }
 
   /**
-   * Reads one VM as the CVM tells it now and stores it, with the storage pools of its host if asked for. VM_NOT_FOUND when the
-   * platform has it no more.
+   * Reads one VM as the CVM tells it now and stores it, with the storage pools of its host if asked for. `presumedId`: what the CVM
+   * called it last, so that its details need not wait for the list. VM_NOT_FOUND when the platform has it no more.
    */
   async readVm(
     id: PlatformId,
     uuid: string,
     signal: AbortSignal,
-    withStorages = false,
+    { presumedId, withStorages = false }: { presumedId?: string; withStorages?: boolean } = {},
   ): Promise<PresentVmFacts> {
     const { platforms, access, readings, clock } = this.options;
     const platform = await platforms.get(id);
     const startedAt = clock.now();
     const read = await access.with(platform, async (client) => {
-      const row = await client.vmByUuid(uuid, signal);
-      if (row === null) throw new Fault('VM_NOT_FOUND', `platform ${platform.name} has no VM ${uuid}`);
-      const storages = withStorages ? await client.storagePools(row.hostExternalId, signal) : [];
-      return { row, storages, ...(await client.vm(row.externalId, signal)) };
+      const found = await readOneVm(client, { uuid, presumedId }, signal);
+      if (found === null) throw new Fault('VM_NOT_FOUND', `platform ${platform.name} has no VM ${uuid}`);
+      const { hostExternalId } = found.row;
+      return { ...found, storages: withStorages ? await client.storagePools(hostExternalId, signal) : [] };
     });
     const { row, storages, detail, configuration } = read;
     const vm = { ...row, listMark: listMarkOf(row), detail };

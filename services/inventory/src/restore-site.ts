@@ -8,13 +8,15 @@ export const readSite = async (
   client: CasClient,
   { externalId }: Pick<Host, 'externalId'>,
   signal: AbortSignal,
-): Promise<RestoreSite> => ({
-  host: await client.host(externalId, signal),
-  storages: await client.storagePools(externalId, signal),
-  switches: await client.virtualSwitches(externalId, signal),
-  profiles: await client.networkProfiles(signal),
-  volumes: [],
-});
+): Promise<RestoreSite> => {
+  const [host, storages, switches, profiles] = await Promise.all([
+    client.host(externalId, signal),
+    client.storagePools(externalId, signal),
+    client.virtualSwitches(externalId, signal),
+    client.networkProfiles(signal),
+  ]);
+  return { host, storages, switches, profiles, volumes: [] };
+};
 
 /** With the volumes of the storage pool that the request names, if it names volumes (S3). */
 export const withVolumes = async (

@@ -1,4 +1,4 @@
-import { type CasClient, type CasVmRow } from '@casvault/cas-client';
+import { type CasClient, type CasVmDetail, type CasVmRow } from '@casvault/cas-client';
 import {
   type Clock,
   type createRestoreVm,
@@ -58,6 +58,12 @@ export interface RestoreVmsOptions {
   readonly logger: Logger;
 }
 
+/** A VM that the CVM has, by its list and in detail. */
+interface PresentVm {
+  readonly row: CasVmRow;
+  readonly detail: CasVmDetail;
+}
+
 /**
  * VMs that restores make. What is made bears the marker of its restore in its description until it is handed over;
  * only what bears it is ever changed or removed. The intent is stored before the CVM is asked, so nothing is lost sight of.
@@ -98,11 +104,14 @@ export class RestoreVms {
     const host = await hosts.get(request.platformId, request.hostId);
     const earlier = await restores.find(request.restoreId);
     refuseEnded(request.restoreId, earlier);
+    const placed = diskServices.dataPlace(platform, host, request.network, signal);
+    // Awaited when the VM is made, whatever comes of it until then.
+    placed.catch(() => undefined);
     const made = await access.with(platform, async (client) => {
       const original = await readOriginal(this.options.vms, client, request, signal);
       const { asked, overwrites } = await this.carried(client, request, earlier, { host, original }, signal);
       const present = await this.present(client, asked, signal);
-      if (present !== null) return { row: present, overwrites };
+      if (present !== null) return { ...present, overwrites };
       const plan = original
         ? await this.planOriginal(client, request, { host, original, overwrites }, signal)
         : { ...(await this.plan(client, asked, host, signal)), original: null };
@@ -122,12 +131,12 @@ export class RestoreVms {
         original: plan.original,
         createdAt,
       });
-      return { row: await this.make(client, asked, plan, signal), overwrites };
+      return { ...(await this.make(client, asked, plan, signal)), overwrites };
     });
-    const reply = await access.with(platform, (client) => this.describe(client, request, made.row, signal));
+    const reply = describe(request, made);
     await restores.rememberUuid(request.restoreId, made.row.uuid);
     await this.refuseRemoved(request, signal);
-    const place = await diskServices.dataPlace(platform, host, request.network, signal);
+    const place = await placed;
     const sourceExists = await stillExists(this.options.vms, request.sourceVmId);
     const isOver = made.overwrites !== null;
     const notices = request.original
@@ -191,11 +200,12 @@ export class RestoreVms {
     client: CasClient,
     request: RestoreVmRequest,
     signal: AbortSignal,
-  ): Promise<CasVmRow | null> {
+  ): Promise<PresentVm | null> {
     const row = await client.vmByName(request.vmName, signal);
     if (row === null) return null;
-    const isOurs = row.powerState !== 'template' && (await isMarked(client, row, request.restoreId, signal));
-    if (isOurs) return row;
+    if (row.powerState === 'template') throw nameTaken(request);
+    const { detail } = await client.describedVm(row.externalId, signal);
+    if (detail.description.includes(restoreMarker(request.restoreId))) return { row, detail };
     throw nameTaken(request);
   }
 
@@ -228,7 +238,7 @@ export class RestoreVms {
     request: RestoreVmRequest,
     plan: Awaited<ReturnType<RestoreVms['plan']>>,
     signal: AbortSignal,
-  ): Promise<CasVmRow> {
+  ): Promise<PresentVm> {
     let isTaken = false;
     try {
       await client.addVm(
@@ -252,28 +262,12 @@ export class RestoreVms {
       isTaken = Fault.is(error) && error.details['platformCode'] === '1002';
       if (!isTaken) throw error;
     }
-    const row = await this.present(client, request, signal);
+    const present = await this.present(client, request, signal);
     // By what the list of VMs does not have: a template.
-    if (row === null && isTaken) throw nameTaken(request);
-    if (row === null)
+    if (present === null && isTaken) throw nameTaken(request);
+    if (present === null)
       throw new Fault('PLATFORM_PROTOCOL', `the CVM made VM ${request.vmName}, yet does not list it`);
-    return row;
-  }
-
-  private async describe(
-    client: CasClient,
-    request: RestoreVmRequest,
-    row: CasVmRow,
-    signal: AbortSignal,
-  ): Promise<Omit<RestoreVmReply, 'diskService' | 'reasons'>> {
-    const { detail } = await client.vm(row.externalId, signal);
-    const disks = matchDisks(request, detail.disks);
-    if (disks === null)
-      throw new Fault(
-        'PLATFORM_BUSY',
-        `VM ${row.name} does not have the disks of its restore (yet): ${detail.disks.length} of ${request.disks.length}`,
-      );
-    return { externalId: row.externalId, uuid: row.uuid, disks };
+    return present;
   }
 
   private async finishNow(
@@ -300,7 +294,7 @@ export class RestoreVms {
       if (powerOn && found.powerState !== 'running') await client.startVm(found.externalId, signal);
       return found;
     });
-    return (await sync.readVm(platformId, row.uuid, signal)).vmId;
+    return (await sync.readVm(platformId, row.uuid, signal, { presumedId: row.externalId })).vmId;
   }
 
   /** Gives the disks to the VM that is overwritten. What is written first says which disks it had: it can be undone until it is finished. */
@@ -425,6 +419,20 @@ export class RestoreVms {
     return (await isMarked(client, row, restore.restoreId, signal)) ? row : null;
   }
 }
+
+/** What the restore needs to know of the VM that was made. Throws PLATFORM_BUSY while it does not have all disks. */
+const describe = (
+  request: RestoreVmRequest,
+  { row, detail }: PresentVm,
+): Omit<RestoreVmReply, 'diskService' | 'reasons'> => {
+  const disks = matchDisks(request, detail.disks);
+  if (disks === null)
+    throw new Fault(
+      'PLATFORM_BUSY',
+      `VM ${row.name} does not have the disks of its restore (yet): ${detail.disks.length} of ${request.disks.length}`,
+    );
+  return { externalId: row.externalId, uuid: row.uuid, disks };
+};
 
 /** The CVM's id of the template that came of the restore's VM: by its name or UUID, and its marker. */
 const markedTemplate = async (

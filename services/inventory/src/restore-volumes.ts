@@ -157,8 +157,8 @@ export class RestoreVolumes {
       );
     await volumes.save({ ...volume, state: 'finished' });
     if (attachTo === null) return null;
-    const { uuid } = await this.options.vms.get(attachTo);
-    return (await sync.readVm(platformId, uuid, signal)).vmId;
+    const { uuid, externalId } = await this.options.vms.get(attachTo);
+    return (await sync.readVm(platformId, uuid, signal, { presumedId: externalId })).vmId;
   }
 
   private async plug(

@@ -1,4 +1,4 @@
-import { type PreferredNetwork, type VmFacts, type VmId } from '@casvault/contracts';
+import { type PreferredNetwork, type Vm, type VmFacts, type VmId } from '@casvault/contracts';
 import { capabilitiesOf } from './capability.rules.js';
 import { type DiskServices } from './disk-services.js';
 import { type PlatformStore } from './platform-store.js';
@@ -22,12 +22,19 @@ export class VmFactsReader {
   ): Promise<VmFacts> {
     const known = await this.vms.get(id);
     const platform = await this.platforms.get(known.platformId);
-    const present = await this.sync.readVm(platform.id, known.uuid, signal, withStorages);
+    const placeOf = ({ hostId, hostName, hostIp }: Vm) => {
+      const host = { id: hostId, name: hostName, ip: hostIp };
+      return this.diskServices.dataPlace(platform, host, network, signal);
+    };
+    const [present, knownPlace] = await Promise.all([
+      this.sync.readVm(platform.id, known.uuid, signal, { presumedId: known.externalId, withStorages }),
+      placeOf(known),
+    ]);
     const { configuration, restartNeeded } = present;
     const vm = await this.vms.get(id);
     const used = new Set(vm.disks.map(({ storageName }) => storageName));
-    const host = { id: vm.hostId, name: vm.hostName, ip: vm.hostIp };
-    const { url, health, reasons } = await this.diskServices.dataPlace(platform, host, network, signal);
+    const isWhereItWas = vm.hostId === known.hostId && vm.hostIp === known.hostIp;
+    const { url, health, reasons } = isWhereItWas ? knownPlace : await placeOf(vm);
     return {
       vm,
       platformName: platform.name,
