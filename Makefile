@@ -4,7 +4,7 @@ NODE := node_modules/.bin/node
 STACK := $(NODE) --no-warnings tools/stack/dist/src/cli.js
 JEST := $(NODE) --experimental-vm-modules --no-warnings node_modules/jest/bin/jest.js
 
-.PHONY: help demo up down status soak-lab soak-kill test check unit with-servers integration e2e build bench soak clean setup-node setup-demo setup-test
+.PHONY: help demo up down status soak-lab soak-kill test check lint layers dead format unit with-servers integration e2e build bench soak clean setup-node setup-demo setup-test
 
 help:
 	@echo "make demo   back up a running VM of an emulated CAS and restore it, byte for byte"
@@ -27,17 +27,20 @@ down:
 status: build
 	@$(STACK) status
 
-# The check keeps one core busy; unit tests take what is left of both. What needs servers waits as long as it works: three at
+# The unit tests, the linter and the other checks one after the other are begun at once: none of them leaves a core idle
+# while another has work left. What needs servers waits as long as it works: three at
 # once keep two cores busy, and both kinds are one run, so that neither ends with one suite alone.
 test: setup-test build
-	@$(MAKE) --no-print-directory --jobs=2 check unit
+	@$(MAKE) --no-print-directory --jobs=3 unit check
 	@$(MAKE) --no-print-directory with-servers
 
 build: setup-node
 	@$(NODE) node_modules/typescript/bin/tsc -b
 
-check: build
-	@npm run --silent check
+check: lint layers dead format
+
+lint layers dead format: build
+	@npm run --silent check:$@
 
 unit: build
 	@tools/setup/helm.sh >/dev/null
