@@ -40,6 +40,23 @@ describe('the data-mover’s controller over NATS and Postgres', () => {
     expect(await worker.claim(transferId)).toEqual({ outcome: 'declined', state: 'succeeded' });
   });
 
+  it('H4: tells what waits, since when, and nothing of it once it is gone', async () => {
+    const age = async () => {
+      const { samples } = await controller.scrape();
+      return samples.find(({ name }) => name === 'casvault_transfer_queue_age_seconds');
+    };
+    const transferId = await controller.transfer();
+    const waiting = await until(age, 60_000);
+    expect(waiting.labels).toMatchObject({ group: 'default' });
+    expect(waiting.value).toBeGreaterThanOrEqual(0);
+    expect((await controller.scrape()).sum('casvault_transfers', { state: 'queued' })).toBe(1);
+    const worker = controller.worker();
+    await worker.finish(transferId, await worker.take(transferId));
+    await controller.reaches(transferId, 'succeeded');
+    expect(await age()).toBeUndefined();
+    expect((await controller.scrape()).sum('casvault_transfers', { state: 'queued' })).toBe(0);
+  });
+
   it('gives a lost worker’s transfer to another, and refuses the zombie everything', async () => {
     const transferId = await controller.transfer();
     const [zombie, heir] = [controller.worker(), controller.worker()];

@@ -31,6 +31,8 @@ import { type MessagingClient, WorkQueue } from '@casvault/messaging';
 import { ScriptedService } from '@casvault/messaging/testing';
 import { provisionSchema } from '@casvault/persistence';
 import {
+  freePort,
+  parsePrometheusText,
   spawnService,
   startNats,
   startPostgres,
@@ -39,6 +41,7 @@ import {
   type NatsServer,
   type PostgresServer,
   type RunningProcess,
+  type Scrape,
 } from '@casvault/testkit';
 import { type z } from 'zod';
 
@@ -139,6 +142,8 @@ export class RunningController {
   #played: ScriptedService[] = [];
   #ringing: Promise<void> = Promise.resolve();
 
+  #httpPort = 0;
+
   private constructor(
     readonly nats: NatsServer,
     readonly postgres: PostgresServer,
@@ -188,8 +193,12 @@ export class RunningController {
   }
 
   async boot(): Promise<void> {
-    this.service = spawnService(main, { env: this.env });
+    this.#httpPort = await freePort();
+    this.service = spawnService(main, { env: { ...this.env, CASVAULT_HTTP_PORT: String(this.#httpPort) } });
     await this.service.sees(/service started/);
+  }
+  async scrape(): Promise<Scrape> {
+    return parsePrometheusText(await (await fetch(`http://127.0.0.1:${this.#httpPort}/metrics`)).text());
   }
   get client(): MessagingClient {
     return this.#played[0]!.client;

@@ -181,6 +181,11 @@ describe('deletions over NATS and Postgres', () => {
     expect(ended.objects).toEqual([{ key: 'packs/a', fault }]);
     const point = await engine.client.request(getPoint, { pointId });
     expect(point.verification).toMatchObject({ id: verificationId, state: 'damaged' });
+    const scrape = await engine.scrape();
+    const available = scrape.sum('casvault_points', { state: 'available' });
+    expect(scrape.sum('casvault_points_by_verification')).toBe(available);
+    expect(scrape.sum('casvault_points_by_verification', { found: 'damaged' })).toBe(1);
+    expect(scrape.sum('casvault_points_verified_by_age', { up_to_seconds: '86400' })).toBeGreaterThan(0);
     const healing = next(request);
     await send(healing);
     await finished(healing);

@@ -25,6 +25,8 @@ import { ScriptedService, type Script } from '@casvault/messaging/testing';
 import { provisionSchema } from '@casvault/persistence';
 import { type z } from 'zod';
 import {
+  freePort,
+  parsePrometheusText,
   spawnService,
   startNats,
   startPostgres,
@@ -33,6 +35,7 @@ import {
   type NatsServer,
   type PostgresServer,
   type RunningProcess,
+  type Scrape,
 } from '@casvault/testkit';
 import { ModelTransfer } from '../src/testing/model-transfer.js';
 import { sampleFacts, samplePool } from '../src/testing/samples.js';
@@ -211,6 +214,8 @@ export class RunningEngine {
   service!: RunningProcess;
   #played: ScriptedService[] = [];
 
+  #httpPort = 0;
+
   private constructor(
     readonly nats: NatsServer,
     readonly postgres: PostgresServer,
@@ -239,8 +244,12 @@ export class RunningEngine {
   }
 
   async boot(): Promise<void> {
-    this.service = spawnService(main, { env: this.env });
+    this.#httpPort = await freePort();
+    this.service = spawnService(main, { env: { ...this.env, CASVAULT_HTTP_PORT: String(this.#httpPort) } });
     await this.service.sees(/service started/);
+  }
+  async scrape(): Promise<Scrape> {
+    return parsePrometheusText(await (await fetch(`http://127.0.0.1:${this.#httpPort}/metrics`)).text());
   }
   get client(): ScriptedService['client'] {
     return this.#played[2]!.client;
