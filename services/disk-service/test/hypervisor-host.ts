@@ -1,7 +1,6 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { access, chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +9,7 @@ import { DiskServiceClient, type DiskServiceAccess } from '@casvault/block-sourc
 import type { DiskExport } from '@casvault/contracts';
 import { escapeXml, type Libvirt } from '@casvault/libvirt';
 import { startSessionDaemon, type SessionDaemon } from '@casvault/libvirt/testing';
+import { freePort } from '@casvault/testkit';
 
 const run = promisify(execFile);
 const main = fileURLToPath(new URL('../src/main.js', import.meta.url));
@@ -405,16 +405,3 @@ async function pidsOf(is: (argv: readonly string[]) => boolean): Promise<number[
 
 const imageOptions = (disk: DiskExport): string =>
   `driver=nbd,server.type=inet,server.host=${disk.host},server.port=${String(disk.port)},export=${disk.exportName}`;
-
-async function freePort(): Promise<number> {
-  return await new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => {
-        resolve(typeof address === 'object' && address ? address.port : 0);
-      });
-    });
-  });
-}
