@@ -26,15 +26,16 @@ export class VmFactsReader {
       const host = { id: hostId, name: hostName, ip: hostIp };
       return this.diskServices.dataPlace(platform, host, network, signal);
     };
-    const [present, knownPlace] = await Promise.all([
-      this.sync.readVm(platform.id, known.uuid, signal, { presumedId: known.externalId, withStorages }),
-      placeOf(known),
-    ]);
+    const knownPlace = placeOf(known);
+    // What it fails with counts only if the VM is still there.
+    knownPlace.catch(() => undefined);
+    const reading = { presumedId: known.externalId, withStorages };
+    const present = await this.sync.readVm(platform.id, known.uuid, signal, reading);
     const { configuration, restartNeeded } = present;
     const vm = await this.vms.get(id);
     const used = new Set(vm.disks.map(({ storageName }) => storageName));
     const isWhereItWas = vm.hostId === known.hostId && vm.hostIp === known.hostIp;
-    const { url, health, reasons } = isWhereItWas ? knownPlace : await placeOf(vm);
+    const { url, health, reasons } = await (isWhereItWas ? knownPlace : placeOf(vm));
     return {
       vm,
       platformName: platform.name,
