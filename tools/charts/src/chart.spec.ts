@@ -203,6 +203,18 @@ describe('the chart', () => {
     expect([roles('production').length, roles('everything else').length]).toEqual([0, 2]);
   });
 
+  it('gives all but the workers of the data-mover a small young generation', () => {
+    const limited = of('production')
+      .filter(({ kind }) => kind === 'Deployment')
+      .map((one) => ({
+        title: titleOf(one),
+        isLimited: JSON.stringify(one).includes('--max-semi-space-size=4'),
+      }));
+    expect(limited.length).toBeGreaterThan(6);
+    for (const { title, isLimited } of limited)
+      expect({ title, isLimited }).toEqual({ title, isLimited: !/data-mover-(?!controller)/.test(title) });
+  });
+
   it('the services refuse what they do not know or understand, and files that nothing brings', async () => {
     const env = (index: number) => [...container, 'env', index];
     let objects = changed(of('production'), gateway, env(2), { name: 'CASVAULT_LOG_LEVELS', value: 'info' });

@@ -39,6 +39,9 @@ export interface ConfigFindings {
   readonly unset: readonly string[];
 }
 
+/** Read by Node itself, before the service. */
+const ofNode = 'NODE_OPTIONS';
+
 /**
  * Reads the environment of every container of the product's image by the compiled services' own readers, with samples where
  * secrets would be.
@@ -57,7 +60,7 @@ export const judgeConfig = async (manifests: readonly Manifest[]): Promise<Confi
     const answers = await askServices(starts);
     for (const [index, { title, env }] of starts.entries()) {
       const answer = answers[index] ?? { read: [], problems: ['no answer'] };
-      const unknown = Object.keys(env).filter((name) => !answer.read.includes(name));
+      const unknown = Object.keys(env).filter((name) => name !== ofNode && !answer.read.includes(name));
       problems.push(...unknown.map((name) => `${title}: ${name} is not known to the service`));
       problems.push(...answer.problems.map((problem) => `${title}: ${problem}`));
     }
