@@ -35,7 +35,13 @@ describe('refused or failed, and why', () => {
     world = await startWorld('refused', {
       env: { 'mover-1': { CASVAULT_DATA_MOVER_SCRIPTS: scripts.path, CASVAULT_DATA_MOVER_TRANSFERS: '4' } },
       vms: [
-        { name: 'small', host: 1, guest: 'idle', disks: [{ sizeBytes: 256 * MiB, dataBytes: 32 * MiB }] },
+        // Seeded: what a full pool is tried with must not compress to less than the pool takes.
+        {
+          name: 'small',
+          host: 1,
+          guest: 'idle',
+          disks: [{ sizeBytes: 256 * MiB, dataBytes: 64 * MiB, seed: 7 }],
+        },
         { name: 'cut-off', host: 2, guest: 'idle', disks: [{ sizeBytes: 64 * MiB, dataBytes: 8 * MiB }] },
       ],
     });
