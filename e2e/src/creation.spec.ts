@@ -110,7 +110,9 @@ describe('F9: disks and images created from a point', () => {
     try {
       const image = await client.templateByName('golden');
       expect(image).toMatchObject({ externalId: item?.imageId, cpuCount: 2, memoryMiB: vm.memoryMiB });
-      expect(await client.vmDescription(image?.externalId ?? '')).toMatch(/^as of yesterday \[casvault-/);
+      expect((await client.describedVm(image?.externalId ?? '')).detail.description).toMatch(
+        /^as of yesterday \[casvault-/,
+      );
       const place = { templateId: image?.externalId ?? '', hostId: '1', storageName: 'defaultpool' };
       await client.deployVm({ ...place, name: 'copied', linked: false });
       await client.deployVm({ ...place, name: 'linked', linked: true });

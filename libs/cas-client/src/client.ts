@@ -231,10 +231,6 @@ export class CasClient {
     return { ...vm, detail: { ...vm.detail, description } };
   }
 
-  async vmDescription(id: string, signal?: AbortSignal): Promise<string> {
-    return (await this.describedVm(id, signal)).detail.description;
-  }
-
   /** Makes a VM, powered off, with empty disks. Replies with its id where the CVM tells it. */
   async addVm(vm: NewVm, signal?: AbortSignal): Promise<string | null> {
     const call: Call = {

@@ -130,7 +130,7 @@ describe('every release in both formats', () => {
         expect.objectContaining({ switchName: 'vswitch0', profileExternalId: '2' }),
       ]);
       await client.describeVm(row.externalId, '');
-      expect(await client.vmDescription(row.externalId)).toBe('');
+      expect((await client.describedVm(row.externalId)).detail.description).toBe('');
       await client.startVm(row.externalId);
       expect((await client.vmByName('made'))?.powerState).toBe('running');
       await client.powerOffVm(row.externalId);
@@ -155,7 +155,7 @@ describe('every release in both formats', () => {
       await client.convertToTemplate({ id, name: 'golden' }, 'made by 测试 & <co>');
       const template = await client.templateByName('golden');
       expect(template).toMatchObject({ externalId: id, hostExternalId: '1', cpuCount: 2, memoryMiB: 128 });
-      expect(await client.vmDescription(id)).toBe('made by 测试 & <co>');
+      expect((await client.describedVm(id)).detail.description).toBe('made by 测试 & <co>');
       expect((await client.vms()).map((vm) => vm.name)).not.toContain('golden');
       expect((await client.vmByName('golden'))?.powerState).toBe(templatesInVmList ? 'template' : undefined);
       expect(await codeOf(client.startVm(id))).toBe('PLATFORM_REFUSED');
@@ -254,7 +254,7 @@ describe('refusals of the platform', () => {
     const first = await client.vmByName('first');
     await lab.admin.failAsBusy(2);
     await client.describeVm(first?.externalId ?? '', 'told in the end');
-    expect(await client.vmDescription(first?.externalId ?? '')).toBe('told in the end');
+    expect((await client.describedVm(first?.externalId ?? '')).detail.description).toBe('told in the end');
   });
   it('a name that is taken is code 1002', async () => {
     const error: unknown = await connect()

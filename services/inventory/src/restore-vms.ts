@@ -1,7 +1,6 @@
-import { type CasClient, type CasVmDetail, type CasVmRow } from '@casvault/cas-client';
+import { type CasClient, type CasVmRow } from '@casvault/cas-client';
 import {
   type Clock,
-  type createRestoreVm,
   Fault,
   type Host,
   type Logger,
@@ -9,7 +8,6 @@ import {
   type RunItemId,
   type VmId,
 } from '@casvault/contracts';
-import { type z } from 'zod';
 import { type CasAccess } from './cas-access.js';
 import { type DiskServices } from './disk-services.js';
 import { type HostStore } from './host-store.js';
@@ -25,13 +23,13 @@ import {
 import { hardwareOf, originalNotices, type OriginalPath } from './original-path.rules.js';
 import { giveDisks, overwritingRefusal, type Protection, removeLoose, swapOf } from './overwriting.js';
 import { carrierName, type Swap } from './overwriting.rules.js';
+import { describeMade, isMarked, type MadeVm, markedTemplate, type RestoreVmReply } from './made-vm.js';
 import { type PlatformStore } from './platform-store.js';
 import { type PlatformSync } from './platform-sync.js';
 import { readSite, stillExists, withVolumes } from './restore-site.js';
 import {
   firmwareNotices,
   imageDescription,
-  matchDisks,
   nameTaken,
   noticesOf,
   planRestoreVm,
@@ -42,8 +40,6 @@ import { type RestoreVm, type RestoreVmStore } from './restore-vm-store.js';
 import { Turns } from './turns.js';
 import { deleteOnce } from './vm-deletion.js';
 import { type VmStore } from './vm-store.js';
-
-export type RestoreVmReply = z.infer<typeof createRestoreVm.reply>;
 
 export interface RestoreVmsOptions {
   readonly restores: RestoreVmStore;
@@ -56,12 +52,6 @@ export interface RestoreVmsOptions {
   readonly owners: Protection['owners'];
   readonly clock: Clock;
   readonly logger: Logger;
-}
-
-/** A VM that the CVM has, by its list and in detail. */
-interface PresentVm {
-  readonly row: CasVmRow;
-  readonly detail: CasVmDetail;
 }
 
 /**
@@ -133,7 +123,7 @@ export class RestoreVms {
       });
       return { ...(await this.make(client, asked, plan, signal)), overwrites };
     });
-    const reply = describe(request, made);
+    const reply = describeMade(request, made);
     await restores.rememberUuid(request.restoreId, made.row.uuid);
     await this.refuseRemoved(request, signal);
     const place = await placed;
@@ -200,7 +190,7 @@ export class RestoreVms {
     client: CasClient,
     request: RestoreVmRequest,
     signal: AbortSignal,
-  ): Promise<PresentVm | null> {
+  ): Promise<MadeVm | null> {
     const row = await client.vmByName(request.vmName, signal);
     if (row === null) return null;
     if (row.powerState === 'template') throw nameTaken(request);
@@ -238,7 +228,7 @@ export class RestoreVms {
     request: RestoreVmRequest,
     plan: Awaited<ReturnType<RestoreVms['plan']>>,
     signal: AbortSignal,
-  ): Promise<PresentVm> {
+  ): Promise<MadeVm> {
     let isTaken = false;
     try {
       await client.addVm(
@@ -420,33 +410,6 @@ export class RestoreVms {
   }
 }
 
-/** What the restore needs to know of the VM that was made. Throws PLATFORM_BUSY while it does not have all disks. */
-const describe = (
-  request: RestoreVmRequest,
-  { row, detail }: PresentVm,
-): Omit<RestoreVmReply, 'diskService' | 'reasons'> => {
-  const disks = matchDisks(request, detail.disks);
-  if (disks === null)
-    throw new Fault(
-      'PLATFORM_BUSY',
-      `VM ${row.name} does not have the disks of its restore (yet): ${detail.disks.length} of ${request.disks.length}`,
-    );
-  return { externalId: row.externalId, uuid: row.uuid, disks };
-};
-
-/** The CVM's id of the template that came of the restore's VM: by its name or UUID, and its marker. */
-const markedTemplate = async (
-  client: CasClient,
-  { restoreId, vmName, vmUuid }: RestoreVm,
-  signal: AbortSignal,
-): Promise<string | null> => {
-  for (const template of await client.templates(signal)) {
-    if (template.name !== vmName && template.uuid !== vmUuid) continue;
-    if (await isMarked(client, template, restoreId, signal)) return template.externalId;
-  }
-  return null;
-};
-
 /** What is there in the end counts: a conversion that an earlier try has begun makes the CVM refuse another. */
 const convert = async (
   client: CasClient,
@@ -477,14 +440,6 @@ const refuseEnded = (restoreId: RunItemId, restore: RestoreVm | null): void => {
   if (restore?.state === 'removed')
     throw new Fault('CONFLICT', `the VM of restore ${restoreId} was removed: none is made again`);
 };
-
-const isMarked = async (
-  client: CasClient,
-  row: Pick<CasVmRow, 'externalId'>,
-  restoreId: RunItemId,
-  signal: AbortSignal,
-): Promise<boolean> =>
-  (await client.vmDescription(row.externalId, signal)).includes(restoreMarker(restoreId));
 
 const textAt = (value: unknown, key: string): string => {
   if (typeof value !== 'object' || value === null || !(key in value)) return '';
