@@ -44,12 +44,7 @@ describe('stopped in mid-run', () => {
     return { ...labBackup, vmIds: [vm.id], poolId, pointKind: 'full' };
   };
   const restoreOf = async (point: Point, vmName: string): Promise<object> => {
-    const { api } = world.trial;
-    const host = (await api.listHosts(world.platform.id)).find(({ externalId }) => externalId === '2');
-    const storage = (await api.listStorages(world.platform.id)).find(
-      ({ hostId, active, name }) => hostId === host?.id && active && !name.includes('iso'),
-    );
-    const target = { platformId: world.platform.id, hostId: host?.id, storageName: storage?.name, vmName };
+    const target = { ...(await world.trial.placeOn(world.platform, '2')), vmName };
     return { kind: 'restore', items: [{ pointId: point.id, target }] };
   };
   const ended = (runId: RunDetail['id']): Promise<RunDetail> =>

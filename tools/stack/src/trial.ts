@@ -104,6 +104,17 @@ export class Trial {
     );
   }
 
+  /** Where VMs are restored to on the host `externalHostId` of the platform: its first storage pool that holds disks. */
+  async placeOn(platform: Platform, externalHostId: string) {
+    const host = (await this.api.listHosts(platform.id)).find((one) => one.externalId === externalHostId);
+    if (host === undefined) throw new Error(`no host ${externalHostId} on ${platform.name}`);
+    const storage = (await this.api.listStorages(platform.id)).find(
+      (one) => one.hostId === host.id && one.active && !one.name.includes('iso'),
+    );
+    if (storage === undefined) throw new Error(`no storage pool on ${host.name}`);
+    return { platformId: platform.id, hostId: host.id, storageName: storage.name };
+  }
+
   /** Restores a point as a new VM on the host `externalHostId` of the platform. */
   async restore(
     point: { id: string },
@@ -112,13 +123,7 @@ export class Trial {
     vmName: string,
     onChange: (run: RunDetail) => void = () => undefined,
   ): Promise<RunDetail> {
-    const host = (await this.api.listHosts(platform.id)).find((one) => one.externalId === externalHostId);
-    if (host === undefined) throw new Error(`no host ${externalHostId} on ${platform.name}`);
-    const storage = (await this.api.listStorages(platform.id)).find(
-      (one) => one.hostId === host.id && one.active && !one.name.includes('iso'),
-    );
-    if (storage === undefined) throw new Error(`no storage pool on ${host.name}`);
-    const target = { platformId: platform.id, hostId: host.id, storageName: storage.name, vmName };
+    const target = { ...(await this.placeOn(platform, externalHostId)), vmName };
     return this.runJob(
       { kind: 'restore', items: [{ pointId: point.id, target }], parallel: { streamsPerDisk: 2 } },
       `restore as ${vmName}`,
