@@ -48,7 +48,7 @@ unit: build
 	@$(JEST) --selectProjects unit --maxWorkers=2
 
 with-servers: build setup-test
-	@$(JEST) --selectProjects integration e2e --maxWorkers=3
+	@$(JEST) --selectProjects integration e2e --maxWorkers=4
 
 integration: build setup-test
 	@$(JEST) --selectProjects integration --maxWorkers=3

@@ -28,7 +28,7 @@ export interface LabDiskPlan {
   readonly bus?: 'virtio' | 'scsi' | 'ide';
   readonly cache?: 'directsync' | 'writeback' | 'writethrough' | 'none';
   readonly pool?: string;
-  /** Bytes of realistic content, spread over the disk; the same for the same `seed`. */
+  /** Bytes of realistic content, spread over the disk; the same for the same `seed`, which is made of the VM's and the disk's names where absent. */
   readonly dataBytes?: number;
   readonly seed?: number;
   /** R4; default dependent. */

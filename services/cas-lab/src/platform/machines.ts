@@ -1,4 +1,4 @@
-import { randomInt, randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -127,7 +127,7 @@ export class Machines {
     for (const [index, disk] of plan.disks.entries()) {
       const suffix = index === 0 ? '' : `-${String(index)}`;
       const path = join(host.folders.vms, disk.pool, `${plan.name}${suffix}`);
-      const seed = disk.seed ?? randomInt(1, 2 ** 31);
+      const seed = disk.seed ?? seedOf(plan.name, index);
       const target = freeTarget(
         disk.bus,
         disks.map((one) => one.target),
@@ -357,6 +357,15 @@ export class Machines {
     await this.want(vm, wanted);
   }
 }
+
+/** The same content for a disk of the same name each time, so that what it compresses to does not hang on chance. */
+const seedOf = (vm: string, disk: number): number =>
+  (createHash('sha256')
+    .update(`${vm}/${String(disk)}`)
+    .digest()
+    .readUInt32LE() >>>
+    1) |
+  1;
 
 /** A pool's folder, owned by the host's user. */
 export async function makePoolFolder(path: string, host: LabHost): Promise<void> {
