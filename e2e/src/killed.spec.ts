@@ -81,12 +81,6 @@ describe('killed in mid-run', () => {
     const holder = await holderOf(world);
     await world.stack.process(holder).kill();
     const run = expectSucceeded(await ended(runId));
-    console.log(
-      'RESUMED',
-      sumOf(run, 'resumedBytes') / MiB,
-      doneBytes(run) / MiB,
-      sumOf(run, 'storedBytes') / MiB,
-    );
     expect(sumOf(run, 'resumedBytes')).toBeGreaterThan(14 * MiB);
     expect(run.items[0]?.reasons).toContain('WORKER_LOST');
     await expectCleanEnd(run);
