@@ -28,8 +28,8 @@ status: build
 	@$(STACK) status
 
 # The unit tests, the linter and the other checks one after the other are begun at once: none of them leaves a core idle
-# while another has work left. What needs servers waits as long as it works: three at
-# once keep two cores busy, and both kinds are one run, so that neither ends with one suite alone.
+# while another has work left. What needs servers waits as long as it works: four at once keep two cores busy (three left a
+# tenth of them idle), and both kinds are one run, so that neither ends with one suite alone.
 test: setup-test build
 	@$(MAKE) --no-print-directory --jobs=3 unit check
 	@$(MAKE) --no-print-directory with-servers
@@ -51,10 +51,10 @@ with-servers: build setup-test
 	@$(JEST) --selectProjects integration e2e --maxWorkers=4
 
 integration: build setup-test
-	@$(JEST) --selectProjects integration --maxWorkers=3
+	@$(JEST) --selectProjects integration --maxWorkers=4
 
 e2e: build setup-test
-	@$(JEST) --selectProjects e2e --maxWorkers=3
+	@$(JEST) --selectProjects e2e --maxWorkers=4
 
 # Histories of machines on the whole stack: SEEDS of them from SEED on, of STEPS steps each.
 soak-lab: build setup-test

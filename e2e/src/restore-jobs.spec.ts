@@ -1,3 +1,5 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import {
   type HostId,
   type NewJobBody,
@@ -8,6 +10,7 @@ import {
 } from '@casvault/contracts';
 import { allocatedBytes, sameDisk } from '@casvault/stack';
 import { CasClient } from '@casvault/cas-client';
+import { until } from '@casvault/testkit';
 import { writeAsGuest } from './history/guest-io.js';
 import { expectSucceeded, MiB, pointOf, startWorld, type World } from './world.js';
 
@@ -38,7 +41,7 @@ const wanted = {
 };
 
 /** F4-F6 over all services: one job for many VMs, each with its own settings, submitted with the code of its preview. */
-describe('F4, F6: a restore of many VMs in one job', () => {
+describe('F4, F6, E8: restores of many VMs in one job, and a verification of their points', () => {
   let world: World;
   const vms = new Map<Name, Vm>();
   const points = new Map<Name, Point>();
@@ -287,7 +290,43 @@ describe('F4, F6: a restore of many VMs in one job', () => {
     const next = await pointOf(world, expectSucceeded(await world.trial.backUp(vm, poolId)));
     expect([next.kind, next.reasons.includes('RESTORED_SINCE')]).toEqual(['full', true]);
   });
+
+  it('E8: a verify job finds every point sound, and after a pack was damaged names those that need it', async () => {
+    const { api } = world.trial;
+    const points = await api.listPoints({ state: 'available' });
+    const verify = async (name: string) => {
+      const { poolId } = pointFrom('alpha');
+      const runId = await world.trial.startJob({ kind: 'verify', poolId, depth: 'content' }, name);
+      return api.watchRun(runId, () => undefined);
+    };
+    const sound = expectSucceeded(await verify('all is sound'));
+    expect(sound.kind).toBe('verify');
+    expect(sound.items.map(({ pointId }) => pointId).sort()).toEqual(points.map(({ id }) => id).sort());
+    await flipInFirstPack((await world.trial.standardPool('restore-jobs')).path);
+    const found = await verify('a pack is damaged');
+    expect(found.state).toBe('partly failed');
+    const failed = found.items.filter(({ state }) => state === 'failed');
+    expect(failed.map(({ fault }) => fault?.code)).toEqual(failed.map(() => 'POOL_OBJECT_DAMAGED'));
+    const marks = (await api.listPoints({ state: 'available' })).filter(
+      ({ verification }) => verification?.state === 'damaged',
+    );
+    expect(marks.map(({ id }) => id).sort()).toEqual(failed.map(({ pointId }) => pointId).sort());
+    const [alert] = await until(async () => {
+      const alerts = await api.listAlerts({ runId: found.id });
+      return alerts.length > 0 ? alerts : null;
+    });
+    expect(alert?.text.en).toMatch(/ of \d+ points failed /);
+  });
 });
+
+/** In its first frame. */
+const flipInFirstPack = async (pool: string): Promise<void> => {
+  const files = await readdir(join(pool, 'packs'), { recursive: true });
+  const path = join(pool, 'packs', files.find((name) => name.endsWith('/00000000')) ?? missing('a pack'));
+  const bytes = await readFile(path);
+  bytes[32] = (bytes[32] ?? 0) ^ 0xff;
+  await writeFile(path, bytes);
+};
 
 const missing = (what: string): never => {
   throw new Error(`${what} is missing`);

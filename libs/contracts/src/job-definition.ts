@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { transferOptionsSchema } from './data-mover.js';
+import { transferOptionsSchema, verificationDepthSchema } from './data-mover.js';
 import { preconditionSchema, scriptsSchema } from './hook.js';
 import { diskIdSchema, hostIdSchema, pointIdSchema, poolIdSchema, vmIdSchema } from './ids.js';
 import { networkOptionsSchema } from './inventory.js';
@@ -175,11 +175,27 @@ export const creationDefinitionSchema = openRestoreDefinitionSchema.omit(request
     .min(1)
     .max(1000),
 });
+/** E8: checks points of a pool against their checksums; one item a point. A point that is damaged is marked, and fails its item. */
+export const verifyDefinitionSchema = z.object({
+  kind: z.literal('verify'),
+  poolId: poolIdSchema,
+  /** Only points of these VMs; absent: of all, also of VMs that are gone. */
+  vmIds: z.array(vmIdSchema).min(1).max(10_000).optional(),
+  /** `newest`: of each chain the newest alone. */
+  points: z.enum(['all', 'newest']).default('all'),
+  /** Of one run, which takes those first that were verified longest ago: the runs together go through a pool that is too large for one. */
+  mostPoints: z.number().int().min(1).max(10_000).default(10_000),
+  depth: verificationDepthSchema.default('stored'),
+  /** Group of backup hosts that reach the pool. */
+  group: z.string().min(1).max(64).default('default'),
+  parallel: z.object({ points: z.number().int().min(1).max(32).default(2) }).prefault({}),
+});
 export const jobDefinitionSchema = z.discriminatedUnion('kind', [
   backupDefinitionSchema,
   restoreDefinitionSchema,
   rollbackDefinitionSchema,
   creationDefinitionSchema,
+  verifyDefinitionSchema,
 ]);
 export type JobDefinition = z.infer<typeof jobDefinitionSchema>;
 /** What the runs of a job are of. */

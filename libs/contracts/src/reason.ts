@@ -202,6 +202,10 @@ export const reasons = {
     en: 'skipped: the hosts of the job had no VM to back up, or all of them are left out',
     'zh-CN': '已跳过：作业所选主机没有可备份的虚拟机，或全部被排除',
   },
+  NOTHING_TO_VERIFY: {
+    en: 'skipped: the pool has no available point that the job names',
+    'zh-CN': '已跳过：存储池中没有作业所指定的可用时间点',
+  },
   PRECONDITION_NOT_MET: {
     en: 'given up: the precondition of the job does not hold',
     'zh-CN': '已放弃：作业的前置条件不满足',

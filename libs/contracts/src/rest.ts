@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { instantSchema } from './define.js';
-import { backupDefinitionSchema, restoreDefinitionSchema } from './job-definition.js';
+import { backupDefinitionSchema, restoreDefinitionSchema, verifyDefinitionSchema } from './job-definition.js';
 import { faultSchema } from './fault.js';
 import { createApiToken, principalSchema, signIn } from './licensing-auth.js';
 import { diskServiceAccessSchema, platformConnectionSchema, registerPlatform } from './inventory.js';
@@ -83,9 +83,13 @@ export const newPoolBodySchema = z.discriminatedUnion('type', [
 export type NewPoolBody = z.input<typeof newPoolBodySchema>;
 
 /** What overwrites or makes disks one at a time has routes of its own, which ask for what it takes. */
-export const newJobBodySchema = createJob.request
-  .omit({ id: true })
-  .extend({ definition: z.discriminatedUnion('kind', [backupDefinitionSchema, restoreDefinitionSchema]) });
+export const newJobBodySchema = createJob.request.omit({ id: true }).extend({
+  definition: z.discriminatedUnion('kind', [
+    backupDefinitionSchema,
+    restoreDefinitionSchema,
+    verifyDefinitionSchema,
+  ]),
+});
 export type NewJobBody = z.input<typeof newJobBodySchema>;
 /** F6: as it is submitted after, without the code. */
 export const restorePreviewBodySchema = previewRestore.request;

@@ -45,7 +45,7 @@ export const runStateSchema = z.enum([
   'partly failed',
   'failed',
   'stopped',
-  /** Not begun: the last run went on when it was due (D7), or its content had no VM. */
+  /** Not begun: the last run went on when it was due (D7), or there was nothing to do: no VM, no point. */
   'skipped',
   /** D7: not begun, for nobody was there to begin it when it was due, nor within the grace after it. */
   'missed',

@@ -82,7 +82,7 @@ export const stopItem = defineCommand('snapshot-engine', 'stop-item', 1, {
   payload: z.object({ itemId: runItemIdSchema }),
 });
 
-export const itemKindSchema = z.enum(['backup', 'restore', 'rollback']);
+export const itemKindSchema = z.enum(['backup', 'restore', 'rollback', 'verify']);
 export type ItemKind = z.infer<typeof itemKindSchema>;
 
 export const itemPhaseSchema = z.enum([
@@ -99,7 +99,7 @@ export const itemPhaseSchema = z.enum([
   'stopped',
 ]);
 
-/** A protection or restore has changed, or its transfer has progressed (at most once a second). */
+/** A protection, restore or verification of a run has changed, or its transfer has progressed (at most once a second). */
 export const itemChanged = defineEvent('snapshot-engine', 'item-changed', 1, {
   payload: z.object({
     itemId: runItemIdSchema,

@@ -1,8 +1,22 @@
 import { z } from 'zod';
 import { verificationDepthSchema, verifiedSchema } from './data-mover.js';
-import { bytesSchema, defineQuery, instantSchema } from './define.js';
+import {
+  bytesSchema,
+  defineCommand,
+  defineQuery,
+  instantSchema,
+  pageOf,
+  pageRequestSchema,
+} from './define.js';
 import { faultSchema } from './fault.js';
-import { pointIdSchema, verificationIdSchema } from './ids.js';
+import {
+  pointIdSchema,
+  poolIdSchema,
+  runIdSchema,
+  runItemIdSchema,
+  verificationIdSchema,
+  vmIdSchema,
+} from './ids.js';
 
 /** What a point bears of its verifications. One that checked less does not take back damage that a deeper one found. */
 export const verificationMarkSchema = z.object({
@@ -57,4 +71,29 @@ export const getPointVerification = defineQuery('snapshot-engine', 'get-point-ve
 export const stopVerification = defineQuery('snapshot-engine', 'stop-verification', 1, {
   request: z.object({ verificationId: verificationIdSchema }),
   reply: verificationSchema,
+});
+
+/**
+ * E8: verifies a point as an item of a run, which fails when damage is found. Idempotent by `itemId`, which is also the verification's id:
+ * sent again, the present state is published again.
+ */
+export const verifyPoint = defineCommand('snapshot-engine', 'verify-point', 1, {
+  payload: z.object({
+    itemId: runItemIdSchema,
+    runId: runIdSchema,
+    pointId: pointIdSchema,
+    depth: verificationDepthSchema,
+    group: z.string(),
+  }),
+});
+/** E8: the available points of a pool: first those that were never verified, then in the order of their last verification. */
+export const listPointsToVerify = defineQuery('snapshot-engine', 'list-points-to-verify', 1, {
+  request: pageRequestSchema.extend({
+    poolId: poolIdSchema,
+    /** Absent: whatever VMs they are of. */
+    vmIds: z.array(vmIdSchema).min(1).max(10_000).optional(),
+    /** Of each chain the newest alone. */
+    newestOnly: z.boolean(),
+  }),
+  reply: pageOf(z.object({ pointId: pointIdSchema, vmId: vmIdSchema, vmName: z.string() })),
 });

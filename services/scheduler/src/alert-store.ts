@@ -89,7 +89,7 @@ export class AlertStore {
     return inTransaction(this.database, async (tx) => {
       const [row] = await tx.query<RunRow[]>(
         `SELECT id, job_id AS "jobId", job_name AS "jobName", state, due_at AS "dueAt", reasons, fault,
-                item_count AS "itemCount", finished_at AS "finishedAt"
+                item_count AS "itemCount", definition ->> 'kind' AS kind, finished_at AS "finishedAt"
          FROM run WHERE id = $1 AND NOT alerted FOR UPDATE SKIP LOCKED`,
         [id],
       );

@@ -13,6 +13,7 @@ const run = (more: Partial<EndedRun>): EndedRun => ({
   id: newId<RunId>(),
   jobId: newId<JobId>(),
   jobName: 'nightly',
+  kind: 'backup',
   state: 'succeeded',
   dueAt: '2026-03-01T02:00:00.000Z',
   reasons: [],
@@ -44,6 +45,12 @@ describe('H3: alerts of a run that is over', () => {
       en: "Job 'nightly': the run failed in part; 2 of 5 VMs failed (db, web). POOL_FULL: no room",
       'zh-CN': '作业“nightly”：运行部分失败；5 个虚拟机中 2 个失败（db、web）。POOL_FULL: no room',
     });
+  });
+
+  it('E8: names the points of a verification by their VMs', () => {
+    const [alert] = alertsOf(run({ kind: 'verify', state: 'partly failed', failed: full }));
+    expect(alert?.text.en).toMatch(/; 2 of 5 points failed \(db, web\)\. /);
+    expect(alert?.text['zh-CN']).toMatch(/；5 个时间点中 2 个失败/);
   });
 
   it('D7: says why a run was not begun, and when it was due', () => {

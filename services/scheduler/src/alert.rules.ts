@@ -8,6 +8,7 @@ import {
   type AlertSeverity,
   type Bilingual,
   type FaultJson,
+  type JobDefinition,
   type JobId,
   type ReasonCode,
   type Run,
@@ -18,7 +19,7 @@ import {
 export const namesTold = 100;
 const namesInText = 5;
 
-/** VMs of a run that were not backed up or restored. */
+/** VMs of a run that were not backed up or restored; of a verify job the VMs of the points that were not found sound, one for each point. */
 export interface FailedVms {
   readonly count: number;
   /** The first `namesTold` of them, in the order of the run. */
@@ -33,6 +34,7 @@ export interface EndedRun {
   readonly id: RunId;
   readonly jobId: JobId;
   readonly jobName: string;
+  readonly kind: JobDefinition['kind'];
   readonly state: Run['state'];
   readonly dueAt: string | null;
   readonly reasons: readonly ReasonCode[];
@@ -116,13 +118,14 @@ const unbegunText = ({ dueAt, reasons }: EndedRun): Bilingual => {
   };
 };
 
-const failedText = ({ itemCount }: EndedRun, kind: AlertKind, vms: FailedVms): Bilingual => {
+const failedText = ({ itemCount, kind: jobKind }: EndedRun, kind: AlertKind, vms: FailedVms): Bilingual => {
   const cause = causeOf(vms);
   if (itemCount === 0) return { en: `the run could not begin. ${cause}`, 'zh-CN': `运行无法启动。${cause}` };
   const names = namesOf(vms);
+  const of = jobKind === 'verify' ? { en: 'points', 'zh-CN': '时间点' } : { en: 'VMs', 'zh-CN': '虚拟机' };
   const share = {
-    en: `${vms.count} of ${itemCount} VMs`,
-    'zh-CN': `${itemCount} 个虚拟机中 ${vms.count} 个`,
+    en: `${vms.count} of ${itemCount} ${of.en}`,
+    'zh-CN': `${itemCount} 个${of['zh-CN']}中 ${vms.count} 个`,
   };
   if (kind === 'vm-skipped')
     return {

@@ -26,6 +26,7 @@ import { refuseSource } from './creation.rules.js';
 import { atOnce, availablePoint, inField, requirePlatforms } from './references.js';
 import { restoreItems } from './restore-check.js';
 import { type NewItem } from './run-item.js';
+import { verifyItems } from './verify-content.js';
 
 type Backup = Extract<JobDefinition, { kind: 'backup' }>;
 type Rollback = Extract<JobDefinition, { kind: 'rollback' }>;
@@ -71,6 +72,8 @@ export class DefinitionCheck {
         return this.#rollback(definition, signal);
       case 'creation':
         return this.#creation(definition, signal);
+      case 'verify':
+        return verifyItems(this.client, definition, signal);
     }
   }
 

@@ -10,13 +10,18 @@ describe('F5: channels of a restore', () => {
     [{ vms: 1, channels: 64 }, 5, { vms: 1, disksPerVm: 5 }],
   ])('F5: %j with %d disks of a VM at once: %j', ({ vms, channels }, disksPerVm, expected) => {
     const parallel = { vms, vmsPerHost: 10, channels, disksPerVm, streamsPerDisk: 3 };
-    const given = parallelOf({ kind: 'restore', parallel });
+    const given = parallelOf({ parallel });
     expect(given).toEqual({ ...expected, vmsPerHost: 10, streamsPerDisk: 3 });
     expect(given.vms * given.disksPerVm).toBeLessThanOrEqual(channels);
   });
 
   it('a backup has none', () => {
     const parallel = { vms: 32, vmsPerHost: 2, disksPerVm: 5, streamsPerDisk: 4 };
-    expect(parallelOf({ kind: 'backup', parallel })).toEqual(parallel);
+    expect(parallelOf({ parallel })).toEqual(parallel);
+  });
+
+  it('E8: a verification counts points, wherever their VMs are or were', () => {
+    const given = { vms: 3, vmsPerHost: 3, disksPerVm: 1, streamsPerDisk: 1 };
+    expect(parallelOf({ parallel: { points: 3 } })).toEqual(given);
   });
 });

@@ -12,8 +12,9 @@ interface RunParallel extends Parallel {
  * F5: in a restore every disk that is written takes a channel. A VM takes as many as disks of it are written at once, at most all;
  * so many VMs are let in that the channels suffice, whatever disks they have.
  */
-export const parallelOf = (definition: Pick<JobDefinition, 'kind' | 'parallel'>): RunParallel => {
-  const { parallel } = definition;
+export const parallelOf = ({ parallel }: Pick<JobDefinition, 'parallel'>): RunParallel => {
+  if ('points' in parallel)
+    return { vms: parallel.points, vmsPerHost: parallel.points, disksPerVm: 1, streamsPerDisk: 1 };
   const { vms, vmsPerHost, streamsPerDisk } = parallel;
   if (!('channels' in parallel)) return parallel;
   const { channels } = parallel;

@@ -96,7 +96,7 @@ export interface UnbegunRun extends Pick<NewRun, 'runId' | 'job' | 'choice' | 'd
 const nothingOf = (run: Pick<UnbegunRun, 'runId' | 'job' | 'choice' | 'dueAt'>): UnbegunRun => ({
   ...run,
   state: 'skipped',
-  reasons: ['NOTHING_TO_BACK_UP'],
+  reasons: [run.job.definition.kind === 'verify' ? 'NOTHING_TO_VERIFY' : 'NOTHING_TO_BACK_UP'],
   fault: null,
 });
 

@@ -9,6 +9,7 @@ import {
   runChanged,
   runHook,
   stopItem,
+  verifyPoint,
   type Clock,
   type PointId,
   type RunId,
@@ -36,9 +37,15 @@ export interface RunWorld {
 
 const send = async ({ client }: RunWorld, item: AskedItem, messageId: string): Promise<void> => {
   const { row, runId, jobId, definition, choice } = item;
+  const itemId = row.attemptId as RunItemId;
+  if (definition.kind === 'verify') {
+    const { depth, group } = definition;
+    const command = { itemId, runId, pointId: row.pointId as PointId, depth, group };
+    return client.send(verifyPoint, command, { messageId });
+  }
   const { disksPerVm, streamsPerDisk } = parallelOf(definition);
   const common = {
-    itemId: row.attemptId as RunItemId,
+    itemId,
     runId,
     jobId,
     group: definition.group,

@@ -166,6 +166,15 @@ describe('D7, D9: plans over NATS and Postgres', () => {
     });
   });
 
+  it('E8: takes every plan for a verification, but not one that asks for a kind of point', async () => {
+    const definition = { kind: 'verify', poolId: scheduler.peers.pool() } as unknown as NewJob['definition'];
+    expect((await create(jobOf([daily], { definition }))).nextRunAt).not.toBeNull();
+    await expect(create(jobOf([{ ...daily, pointKind: 'full' }], { definition }))).rejects.toMatchObject({
+      code: 'INPUT_INVALID',
+      message: 'plans.0.pointKind: only a backup makes points',
+    });
+  });
+
   it('D9: previews a plan at the group’s clock', async () => {
     const { timeZone, dues } = await scheduler.client.request(previewPlan, { plan: daily, count: 3 });
     expect(timeZone).toBe(zone);

@@ -12,6 +12,7 @@ import {
   hookChanged,
   itemChanged,
   listBackupHosts,
+  listPointsToVerify,
   listVms,
   newId,
   previewRestores,
@@ -20,6 +21,7 @@ import {
   runChanged,
   runHook,
   stopItem,
+  verifyPoint,
   type Alert,
   type BackupHost,
   type BackupHostId,
@@ -82,6 +84,9 @@ interface AskedHook {
 export class Peers {
   readonly vms = new Map<string, Vm>();
   readonly points = new Map<string, Point>();
+  /** Of whatever pool. */
+  readonly toVerify = new Set<PointId>();
+  readonly vmOfPoints = newId<VmId>();
   readonly pools = new Set<string>();
   readonly hosts = new Set<string>();
   readonly backupHosts: BackupHost[] = [];
@@ -204,6 +209,17 @@ export class Peers {
     });
     command(restoreVm, ({ itemId, runId, pointId, target }) => {
       this.asked.push({ itemId, runId, vmId: null, pointId, target });
+    });
+    query(listPointsToVerify, ({ limit, cursor = '0' }) => {
+      const all = [...this.toVerify];
+      const end = Number(cursor) + limit;
+      const items = all
+        .slice(Number(cursor), end)
+        .map((pointId) => ({ pointId, vmId: this.vmOfPoints, vmName: 'db' }));
+      return { items, nextCursor: end < all.length ? String(end) : null };
+    });
+    command(verifyPoint, ({ itemId, runId, pointId }) => {
+      this.asked.push({ itemId, runId, vmId: null, pointId, target: null });
     });
     command(stopItem, async ({ itemId }) => {
       this.stopped.push(itemId);

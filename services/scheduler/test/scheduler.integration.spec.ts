@@ -410,6 +410,44 @@ describe('scheduler over NATS and Postgres', () => {
     expect((await reaches(runId, 'succeeded')).items[0]).toMatchObject({ vmName: 'again', restoredVmId });
   });
 
+  it('E8: a verify job has an item for each point, at most as many as it says, and is skipped where there is none', async () => {
+    const { peers } = scheduler;
+    const poolId = peers.pool();
+    const job = (more: object): NewJob => ({
+      id: newId<JobId>(),
+      name: 'verify',
+      definition: { kind: 'verify', poolId, ...more },
+      plans: [{ type: 'immediate' }],
+    });
+    expect(await create(job({}))).toMatchObject({ lastRunState: null });
+    const [none] = (await scheduler.client.request(listRuns, { limit: 1 })).items;
+    expect(none).toMatchObject({ kind: 'verify', state: 'skipped', reasons: ['NOTHING_TO_VERIFY'] });
+    await expect(create(job({ poolId: newId() }))).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+      details: { field: 'definition.poolId' },
+    });
+    for (let i = 0; i < 600; i += 1) peers.toVerify.add(newId<PointId>());
+    const [first, second] = peers.toVerify;
+    const all = await create({ ...job({}), plans: [{ type: 'manual' }] });
+    const allRun = newId<RunId>();
+    const begun = await scheduler.client.request(startRun, { jobId: all.id, runId: allRun });
+    expect(begun.itemCount).toBe(600);
+    await scheduler.client.request(stopRun, { runId: allRun });
+    const two = await create(job({ mostPoints: 2, parallel: { points: 2 }, depth: 'content' }));
+    const runId = two.lastRunId as RunId;
+    const asked = await peers.askedFor(runId, 2);
+    expect(asked.map(({ pointId }) => pointId)).toEqual([first, second]);
+    const fault = { code: 'POOL_OBJECT_DAMAGED' as const, message: 'damaged', details: {} };
+    await peers.tell(asked[0]!.itemId, 'failed', { kind: 'verify', fault });
+    await peers.tell(asked[1]!.itemId, 'succeeded', { kind: 'verify' });
+    const run = await reaches(runId, 'partly failed');
+    expect(run.items).toMatchObject([
+      { kind: 'verify', pointId: first, vmName: 'db', state: 'failed', fault },
+      { kind: 'verify', pointId: second, state: 'succeeded' },
+    ]);
+    peers.toVerify.clear();
+  });
+
   it('pages through jobs and runs, newest first', async () => {
     const jobs = await scheduler.client.request(listJobs, { limit: 2 });
     expect(jobs.items).toHaveLength(2);

@@ -5,6 +5,7 @@ import {
   rollbackVm,
   stopItem,
   transferChanged,
+  verifyPoint,
   type TransferChanged,
 } from '@casvault/contracts';
 import { OnCommand, OnEvent } from '@casvault/messaging';
@@ -21,7 +22,8 @@ export class ItemHandlers {
   constructor(
     @Inject(Items) private readonly items: Items,
     @Inject(Deletions) private readonly deletions: Pick<Deletions, 'transferChanged'>,
-    @Inject(Verifications) private readonly verifications: Pick<Verifications, 'transferChanged'>,
+    @Inject(Verifications)
+    private readonly verifications: Pick<Verifications, 'transferChanged' | 'verifyItem' | 'stopItem'>,
   ) {}
 
   @OnCommand(protectVm)
@@ -44,9 +46,14 @@ export class ItemHandlers {
     await this.items.rollBack(request);
   }
 
+  @OnCommand(verifyPoint)
+  async verify(request: Payload<typeof verifyPoint>): Promise<void> {
+    await this.verifications.verifyItem(request);
+  }
+
   @OnCommand(stopItem)
   async stop({ itemId }: Payload<typeof stopItem>): Promise<void> {
-    await this.items.stop(itemId);
+    if (!(await this.verifications.stopItem(itemId))) await this.items.stop(itemId);
   }
 
   @OnEvent(transferChanged)

@@ -18,6 +18,6 @@ export { restoreMachine } from './restore.machine.js';
 export { type RestoreState } from './restore.js';
 export { rollbackMachine } from './rollback.machine.js';
 export { mayHaveWritten, writtenUntil, type RollbackState } from './rollback.js';
-export { type VerificationState } from './verification.js';
+export { itemPhaseOf, type VerificationState } from './verification.js';
 export { verificationMachine } from './verification.machine.js';
 export { Verifications, type VerificationsOptions } from './verifications.js';

@@ -4,6 +4,7 @@ import {
   type ChainId,
   type listChains,
   type listPoints,
+  type listPointsToVerify,
   type Point,
   type PointId,
   type PoolId,
@@ -123,6 +124,38 @@ export class PointStore {
       return query.getMany();
     });
     return pageFrom(rows, request.limit, (row) => [row.createdAt.toISOString(), row.id], domainOf);
+  }
+
+  /** E8: in the order of their newest verification that found them sound or damaged; those that had none come first. */
+  async pageToVerify(
+    request: z.output<typeof listPointsToVerify.request>,
+  ): Promise<PageOf<typeof listPointsToVerify>> {
+    const after = readCursor(request.cursor, 2);
+    const rows = await reading(this.database, (source) =>
+      source.query<{ pointId: PointId; vmId: VmId; vmName: string; verifiedAt: string }[]>(
+        `SELECT p.id AS "pointId", p.vm_id AS "vmId", p.vm_name AS "vmName", coalesce(p.verification ->> 'at', '') AS "verifiedAt"
+         FROM point p
+         WHERE p.pool_id = $1 AND p.state = 'available' AND ($2::uuid[] IS NULL OR p.vm_id = ANY ($2))
+           AND NOT ($3 AND EXISTS (SELECT FROM point newer WHERE newer.chain_id = p.chain_id AND newer.state = 'available'
+             AND (newer.created_at, newer.id) > (p.created_at, p.id)))
+           AND ($4::text IS NULL OR (coalesce(p.verification ->> 'at', ''), p.id) > ($4, $5::uuid))
+         ORDER BY coalesce(p.verification ->> 'at', ''), p.id LIMIT $6`,
+        [
+          request.poolId,
+          request.vmIds ?? null,
+          request.newestOnly,
+          after?.[0] ?? null,
+          after?.[1] ?? null,
+          request.limit + 1,
+        ],
+      ),
+    );
+    return pageFrom(
+      rows,
+      request.limit,
+      (row) => [row.verifiedAt, row.pointId],
+      ({ pointId, vmId, vmName }) => ({ pointId, vmId, vmName }),
+    );
   }
 
   /** Oldest first; chains that never got a point worth keeping are left out. */

@@ -1,4 +1,11 @@
-import { getChain, getPoint, listChains, listPoints, previewRestores } from '@casvault/contracts';
+import {
+  getChain,
+  getPoint,
+  listChains,
+  listPoints,
+  listPointsToVerify,
+  previewRestores,
+} from '@casvault/contracts';
 import { OnQuery, type MessageContext } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
@@ -17,6 +24,11 @@ export class PointHandlers {
   @OnQuery(listPoints)
   async list(request: Request<typeof listPoints>) {
     return this.points.page(request);
+  }
+
+  @OnQuery(listPointsToVerify)
+  async listToVerify(request: Request<typeof listPointsToVerify>) {
+    return this.points.pageToVerify(request);
   }
 
   @OnQuery(getPoint)

@@ -1,4 +1,4 @@
-import { Fault, getPoolAccess, startTransfer, stopTransfer } from '@casvault/contracts';
+import { Fault, getPoolAccess, itemChanged, startTransfer, stopTransfer } from '@casvault/contracts';
 import { retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
 import { type Messenger } from '@casvault/messaging';
 import { attemptLimits } from './deadlines.js';
@@ -11,16 +11,20 @@ import {
 } from './verification.machine.js';
 
 export interface VerificationWorld {
-  readonly client: Pick<Messenger, 'request' | 'send'>;
+  readonly client: Pick<Messenger, 'request' | 'send' | 'publish'>;
   readonly points: Pick<PointStore, 'get' | 'use'>;
 }
 
 const loadPoint = async (
   { client, points }: VerificationWorld,
-  { verificationId: itemId, pointId }: VerificationRequest,
+  { verificationId: itemId, pointId, runId }: VerificationRequest,
   signal: AbortSignal,
 ): Promise<VerificationEvent> => {
-  const isUsed = await points.use(pointId, { kind: verificationMachine.kind, itemId, runId: null });
+  const isUsed = await points.use(pointId, {
+    kind: verificationMachine.kind,
+    itemId,
+    runId: runId ?? null,
+  });
   if (!isUsed) throw new Fault('CONFLICT', `point ${pointId} is not available`, { details: { pointId } });
   const { chainId, poolId } = await points.get(pointId);
   const pool = await client.request(getPoolAccess, { poolId }, { signal });
@@ -38,6 +42,9 @@ export const performVerification =
         return null;
       case 'stopTransfer':
         await world.client.send(stopTransfer, { transferId: effect.transferId }, { messageId });
+        return null;
+      case 'itemChanged':
+        await world.client.publish(itemChanged, effect.change, { messageId });
         return null;
     }
   };

@@ -2,7 +2,9 @@ import {
   Fault,
   newId,
   type ChainId,
+  type ItemChanged,
   type PointId,
+  type RunId,
   type TransferChanged,
   type TransferId,
   type VerificationId,
@@ -32,6 +34,8 @@ class World extends Driver<VerificationState, Event, VerificationEffect> {
   readonly mail: TransferChanged[] = [];
   transfer: TransferChanged | null = null;
   finding = sound;
+  /** What the run was told, in the order of its news. */
+  readonly told: ItemChanged[] = [];
   readonly request = {
     verificationId: newId<VerificationId>(),
     pointId: newId<PointId>(),
@@ -40,9 +44,13 @@ class World extends Driver<VerificationState, Event, VerificationEffect> {
     requestedBy: 'ann',
   };
 
-  constructor() {
+  constructor(private readonly runId?: RunId) {
     super(verificationMachine);
-    this.send({ type: 'verify', request: this.request, transferId: newId<TransferId>() });
+    this.ask();
+  }
+  ask(): void {
+    const request = { ...this.request, ...(this.runId === undefined ? {} : { runId: this.runId }) };
+    this.send({ type: 'verify', request, transferId: newId<TransferId>() });
   }
   get shown() {
     return verificationOf(this.present);
@@ -52,7 +60,8 @@ class World extends Driver<VerificationState, Event, VerificationEffect> {
     if (effect.type === 'loadPoint')
       return { type: 'pointLoaded', source: { chainId: newId<ChainId>(), pool: samplePool } };
     if (effect.type === 'stopTransfer') this.#tell({ state: 'stopped' });
-    else this.#start(effect.command);
+    else if (effect.type === 'startTransfer') this.#start(effect.command);
+    else this.told.push(effect.change);
     return null;
   }
   act(): void {
@@ -127,6 +136,37 @@ describe('verification', () => {
     expect(damageReasons({ verification: markOf(whole.shown) })).toEqual([]);
   });
 
+  it('E8: as an item of a run tells it each phase, and fails it for damage', () => {
+    const whole = new World(newId<RunId>());
+    whole.settleAll();
+    const phases = whole.told.map(({ phase }) => phase).filter((phase, i, all) => phase !== all[i - 1]);
+    expect(phases).toEqual(['preparing', 'transferring', 'succeeded']);
+    const disk = { target: 'vda', sizeBytes: 9, checkedBytes: 9, damagedBytes: 4, damaged: [] };
+    const broken = new World(newId<RunId>());
+    broken.finding = { ...damaged, disks: [disk] };
+    broken.settleAll();
+    expect(broken.told.at(-1)).toMatchObject({
+      kind: 'verify',
+      itemId: broken.request.verificationId,
+      pointId: broken.request.pointId,
+      phase: 'failed',
+      fault: { code: 'POOL_OBJECT_DAMAGED', details: { damagedBytes: 4, objects: 1 } },
+    });
+  });
+
+  it('tells its end again to a run that asks again, and to one that stops it late', () => {
+    const world = new World(newId<RunId>());
+    world.settleAll();
+    const before = world.told.length;
+    world.ask();
+    world.send({ type: 'stop' });
+    world.flush();
+    world.flush();
+    expect(world.told.slice(before).map(({ phase }) => phase)).toEqual(['succeeded', 'succeeded']);
+    const ats = world.told.map(({ at }) => at);
+    expect(ats).toEqual([...new Set(ats)].sort());
+  });
+
   it('says nothing about a point that could not be checked', () => {
     const world = new World();
     world.flush();
@@ -172,14 +212,25 @@ describe('verification', () => {
       fc.property(
         fc.array(fc.tuple(fc.nat(6), fc.nat(9)), { maxLength: 40 }),
         fc.boolean(),
-        (list, isWhole) => {
-          const world = new World();
+        fc.boolean(),
+        (list, isWhole, isItem) => {
+          const world = new World(isItem ? newId<RunId>() : undefined);
           world.finding = isWhole ? sound : damaged;
           for (const [what, pick] of list) happen(world, what, pick);
           world.settleAll();
           const { state, finishedAt } = world.shown;
           expect(finishedAt).not.toBeNull();
           expect([isWhole ? 'sound' : 'damaged', 'failed', 'stopped']).toContain(state);
+          const ends = {
+            sound: 'succeeded',
+            damaged: 'failed',
+            failed: 'failed',
+            stopped: 'stopped',
+            running: '',
+          };
+          expect(world.told.toSorted((a, b) => a.at.localeCompare(b.at)).at(-1)?.phase).toBe(
+            isItem ? ends[state] : undefined,
+          );
           const after = world.present;
           if (world.transfer) world.send({ type: 'transferNews', change: world.transfer });
           expect(world.present).toEqual(after);

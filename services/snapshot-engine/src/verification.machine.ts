@@ -1,6 +1,7 @@
 import {
   Fault,
   type FaultJson,
+  type ItemChanged,
   type startTransfer,
   type TransferChanged,
   type RunItemId,
@@ -10,6 +11,7 @@ import {
 import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
 import { type z } from 'zod';
 import { after, deadlines, earliest, isPast, timedOut } from './deadlines.js';
+import { laterThan } from './item.js';
 import {
   askedAgain,
   hasEnded,
@@ -22,7 +24,7 @@ import {
   transferSilent,
   watchTransfer,
 } from './transfer-watch.js';
-import { type VerificationRequest, type VerificationState } from './verification.js';
+import { itemOf, type VerificationRequest, type VerificationState } from './verification.js';
 
 /**
  * The verification of one point: protected from deletion -> checked by a mover -> sound or damaged; or failed, stopped. The point is
@@ -38,7 +40,8 @@ export type VerificationEvent =
 export type VerificationEffect =
   | { readonly type: 'loadPoint'; readonly request: VerificationRequest }
   | { readonly type: 'startTransfer'; readonly command: z.infer<typeof startTransfer.payload> }
-  | { readonly type: 'stopTransfer'; readonly transferId: TransferId };
+  | { readonly type: 'stopTransfer'; readonly transferId: TransferId }
+  | { readonly type: 'itemChanged'; readonly change: ItemChanged };
 
 type VerificationStep = Step<VerificationState, VerificationEffect>;
 
@@ -57,8 +60,21 @@ const stepOf = (state: VerificationState, effects: readonly VerificationEffect[]
   done: !isOpen(state),
 });
 
+/** A step that the run is told of, where it is an item of one. */
+const published = (
+  state: VerificationState,
+  now: Date,
+  effects: readonly VerificationEffect[] = [],
+): VerificationStep => {
+  const { runId } = state.request;
+  if (runId === undefined) return stepOf(state, effects);
+  const publishedAt = laterThan(state.publishedAt ?? state.createdAt, now);
+  const next = { ...state, publishedAt };
+  return stepOf(next, [...effects, { type: 'itemChanged', change: itemOf(next, runId, publishedAt) }]);
+};
+
 const begin = (request: VerificationRequest, transferId: TransferId, now: Date): VerificationStep =>
-  stepOf(
+  published(
     {
       request,
       transferId,
@@ -71,6 +87,7 @@ const begin = (request: VerificationRequest, transferId: TransferId, now: Date):
       deadlineAt: after(now, deadlines.factsMs),
       fault: null,
     },
+    now,
     [{ type: 'loadPoint', request }],
   );
 
@@ -97,7 +114,7 @@ const ended = (
   now: Date,
 ): VerificationStep => {
   const stops = stopCommands(state);
-  return stepOf({ ...state, phase, fault, finishedAt: now.toISOString() }, stops);
+  return published({ ...state, phase, fault, finishedAt: now.toISOString() }, now, stops);
 };
 
 const onPoint = (
@@ -108,7 +125,7 @@ const onPoint = (
   if (!isOpen(state) || state.source) return stepOf(state);
   const transfer = watchTransfer(state.transferId, now);
   const reading = { ...state, source, transfer, deadlineAt: after(now, deadlines.verificationMs) };
-  return stepOf(reading, startCommand(reading));
+  return published(reading, now, startCommand(reading));
 };
 
 const checked = (state: VerificationState, verified: Verified | undefined, now: Date): VerificationStep => {
@@ -126,7 +143,7 @@ const onTransfer = (state: VerificationState, news: TransferChanged, now: Date):
   switch (news.state) {
     case 'queued':
     case 'running':
-      return stepOf(told);
+      return published(told, now);
     case 'succeeded':
       return checked(told, news.result?.verified, now);
     case 'failed':
@@ -150,12 +167,16 @@ const woken = (state: VerificationState, now: Date): VerificationStep => {
   return stepOf({ ...state, transfer: askedAgain(transfer, now) }, startCommand(state));
 };
 
+/** Without which there is no verification. */
+const makesIt = ({ type }: VerificationEffect): boolean => type === 'loadPoint' || type === 'startTransfer';
+
 const step = (state: VerificationState | null, event: VerificationEvent, now: Date): VerificationStep => {
-  if (event.type === 'verify') return state ? stepOf(state) : begin(event.request, event.transferId, now);
+  if (event.type === 'verify')
+    return state ? published(state, now) : begin(event.request, event.transferId, now);
   if (!state) throw new Fault('NOT_FOUND', 'there is no such verification');
   switch (event.type) {
     case 'stop':
-      return isOpen(state) ? ended(state, 'stopped', null, now) : stepOf(state);
+      return isOpen(state) ? ended(state, 'stopped', null, now) : published(state, now);
     case 'pointLoaded':
       return onPoint(state, event.source, now);
     case 'transferNews':
@@ -163,7 +184,7 @@ const step = (state: VerificationState | null, event: VerificationEvent, now: Da
     case 'woken':
       return woken(state, now);
     case 'effectFailed':
-      return isOpen(state) && event.effect.type !== 'stopTransfer'
+      return isOpen(state) && makesIt(event.effect)
         ? ended(state, 'failed', event.fault, now)
         : stepOf(state);
   }

@@ -4,10 +4,12 @@ import {
   type Clock,
   type createVerification,
   type Logger,
+  type RunItemId,
   type TransferChanged,
   type TransferId,
   type Verification,
   type VerificationId,
+  type verifyPoint,
 } from '@casvault/contracts';
 import { MachineRuntime, type MachineStore } from '@casvault/machine';
 import { type z } from 'zod';
@@ -69,6 +71,20 @@ export class Verifications {
       });
     const request = { ...wanted, requestedBy };
     return this.#deliver(verificationId, { type: 'verify', request, transferId: newId<TransferId>() });
+  }
+
+  /** As an item of a run: a point that is not there any more fails the item. */
+  async verifyItem({ itemId, ...wanted }: z.output<typeof verifyPoint.payload>): Promise<void> {
+    const verificationId = itemId as string as VerificationId;
+    const request = { ...wanted, verificationId, requestedBy: 'job' };
+    await this.#deliver(verificationId, { type: 'verify', request, transferId: newId<TransferId>() });
+  }
+
+  /** Whether the item is a verification. */
+  async stopItem(itemId: RunItemId): Promise<boolean> {
+    if (!(await this.#runtime.read(itemId))) return false;
+    await this.#runtime.deliver(itemId, { type: 'stop' });
+    return true;
   }
 
   /** Faults: NOT_FOUND. */

@@ -15,15 +15,19 @@ import {
   listDeletions,
   listNeededCheckpoints,
   listPoints,
+  listPointsToVerify,
   listProtectedVms,
   newId,
   protectVm,
   restoreVm,
+  verifyPoint,
   type BackupSpec,
   type Deletion,
   type DeletionId,
   type Point,
   type PointId,
+  type RunId,
+  type RunItemId,
   type VerificationId,
   type Verified,
 } from '@casvault/contracts';
@@ -222,6 +226,51 @@ describe('deletions over NATS and Postgres', () => {
     expect(await verdicts(quick, damaged)).toEqual(['damaged', 'damaged']);
     expect(await verdicts(deep, sound)).toEqual(['sound', 'damaged']);
     expect(await verdicts(await begin('content'), sound)).toEqual(['sound', 'sound']);
+  });
+
+  it('E8: lists the points of a pool, those first that were verified longest ago, and verifies them for a run', async () => {
+    const { request, points } = await chain(3);
+    const ids = points.map(({ id }) => id);
+    const toVerify = async (newestOnly: boolean, limit: number, cursor?: string) =>
+      engine.client.request(listPointsToVerify, {
+        poolId: request.poolId,
+        vmIds: [request.vmId],
+        newestOnly,
+        limit,
+        ...(cursor === undefined ? {} : { cursor }),
+      });
+    const listed = async (): Promise<PointId[]> => {
+      const first = await toVerify(false, 2);
+      const second = await toVerify(false, 2, first.nextCursor ?? '');
+      expect(second.nextCursor).toBeNull();
+      return [...first.items, ...second.items].map(({ pointId }) => pointId);
+    };
+    const [verified, ...others] = await listed();
+    expect([verified, ...others].toSorted()).toEqual(ids.toSorted());
+    expect((await toVerify(true, 9)).items).toMatchObject([{ pointId: ids.at(-1), vmId: request.vmId }]);
+    const item = {
+      itemId: newId<RunItemId>(),
+      runId: newId<RunId>(),
+      depth: 'stored',
+      group: 'default',
+    } as const;
+    const ask = async () =>
+      engine.client.send(verifyPoint, { ...item, pointId: verified as PointId }, { messageId: newId() });
+    await ask();
+    await engine.peers.verified(await engine.peers.transferOf(item.itemId), {
+      checkedBytes: 7,
+      disks: [],
+      objects: [],
+    });
+    await engine.peers.reaches(item.itemId, 'succeeded');
+    expect(await listed()).toEqual([...others, verified]);
+    // A run that asks again for what has ended is told so again, and nothing is checked twice.
+    const told = engine.peers.items.length;
+    await ask();
+    await until(() => engine.peers.items.slice(told).some(({ itemId }) => itemId === item.itemId));
+    const gone = { ...item, itemId: newId<RunItemId>(), pointId: newId<PointId>() };
+    await engine.client.send(verifyPoint, gone, { messageId: newId() });
+    await engine.peers.reaches(gone.itemId, 'failed');
   });
 
   it('G1: the chain goes with its full', async () => {

@@ -69,7 +69,11 @@ export class Oracle {
       this.#rollbacks.onRollback(step, this.#promised.get((after as RestoreState).request.pointId));
     if (kind === 'restore') this.#onRestore(after as RestoreState);
     if (kind === 'deletion') this.#onDeletion(step);
-    if (kind === 'verification') this.#onVerification(after as VerificationState);
+    if (kind === 'verification') {
+      this.#onVerification(after as VerificationState);
+      const { runId } = (after as VerificationState).request;
+      if (runId !== undefined) this.#limits(runId, databases);
+    }
     if (kind === 'protection' || kind === 'restore' || kind === 'rollback') {
       const { runId } = (after as ProtectionState | RestoreState).request;
       this.#limits(runId, databases);

@@ -15,6 +15,7 @@ import {
   endOf,
   itemSteps,
   knownOf,
+  parallelOf,
   type AskedItem,
   type RunsOptions,
   type RunState,
@@ -92,7 +93,7 @@ export class SchedulerRows {
     return {
       items: this.itemsOf(id).map((row) => ({ itemId: row.id as RunItemId, host: row.host })),
       failed: 0,
-      parallel: definition.parallel,
+      parallel: parallelOf(definition),
       retry: definition.kind === 'backup' ? definition.retry : null,
     };
   }

@@ -16,6 +16,7 @@ import { handlersOf, type Handler } from '@casvault/messaging';
 import { RunHandlers, Runs, type RunState } from '@casvault/scheduler/machine';
 import {
   Deletions,
+  itemPhaseOf,
   ItemHandlers,
   Items,
   mayHaveWritten,
@@ -81,6 +82,8 @@ export class Databases {
 
   /** What an item is doing; undefined: it never began. */
   phaseOf(itemId: string): ItemPhase | undefined {
+    const verification = this.verifications.get(itemId);
+    if (verification) return itemPhaseOf(verification);
     return (this.protections.get(itemId) ?? this.restores.get(itemId) ?? this.rollbacks.get(itemId))?.phase;
   }
 

@@ -139,9 +139,28 @@ export class Users {
     const point = random.pick(this.databases.catalogue.available);
     if (!point) return;
     const depth = random.pick(['stored', 'content'] as const);
+    if (random.chance(0.5)) return this.#verifySome(depth);
     const ids = { verificationId: newId<VerificationId>(), pointId: point.id };
     const request = { ...ids, depth, group: 'default' };
     this.processes.asKeeper(({ verifications }) => verifications.verify(request, 'user'));
+  }
+
+  /** As items of a run. */
+  #verifySome(depth: 'stored' | 'content'): void {
+    const definition: RunRow['definition'] = {
+      kind: 'verify',
+      poolId: this.here.pool.id,
+      points: 'all',
+      mostPoints: 3,
+      depth,
+      group: 'default',
+      parallel: { points: this.random.whole(1, 2) },
+    };
+    const points = this.databases.catalogue.available.slice(0, definition.mostPoints);
+    this.#startRun(
+      definition,
+      points.map(({ id: pointId }) => ({ pointId, host: null })),
+    );
   }
 
   hold(): void {
@@ -153,7 +172,7 @@ export class Users {
 
   #startRun(
     definition: RunRow['definition'],
-    items: readonly { vm?: ModelVm; host: string; pointId?: PointId; target?: object }[],
+    items: readonly { vm?: ModelVm; host: string | null; pointId?: PointId; target?: object }[],
   ): void {
     const { scheduler } = this.databases;
     const runId = newId<RunId>();
@@ -181,7 +200,7 @@ const itemRow = (
   seq: number,
   item: {
     vmId: VmId | null;
-    host: string;
+    host: string | null;
     pointId: PointId | null;
     target: object | null;
     kind: RunRow['definition']['kind'];

@@ -232,6 +232,21 @@ export const job = {
   createdAt: at,
 };
 
+/** E8. */
+export const verifyJob = {
+  name: 'all that is in the vault, every Sunday',
+  definition: {
+    kind: 'verify',
+    poolId: ids.pool,
+    points: 'newest',
+    mostPoints: 1_000,
+    depth: 'content',
+    group: 'default',
+    parallel: { points: 2 },
+  },
+  plans: [{ type: 'weekly', time: '06:00', everyWeeks: 1, weekdays: ['sunday'] }],
+};
+
 export const planPreview = {
   timeZone: 'Europe/Berlin',
   dues: [

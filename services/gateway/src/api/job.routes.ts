@@ -42,12 +42,13 @@ export const jobRoutes: readonly Route[] = [
     method: 'POST',
     path: '/jobs',
     tag,
-    summary: 'Create a backup or restore job',
+    summary: 'Create a backup, restore or verify job',
     description:
       'With the plan `immediate` its first run begins at once; with `manual`, when somebody starts one. Times are those of the ' +
       'clock at the backup hosts of the group; one that daylight saving skips is due when the gap is over, one that comes twice ' +
       'is due the first time. Of two plans one is full and one incremental; when both are due the full one runs. A restore needs the ' +
-      '`confirmation` that `POST /restores/preview` gave for exactly this request, a backup that skips VMs silently that of `POST /backups/preview`.',
+      '`confirmation` that `POST /restores/preview` gave for exactly this request, a backup that skips VMs silently that of `POST /backups/preview`. ' +
+      'A verify job (E8) checks the points of a pool, those first that were verified longest ago; a damaged point is marked, and fails its item.',
     access: operating,
     body: newJobBodySchema,
     status: 201,

@@ -184,6 +184,14 @@ const ofBackups: readonly Option[] = [
 
 const ofRestores: readonly Option[] = [whole('parallel.channels', 1, 64)];
 
+/** E8. */
+const ofVerifications: readonly Option[] = [
+  { field: 'points', taken: ['all', 'newest'], refused: [['some', /newest/]] },
+  whole('mostPoints', 1, 10_000),
+  { field: 'depth', taken: ['stored', 'content'], refused: [['deep', /content/]] },
+  whole('parallel.points', 1, 32),
+];
+
 const set = (value: object, [first = '', ...rest]: readonly string[], to: unknown): object => {
   const inner = (value as Record<string, object | undefined>)[first];
   const next = rest.length === 0 ? to : set(inner ?? (/^\d+$/.test(rest[0] ?? '') ? [] : {}), rest, to);
@@ -203,6 +211,10 @@ describe('the options of a job, as the API takes them', () => {
     gateway.app.inject({ method: 'POST', url: `/api/v1${url}`, headers: bearer('operator'), payload });
   const backup = (field: string, value: unknown) => {
     const { name, definition, plans } = examples.job;
+    return post('/jobs', { name, plans, definition: set(definition, field.split('.'), value) });
+  };
+  const verification = (field: string, value: unknown) => {
+    const { name, definition, plans } = examples.verifyJob;
     return post('/jobs', { name, plans, definition: set(definition, field.split('.'), value) });
   };
   const restore = (field: string, value: unknown) => {
@@ -234,6 +246,8 @@ describe('the options of a job, as the API takes them', () => {
     it(`${nameOf(option)} of a backup: its range, and nothing beyond it`, hold(backup, option));
   for (const option of [...shared, ...hooks, ...ofRestores])
     it(`${nameOf(option)} of a restore: its range, and nothing beyond it`, hold(restore, option));
+  for (const option of ofVerifications)
+    it(`${nameOf(option)} of a verification: its range, and nothing beyond it`, hold(verification, option));
 
   it('cbt.fallback: skip-silent is previewed, and its code handed over with the job', async () => {
     gateway.services.on(previewBackup, examples.backupPreview);
