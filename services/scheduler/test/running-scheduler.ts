@@ -47,7 +47,7 @@ import {
   type VmId,
 } from '@casvault/contracts';
 import { createSealer, type Sealer } from '@casvault/service-host';
-import { ScriptedService, type Script } from '@casvault/messaging/testing';
+import { inContracts, ScriptedService, type ContractOf, type Script } from '@casvault/messaging/testing';
 import { provisionSchema } from '@casvault/persistence';
 import {
   freePort,
@@ -100,6 +100,8 @@ export class Peers {
   readonly news: RunDetail[] = [];
   readonly alerts: Alert[] = [];
   engine!: ScriptedService;
+  /** Which contracts they have: the present ones, or those of another release. */
+  contractOf: ContractOf = (contract) => contract;
   #told = Date.parse(at);
 
   vm(host = newId<HostId>()): VmId {
@@ -273,7 +275,7 @@ export class Peers {
       at: new Date(this.#told).toISOString(),
       ...more,
     };
-    await this.engine.client.publish(hookChanged, change, { messageId: newId() });
+    await this.engine.client.publish(this.contractOf(hookChanged), change, { messageId: newId() });
   }
 
   /** snapshot-engine tells of an item. */
@@ -296,7 +298,7 @@ export class Peers {
       at: new Date(this.#told).toISOString(),
       ...more,
     };
-    await this.engine.client.publish(itemChanged, change, { messageId: newId() });
+    await this.engine.client.publish(this.contractOf(itemChanged), change, { messageId: newId() });
   }
 }
 
@@ -323,7 +325,8 @@ export class RunningScheduler {
     return createSealer(this.env.CASVAULT_SEALING_KEY);
   }
 
-  static async start(): Promise<RunningScheduler> {
+  /** With `contractOf`: among peers of another release. */
+  static async start(contractOf: ContractOf = (contract) => contract): Promise<RunningScheduler> {
     const nats = await startNats();
     const postgres = await startPostgres();
     const rolePrefix = `t${randomBytes(4).toString('hex')}`;
@@ -336,9 +339,10 @@ export class RunningScheduler {
       CASVAULT_HTTP_PORT: String(await freePort()),
     });
     const { peers } = scheduler;
+    peers.contractOf = contractOf;
     const logger = new TestLogger();
     const play = (service: string, script: (script: Script) => void) =>
-      ScriptedService.start({ url: nats.url, service, logger }, script);
+      ScriptedService.start({ url: nats.url, service, logger }, inContracts(contractOf, script));
     peers.engine = await play('snapshot-engine', peers.snapshotEngine);
     scheduler.#played = [
       await play('gateway', peers.gateway),

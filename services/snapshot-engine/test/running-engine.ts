@@ -21,7 +21,7 @@ import {
   type Verified,
   type VmFacts,
 } from '@casvault/contracts';
-import { ScriptedService, type Script } from '@casvault/messaging/testing';
+import { inContracts, ScriptedService, type ContractOf, type Script } from '@casvault/messaging/testing';
 import { provisionSchema } from '@casvault/persistence';
 import { type z } from 'zod';
 import {
@@ -48,6 +48,8 @@ const main = fileURLToPath(new URL('../src/main.js', import.meta.url));
 export class Peers {
   facts: VmFacts = sampleFacts();
   refusal: Fault | null = null;
+  /** Which contracts they have: the present ones, or those of another release. */
+  contractOf: ContractOf = (contract) => contract;
   /** VMs on the platform that restores made, by restore. */
   readonly vms = new Map<string, 'half' | 'finished'>();
   /** What was asked for of each. */
@@ -191,7 +193,9 @@ export class Peers {
     for (const change of transfer.mail.splice(0)) await this.#publish(change);
   }
   async #publish(change: TransferChanged): Promise<void> {
-    await this.#client?.publish(transferChanged, change, { messageId: `change-${++this.#count}` });
+    await this.#client?.publish(this.contractOf(transferChanged), change, {
+      messageId: `change-${++this.#count}`,
+    });
   }
   #orRefuse<T>(value: T): T {
     if (this.refusal) throw this.refusal;
@@ -222,7 +226,8 @@ export class RunningEngine {
     private readonly env: Record<string, string>,
   ) {}
 
-  static async start(): Promise<RunningEngine> {
+  /** With `contractOf`: among peers of another release. */
+  static async start(contractOf: ContractOf = (contract) => contract): Promise<RunningEngine> {
     const nats = await startNats();
     const postgres = await startPostgres();
     const rolePrefix = `t${randomBytes(4).toString('hex')}`;
@@ -233,10 +238,12 @@ export class RunningEngine {
       CASVAULT_DRAIN_SECONDS: '5',
     });
     const { peers } = engine;
+    peers.contractOf = contractOf;
     const logger = new TestLogger();
     for (const service of ['inventory', 'data-mover', 'scheduler'] as const) {
       const script = service === 'data-mover' ? peers.dataMover : peers[service];
-      engine.#played.push(await ScriptedService.start({ url: nats.url, service, logger }, script));
+      const played = inContracts(contractOf, script);
+      engine.#played.push(await ScriptedService.start({ url: nats.url, service, logger }, played));
     }
     peers.publishAs(engine.#played[1]!);
     await engine.boot();

@@ -1,1 +1,1 @@
-export { ScriptedService, type Script } from './scripted-service.js';
+export { inContracts, ScriptedService, type ContractOf, type Script } from './scripted-service.js';

@@ -19,6 +19,19 @@ export interface Script {
   readonly event: <P extends z.ZodType>(contract: Event<P>, handle: Handle<z.output<NoInfer<P>>>) => void;
 }
 
+/** What another release makes of a contract. */
+export type ContractOf = <C extends Query | Command | Event>(contract: C) => C;
+
+/** The script, played by a service that has the contracts of another release. */
+export const inContracts =
+  (of: ContractOf, script: (script: Script) => void): ((script: Script) => void) =>
+  ({ query, command, event }) =>
+    script({
+      query: (contract, answer) => query(of(contract), answer),
+      command: (contract, handle) => command(of(contract), handle),
+      event: (contract, handle) => event(of(contract), handle),
+    });
+
 type AnyHandle = (payload: never) => unknown;
 type Decorate = (target: object, key: string, descriptor: PropertyDescriptor) => void;
 

@@ -1,0 +1,2 @@
+export { contractsOf, readBaseline } from './baseline.js';
+export { Samples } from './samples.js';
