@@ -4,7 +4,7 @@ NODE := node_modules/.bin/node
 STACK := $(NODE) --no-warnings tools/stack/dist/src/cli.js
 JEST := $(NODE) --experimental-vm-modules --no-warnings node_modules/jest/bin/jest.js
 
-.PHONY: help demo up down status soak-lab soak-kill test check lint layers dead format unit with-servers integration e2e build bench soak clean setup-node setup-demo setup-test
+.PHONY: help demo up down status soak-lab soak-kill test check lint layers dead format unit with-servers integration e2e build bench bench-control-plane soak clean setup-node setup-demo setup-test
 
 help:
 	@echo "make demo   back up a running VM of an emulated CAS and restore it, byte for byte"
@@ -14,6 +14,7 @@ help:
 	@echo "make soak-lab   histories of SEEDS=n machines of STEPS=300 random steps on the whole stack, from SEED=s on"
 	@echo "make soak-kill  SIGKILL at every durable step of backup, deletion and roll-back, until none is left"
 	@echo "make bench  speed against borg, restic, qemu-img and the machine's limit, in one run"
+	@echo "make bench-control-plane  all services with 1,000, 3,000 and 10,000 VMs: latencies, delays, CPU and memory"
 
 demo: setup-demo build
 	@$(STACK) demo
@@ -67,6 +68,10 @@ soak-kill: build setup-test
 bench: build
 	@tools/setup/packages.sh bench
 	@$(NODE) --no-warnings bench/dist/src/main.js $(BENCH_ARGS)
+
+bench-control-plane: build
+	@tools/setup/nats-server.sh >/dev/null
+	@$(NODE) --no-warnings bench/dist/src/control-plane/main.js $(BENCH_ARGS)
 
 soak: build
 	@$(NODE) --no-warnings tools/simulator/dist/src/cli.js $(if $(SEED),seed $(SEED),$(or $(SEEDS),1000) $(or $(FIRST),1))
