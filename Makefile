@@ -4,20 +4,31 @@ NODE := node_modules/.bin/node
 STACK := $(NODE) --no-warnings tools/stack/dist/src/cli.js
 JEST := $(NODE) --experimental-vm-modules --no-warnings node_modules/jest/bin/jest.js
 
-.PHONY: help demo up down status soak-lab soak-kill test check lint layers dead format unit with-servers integration e2e build bench bench-control-plane soak clean setup-node setup-demo setup-test
+.PHONY: help demo demo-k8s sbom up down status soak-lab soak-kill test check lint layers dead format unit with-servers integration e2e build bench bench-control-plane soak clean setup-node setup-demo setup-test
 
 help:
 	@echo "make demo   back up a running VM of an emulated CAS and restore it, byte for byte"
+	@echo "make demo-k8s   image and chart on a kind or k3s cluster of this machine; DRY_RUN=1 only checks and tells the commands"
 	@echo "make up     keep that stack running with its data;  make status;  make down stops it"
 	@echo "make test   everything that CI runs: check, unit, integration, e2e"
 	@echo "make soak   simulate SEEDS=n seeds of crashes and faults (1000), or replay one: SEED=s"
 	@echo "make soak-lab   histories of SEEDS=n machines of STEPS=300 random steps on the whole stack, from SEED=s on"
 	@echo "make soak-kill  SIGKILL at every durable step of backup, deletion and roll-back, until none is left"
+	@echo "make sbom   .var/sbom.cdx.json: the packages that the image holds (CycloneDX)"
 	@echo "make bench  speed against borg, restic, qemu-img and the machine's limit, in one run"
 	@echo "make bench-control-plane  all services with 1,000, 3,000 and 10,000 VMs: latencies, delays, CPU and memory"
 
 demo: setup-demo build
 	@$(STACK) demo
+
+demo-k8s: build
+	@$(NODE) --no-warnings tools/charts/dist/src/cli.js demo
+
+# Out of the lock alone: the same lock gives the same bytes.
+sbom:
+	@mkdir -p .var
+	@node tools/setup/sbom.mjs > .var/sbom.cdx.json
+	@echo .var/sbom.cdx.json
 
 up: setup-demo build
 	@$(STACK) up
