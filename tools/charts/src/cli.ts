@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stdin } from 'node:process';
+import { demo } from './demo.js';
 import { chart } from './helm.js';
 import { readConfigOf } from './read-config.js';
 import { type ConfigAnswer, type StartOf } from './service-config.js';
@@ -21,9 +22,15 @@ const readConfig = async (): Promise<void> => {
   console.log(JSON.stringify(answers));
 };
 
-const commands: Readonly<Record<string, () => Promise<void>>> = { readme, 'read-config': readConfig };
+const commands: Readonly<Record<string, () => Promise<void>>> = {
+  readme,
+  'read-config': readConfig,
+  demo: () => demo((process.env['DRY_RUN'] ?? '') !== ''),
+};
 const command = commands[process.argv[2] ?? ''];
 if (command === undefined) {
-  console.error('usage: cli.js readme   writes the table of values into the README of the chart');
+  console.error(
+    'usage: cli.js readme   writes the table of values into the README of the chart\n       cli.js demo     make demo-k8s',
+  );
   process.exitCode = 2;
 } else await command();
