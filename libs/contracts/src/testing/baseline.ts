@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { contentTicketSchema, transferNudgeSchema } from '../data-mover.js';
 import { type Command, type Event, type Query } from '../define.js';
+import { checkpointSchema, healthSchema, openingSchema, openRequestSchema } from '../disk-service.js';
 import { faultSchema } from '../fault.js';
 import * as contracts from '../index.js';
 import { type SchemaSet } from './json-schema.js';
@@ -31,6 +32,10 @@ export const messagesOf = (exports: Readonly<Record<string, unknown>> = contract
     ['fault of a reply', faultSchema],
     ['work.<group> nudge', transferNudgeSchema],
     ['ticket of a download', contentTicketSchema],
+    ['disk-service PUT opening request', openRequestSchema],
+    ['disk-service opening reply', openingSchema],
+    ['disk-service checkpoint reply', checkpointSchema],
+    ['disk-service health reply', healthSchema],
   ]);
   for (const contract of Object.values(exports).filter(isContract)) {
     if (contract.contract === 'query') {

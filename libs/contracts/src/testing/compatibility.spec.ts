@@ -113,7 +113,7 @@ describe('a change of a message', () => {
     [
       'a member of a union gone',
       { step: z.discriminatedUnion('is', [begun, begun.extend({ is: z.literal('held') })]) },
-      [`${now}step.is = "ended"`, `${then}step = {"is":"held","at":"2026-01-31T23:59:59Z"}`],
+      [`${now}step.is = "ended"`, `${then}step.is = "held"`],
     ],
   ])('is found: %s', (_, change, wanted) => expect(found(change)).toEqual(expect.arrayContaining(wanted)));
 

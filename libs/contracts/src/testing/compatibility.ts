@@ -7,7 +7,7 @@ type Issue = z.core.$ZodIssue;
 
 /**
  * Where a receiver takes offence at the shape of a message. Rules in functions (code `custom`) are left out: samples, which know nothing
- * of them, break them by chance.
+ * of them, break them by chance. Of a union it is told by the member that comes nearest.
  */
 const offences = (issues: readonly Issue[], above: readonly PropertyKey[] = []): PropertyKey[][] =>
   issues.flatMap((issue) => {
@@ -15,8 +15,8 @@ const offences = (issues: readonly Issue[], above: readonly PropertyKey[] = []):
     if (issue.code === 'custom') return [];
     if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => [...path, key]);
     if (issue.code !== 'invalid_union' || issue.errors.length === 0) return [path];
-    const branches = issue.errors.map((errors) => offences(errors, path));
-    return branches.some((branch) => branch.length === 0) ? [] : [path];
+    const members = issue.errors.map((errors) => offences(errors, path));
+    return members.reduce((nearest, member) => (member.length < nearest.length ? member : nearest));
   });
 
 const valueAt = (sample: Json, path: readonly PropertyKey[]): unknown =>
@@ -28,8 +28,6 @@ const valueAt = (sample: Json, path: readonly PropertyKey[]): unknown =>
 
 const shown = (value: unknown): string => {
   if (value === undefined) return 'nothing';
-  if (typeof value === 'object' && value !== null && 'kind' in value)
-    return `{ kind: ${JSON.stringify(value.kind)}, … }`;
   const text = JSON.stringify(value);
   return text.length > 60 ? `${text.slice(0, 40)}… (${text.length} characters)` : text;
 };
