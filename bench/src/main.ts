@@ -176,15 +176,5 @@ async function main(): Promise<number> {
   }
 }
 
-const leave = (status: number): void => {
-  void endings.all().then(() => process.exit(status));
-};
-process.once('SIGINT', () => leave(130));
-process.once('SIGTERM', () => leave(143));
-process.once('SIGHUP', () => leave(129));
-// As when whoever reads the output hangs up.
-process.once('uncaughtException', (error) => {
-  say(`bench: ${error.message}`);
-  leave(1);
-});
+endings.onLeaving(say);
 process.exitCode = await main();

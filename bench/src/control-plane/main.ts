@@ -94,9 +94,5 @@ async function main(): Promise<number> {
   }
 }
 
-const leave = (status: number): void => {
-  void endings.all().then(() => process.exit(status));
-};
-process.once('SIGINT', () => leave(130));
-process.once('SIGTERM', () => leave(143));
+endings.onLeaving(say);
 process.exitCode = await main();
