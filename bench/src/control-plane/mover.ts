@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   claimTransfer,
   Fault,
@@ -15,6 +14,7 @@ import {
 } from '@casvault/contracts';
 import { MessagingClient, WorkQueue } from '@casvault/messaging';
 import { SeededRandom } from '../random.js';
+import { pause } from './pause.js';
 
 /** As real movers do. */
 const times = { beatMs: 10_000, tellMs: 2_000, graceMs: 1_000 } as const;
@@ -78,16 +78,10 @@ export class SimulatedMover {
   }
 
   async #beat(): Promise<void> {
-    while (await this.#pause(times.beatMs))
+    while (await pause(times.beatMs, this.#stopping.signal))
       await this.#report().catch((error: unknown) =>
         this.#options.logger.warn({ err: error }, 'heartbeat not heard'),
       );
-  }
-
-  /** False when it ends meanwhile. */
-  async #pause(ms: number): Promise<boolean> {
-    const { signal } = this.#stopping;
-    return sleep(ms, true, { signal }).catch(() => false);
   }
 
   async #carryOut(transferId: TransferId): Promise<void> {
@@ -108,7 +102,7 @@ export class SimulatedMover {
     await tell(0);
     const totalMs = this.#random.between(...this.#options.transferMs);
     for (let leftMs = totalMs; leftMs > 0; leftMs -= times.tellMs) {
-      if (!(await this.#pause(Math.min(leftMs, times.tellMs)))) return;
+      if (!(await pause(Math.min(leftMs, times.tellMs), this.#stopping.signal))) return;
       if (leftMs > times.tellMs) await tell(1 - (leftMs - times.tellMs) / totalMs);
     }
     const result = resultOf(spec, capturedAt, method);

@@ -11,6 +11,7 @@ import { browse } from './browsing.js';
 import { Edge } from './edge.js';
 import { spreadOf, type Spread } from './figures.js';
 import { SimulatedMover } from './mover.js';
+import { pause } from './pause.js';
 import { minuteAfter, plansDueAt, plansDueLater } from './plans.js';
 import { Stopwatch, type Timed } from './stopwatch.js';
 import { services, usageBetween, usageOf, type Usage } from './usage.js';
@@ -240,19 +241,16 @@ class Trial {
 
   async #scrape(scrapes: Stopwatch, over: AbortSignal): Promise<void> {
     const { stack } = this.#o;
-    while (!over.aborted) {
+    do
       for (const name of ['scheduler', 'snapshot-engine'])
         await scrapes.time(name, () => stack.process(name).scrape());
-      await sleep(scrapeEveryMs, undefined, { signal: over }).catch(() => undefined);
-    }
+    while (await pause(scrapeEveryMs, over));
   }
 
   /** For those who look at runs: which there are by now. */
   async #learnRuns(runs: RunId[], over: AbortSignal): Promise<void> {
-    while (!over.aborted) {
-      runs.splice(0, runs.length, ...(await this.#o.api.listRuns()).map(({ id }) => id));
-      await sleep(scrapeEveryMs, undefined, { signal: over }).catch(() => undefined);
-    }
+    do runs.splice(0, runs.length, ...(await this.#o.api.listRuns()).map(({ id }) => id));
+    while (await pause(scrapeEveryMs, over));
   }
 
   /** All runs, when none goes on any more or the patience is over. */

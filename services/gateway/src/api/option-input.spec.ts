@@ -1,6 +1,7 @@
 import { createJob, previewBackup, previewRestore, type Problem } from '@casvault/contracts';
 import { bearer, testGateway, type TestGateway } from '../testing/test-gateway.js';
 import * as examples from './examples.js';
+import { verifyJob } from './verification-examples.js';
 
 const window = { from: '08:00', to: '18:00', rate: 64, unit: 'KiB/s', appliesTo: 'transfer' };
 
@@ -214,7 +215,7 @@ describe('the options of a job, as the API takes them', () => {
     return post('/jobs', { name, plans, definition: set(definition, field.split('.'), value) });
   };
   const verification = (field: string, value: unknown) => {
-    const { name, definition, plans } = examples.verifyJob;
+    const { name, definition, plans } = verifyJob;
     return post('/jobs', { name, plans, definition: set(definition, field.split('.'), value) });
   };
   const restore = (field: string, value: unknown) => {

@@ -10,7 +10,7 @@ import {
   type VerificationId,
 } from '@casvault/contracts';
 import { z } from 'zod';
-import * as examples from './examples.js';
+import { verification } from './verification-examples.js';
 import { operating, reading, route, type Route } from './route.js';
 
 const tag = 'Recovery points';
@@ -39,7 +39,7 @@ export const verificationRoutes: readonly Route[] = [
     example: {
       body: { depth: 'content' },
       reply: {
-        ...examples.verification,
+        ...verification,
         state: 'running',
         finishedAt: null,
         checkedBytes: 0,
@@ -61,7 +61,7 @@ export const verificationRoutes: readonly Route[] = [
     status: 200,
     reply: verificationSchema,
     faults: ['NOT_FOUND'],
-    example: { reply: examples.verification },
+    example: { reply: verification },
     serve: ({ ask, params: { pointId } }) => ask(getPointVerification, { pointId }),
   }),
   route({
@@ -77,7 +77,7 @@ export const verificationRoutes: readonly Route[] = [
     status: 200,
     reply: verificationSchema,
     faults: ['NOT_FOUND'],
-    example: { reply: examples.verification },
+    example: { reply: verification },
     serve: ({ ask, params: { verificationId } }) => ask(getVerification, { verificationId }),
   }),
   route({
@@ -93,7 +93,7 @@ export const verificationRoutes: readonly Route[] = [
     reply: verificationSchema,
     faults: ['NOT_FOUND'],
     example: {
-      reply: { ...examples.verification, state: 'stopped', disks: [], objects: [] },
+      reply: { ...verification, state: 'stopped', disks: [], objects: [] },
     },
     serve: ({ ask, params: { verificationId } }) => ask(stopVerification, { verificationId }),
   }),
