@@ -10,7 +10,7 @@ interface RunParallel extends Parallel {
 
 /**
  * F5: in a restore every disk that is written takes a channel. A VM takes as many as disks of it are written at once, at most all;
- * so many VMs are let in that the channels suffice, whatever disks they have.
+ * so many VMs are let in that the channels suffice, whatever disks they have. Points of a verification count as VMs, without hosts (E8).
  */
 export const parallelOf = ({ parallel }: Pick<JobDefinition, 'parallel'>): RunParallel => {
   if ('points' in parallel)
