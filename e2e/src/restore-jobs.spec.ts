@@ -41,7 +41,7 @@ const wanted = {
 };
 
 /** F4-F6 over all services: one job for many VMs, each with its own settings, submitted with the code of its preview. */
-describe('F4, F6, E8: restores of many VMs in one job, and a verification of their points', () => {
+describe('F4, F6, E7, E8: restores of many VMs in one job, copies and a verification of their points', () => {
   let world: World;
   const vms = new Map<Name, Vm>();
   const points = new Map<Name, Point>();
@@ -291,11 +291,30 @@ describe('F4, F6, E8: restores of many VMs in one job, and a verification of the
     expect([next.kind, next.reasons.includes('RESTORED_SINCE')]).toEqual(['full', true]);
   });
 
+  it('E7: a copy job copies the points of a VM to another pool, and a restore reads from the pool that it names', async () => {
+    const { api } = world.trial;
+    const { id: pointId, vmId, poolId: sourcePoolId } = pointFrom('alpha');
+    const points = (await api.listPoints({ state: 'available' })).filter((point) => point.vmId === vmId);
+    const { id: poolId } = await world.trial.standardPool('restore-jobs-copies');
+    const copying = { kind: 'copy', sourcePoolId, poolId, vmIds: [vmId] };
+    const ended = () => undefined;
+    const copied = expectSucceeded(await world.trial.runJob(copying, 'to the second pool', ended));
+    expect([copied.kind, copied.items.length]).toEqual(['copy', points.length]);
+    const { definition, ...job } = jobOf('copied-');
+    if (definition.kind !== 'restore') return missing('the restore');
+    const items = [{ ...(definition.items[0] ?? missing('its item')), poolId }];
+    const run = await submit({ ...job, definition: { ...definition, items } });
+    const [item] = expectSucceeded(await api.watchRun(run, ended)).items;
+    const copy = await api.getPoint(item?.pointId ?? missing('the copy'));
+    expect(copy).toMatchObject({ poolId, copyOf: pointId, state: 'available' });
+    await expectAsAsked('copied-', 'alpha');
+  });
+
   it('E8: a verify job finds every point sound, and after a pack was damaged names those that need it', async () => {
     const { api } = world.trial;
-    const points = await api.listPoints({ state: 'available' });
+    const { poolId } = pointFrom('alpha');
+    const points = (await api.listPoints({ state: 'available' })).filter((point) => point.poolId === poolId);
     const verify = async (name: string) => {
-      const { poolId } = pointFrom('alpha');
       const runId = await world.trial.startJob({ kind: 'verify', poolId, depth: 'content' }, name);
       return api.watchRun(runId, () => undefined);
     };

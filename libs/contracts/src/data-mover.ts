@@ -163,6 +163,29 @@ export const rollbackSpecSchema = restoreSpecSchema.extend({
 });
 export type RollbackSpec = z.infer<typeof rollbackSpecSchema>;
 
+/**
+ * E7: makes a copy of a point in another pool: a point of its own there. `parentPointId` is a copy of `source.sincePointId` in the same chain:
+ * what did not change since is not read. Every attempt's packs can be taken over: the source never changes.
+ */
+export const copySpecSchema = z.object({
+  kind: z.literal('copy'),
+  pointId: pointIdSchema,
+  chainId: chainIdSchema,
+  /** Null for the first of a chain. */
+  parentPointId: pointIdSchema.nullable(),
+  pool: poolSchema,
+  source: z.object({
+    pointId: pointIdSchema,
+    chainId: chainIdSchema,
+    /** Null: everything is read. */
+    sincePointId: pointIdSchema.nullable(),
+    pool: poolSchema,
+  }),
+  runId: runOfSpecSchema,
+  options: transferOptionsSchema,
+});
+export type CopySpec = z.infer<typeof copySpecSchema>;
+
 /** Points of one chain that are removed together. */
 export const removedPointsSchema = z.array(pointIdSchema).min(1).max(2_048);
 
@@ -224,6 +247,7 @@ export const transferSpecSchema = z.discriminatedUnion('kind', [
   rollbackSpecSchema,
   removalSpecSchema,
   verifySpecSchema,
+  copySpecSchema,
 ]);
 export type TransferSpec = z.infer<typeof transferSpecSchema>;
 /** What workers carry out: transfers, and the hooks of runs, which are queued, claimed and reported as they are. */
@@ -234,9 +258,9 @@ export type WorkSpec = z.infer<typeof workSpecSchema>;
 export const diskProgressSchema = z.object({
   target: z.string(),
   totalBytes: bytesSchema.nullable(),
-  /** Read from the source (backup) or written to the target (restore). */
+  /** Read from the source (backup, copy) or written to the target (restore). */
   doneBytes: bytesSchema,
-  /** New in the pool, as stored (backup), or read from it (restore). */
+  /** New in the pool, as stored (backup, copy), or read from it (restore). */
   storedBytes: bytesSchema,
   /** Taken over from an earlier attempt without reading them again. */
   resumedBytes: bytesSchema,
@@ -308,7 +332,7 @@ export const transferChanged = defineEvent('data-mover', 'transfer-changed', 1, 
   payload: z.object({
     transferId: transferIdSchema,
     ownerId: runItemIdSchema,
-    kind: z.enum(['backup', 'restore', 'rollback', 'removal', 'verify']),
+    kind: z.enum(['backup', 'restore', 'rollback', 'removal', 'verify', 'copy']),
     state: transferStateSchema,
     /** Rises by one with every claim. */
     epoch: z.number().int().min(0),

@@ -17,6 +17,7 @@ export * from './restore.js';
 export * from './deletion.js';
 export * from './snapshot-engine.js';
 export * from './verification.js';
+export * from './copy.js';
 export * from './plan.js';
 export * from './job-definition.js';
 export * from './scheduler.js';

@@ -148,7 +148,14 @@ const openRestoreDefinitionSchema = z.object({
   kind: z.literal('restore'),
   defaults: restoreDefaultsSchema.optional(),
   items: z
-    .array(z.object({ pointId: pointIdSchema, target: restoreWishSchema.default({}) }))
+    .array(
+      z.object({
+        pointId: pointIdSchema,
+        /** E7: the pool to read from, which has the point or a copy of it. Absent: the pool of `pointId`. */
+        poolId: poolIdSchema.optional(),
+        target: restoreWishSchema.default({}),
+      }),
+    )
     .min(1)
     .max(1000),
   group: z.string().min(1).max(64).default('default'),
@@ -190,12 +197,42 @@ export const verifyDefinitionSchema = z.object({
   group: z.string().min(1).max(64).default('default'),
   parallel: z.object({ points: z.number().int().min(1).max(32).default(2) }).prefault({}),
 });
+/** E7: copies points of a pool to another one; one item a point, of each chain the oldest first and one at a time. What is there already is passed over. */
+export const copyDefinitionSchema = z
+  .object({
+    kind: z.literal('copy'),
+    /** Where the points are. */
+    sourcePoolId: poolIdSchema,
+    /** Where their copies go; of whatever type. */
+    poolId: poolIdSchema,
+    /** Only points of these VMs; absent: of all, also of VMs that are gone. */
+    vmIds: z.array(vmIdSchema).min(1).max(10_000).optional(),
+    /** `newest`: of each chain the newest alone. */
+    points: z.enum(['all', 'newest']).default('all'),
+    /** Of one run; the next goes on with what is left. */
+    mostPoints: z.number().int().min(1).max(10_000).default(10_000),
+    /** Group of backup hosts that reach both pools. */
+    group: z.string().min(1).max(64).default('default'),
+    parallel: z
+      .object({
+        /** Of different chains. */
+        points: z.number().int().min(1).max(32).default(2),
+        ...vmParallelSchema.shape,
+      })
+      .prefault({}),
+    options: jobOptionsSchema.prefault({}),
+  })
+  .refine(({ sourcePoolId, poolId }) => sourcePoolId !== poolId, {
+    path: ['poolId'],
+    message: 'must not be sourcePoolId: a point is copied to another pool',
+  });
 export const jobDefinitionSchema = z.discriminatedUnion('kind', [
   backupDefinitionSchema,
   restoreDefinitionSchema,
   rollbackDefinitionSchema,
   creationDefinitionSchema,
   verifyDefinitionSchema,
+  copyDefinitionSchema,
 ]);
 export type JobDefinition = z.infer<typeof jobDefinitionSchema>;
 /** What the runs of a job are of. */

@@ -155,7 +155,7 @@ export const kindOfPlan = (plan: Plan): 'full' | 'incremental' | undefined =>
 /** What a plan breaks as one of a job of this kind, by field; null: nothing. */
 export const planRefusal = (kind: string, plan: Plan): { field: string; rule: string } | null => {
   if (kind === 'backup') return null;
-  if (kind !== 'verify' && plan.type !== 'immediate' && plan.type !== 'once')
+  if (kind !== 'verify' && kind !== 'copy' && plan.type !== 'immediate' && plan.type !== 'once')
     return { field: 'type', rule: `must be immediate or once in a ${kind} job` };
   return kindOfPlan(plan) === undefined ? null : { field: 'pointKind', rule: 'only a backup makes points' };
 };

@@ -61,6 +61,8 @@ export const chainSchema = z.object({
   diskIds: z.array(diskIdSchema).nullable().default(null),
   createdAt: instantSchema,
   hold: holdSchema.nullable().default(null),
+  /** E7: a chain of copies: the chain whose points they are copies of; backups do not extend it. */
+  copyOf: chainIdSchema.nullable().default(null),
 });
 export type Chain = z.infer<typeof chainSchema>;
 
@@ -108,6 +110,8 @@ export const pointSchema = z.object({
   hold: holdSchema.nullable().default(null),
   /** What its newest verification found; null: it was never verified. */
   verification: verificationMarkSchema.nullable().default(null),
+  /** E7: the point that this one is a copy of, which may be gone by now; of a copy of a copy the first. `createdAt` is that point's. */
+  copyOf: pointIdSchema.nullable().default(null),
 });
 export type Point = z.infer<typeof pointSchema>;
 
@@ -116,11 +120,14 @@ export const listPoints = defineQuery('snapshot-engine', 'list-points', 1, {
     vmId: vmIdSchema.optional(),
     chainId: chainIdSchema.optional(),
     state: pointStateSchema.optional(),
+    /** E7: copies of this point. */
+    copyOf: pointIdSchema.optional(),
   }),
   reply: pageOf(pointSchema),
 });
+/** With `poolId`: the same point as that pool has it (E7): itself, or its copy, or what it is a copy of. NOT_FOUND where the pool has none. */
 export const getPoint = defineQuery('snapshot-engine', 'get-point', 1, {
-  request: z.object({ pointId: pointIdSchema }),
+  request: z.object({ pointId: pointIdSchema, poolId: poolIdSchema.optional() }),
   reply: pointSchema,
 });
 export const listChains = defineQuery('snapshot-engine', 'list-chains', 1, {

@@ -206,6 +206,10 @@ export const reasons = {
     en: 'skipped: the pool has no available point that the job names',
     'zh-CN': '已跳过：存储池中没有作业所指定的可用时间点',
   },
+  NOTHING_TO_COPY: {
+    en: 'skipped: the target pool has every available point that the job names',
+    'zh-CN': '已跳过：目标存储池中已有作业所指定的全部可用时间点',
+  },
   PRECONDITION_NOT_MET: {
     en: 'given up: the precondition of the job does not hold',
     'zh-CN': '已放弃：作业的前置条件不满足',

@@ -1,6 +1,11 @@
 import { z } from 'zod';
 import { instantSchema } from './define.js';
-import { backupDefinitionSchema, restoreDefinitionSchema, verifyDefinitionSchema } from './job-definition.js';
+import {
+  backupDefinitionSchema,
+  copyDefinitionSchema,
+  restoreDefinitionSchema,
+  verifyDefinitionSchema,
+} from './job-definition.js';
 import { faultSchema } from './fault.js';
 import { createApiToken, principalSchema, signIn } from './licensing-auth.js';
 import { diskServiceAccessSchema, platformConnectionSchema, registerPlatform } from './inventory.js';
@@ -88,6 +93,7 @@ export const newJobBodySchema = createJob.request.omit({ id: true }).extend({
     backupDefinitionSchema,
     restoreDefinitionSchema,
     verifyDefinitionSchema,
+    copyDefinitionSchema,
   ]),
 });
 export type NewJobBody = z.input<typeof newJobBodySchema>;

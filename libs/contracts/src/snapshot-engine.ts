@@ -82,7 +82,7 @@ export const stopItem = defineCommand('snapshot-engine', 'stop-item', 1, {
   payload: z.object({ itemId: runItemIdSchema }),
 });
 
-export const itemKindSchema = z.enum(['backup', 'restore', 'rollback', 'verify']);
+export const itemKindSchema = z.enum(['backup', 'restore', 'rollback', 'verify', 'copy']);
 export type ItemKind = z.infer<typeof itemKindSchema>;
 
 export const itemPhaseSchema = z.enum([
@@ -99,14 +99,14 @@ export const itemPhaseSchema = z.enum([
   'stopped',
 ]);
 
-/** A protection, restore or verification of a run has changed, or its transfer has progressed (at most once a second). */
+/** A protection, restore, verification or copy of a run has changed, or its transfer has progressed (at most once a second). */
 export const itemChanged = defineEvent('snapshot-engine', 'item-changed', 1, {
   payload: z.object({
     itemId: runItemIdSchema,
     runId: runIdSchema,
     kind: itemKindSchema,
     phase: itemPhaseSchema,
-    /** The point made, or the point read. */
+    /** The point made, or the point read; of a copy the copy, once it is known. */
     pointId: pointIdSchema.nullable(),
     /** The VM that came of a restore, or was rolled back. */
     restoredVmId: vmIdSchema.nullable(),

@@ -1,4 +1,3 @@
-import { NbdClient, type NbdEndpoint } from '@casvault/block-source';
 import { type DiskProgress, type ReasonCode } from '@casvault/contracts';
 import {
   BLOCK_BYTES,
@@ -16,7 +15,9 @@ import {
   type PassResult,
   type PointWork,
 } from './disk-pass.js';
-import { limitDisk, type LimitCells } from './limits.js';
+import { isPointSource, openSource, type DiskSource } from './disk-source.js';
+import { limitReads, type LimitCells } from './limits.js';
+import { readPointMap } from './point-map.js';
 import { seededDraw, sweepRange } from './sample.js';
 import { readSourceMap, type SourceMap } from './source-map.js';
 import { type TeamMember } from './thread-team.js';
@@ -38,8 +39,8 @@ export interface BackupDisk {
   readonly role: 'system' | 'data';
   readonly bus: string;
   readonly format: 'qcow2' | 'raw';
-  /** The export that shows the captured instant; its size is the size of the disk. */
-  readonly source: NbdEndpoint;
+  /** The export that shows the captured instant, or a disk of a point; its size is the size of the disk. */
+  readonly source: DiskSource;
   /** Metadata context of the bitmap of changes since the parent, e.g. `qemu:dirty-bitmap:…`; only one that `provenBitmap` lets pass. */
   readonly dirtyBitmapContext?: string;
   readonly tracking?: TrackerChecks;
@@ -127,11 +128,14 @@ export class DiskBackup {
     this.#work.onReason(this.#disk.target, reason);
   }
 
-  /** A bitmap counts only against a parent of the same size. */
+  /** A bitmap, or what differs from another point, counts only against a parent of the same size. */
   async #sourceMap(): Promise<SourceMap> {
     const { source, dirtyBitmapContext = null } = this.#disk;
     const parent = this.#parent?.disk ?? null;
-    const map = await readSourceMap(source, parent === null ? null : dirtyBitmapContext, this.#work.signal);
+    const { signal } = this.#work;
+    const map = isPointSource(source)
+      ? await readPointMap(parent === null ? { ...source, since: null } : source, signal)
+      : await readSourceMap(source, parent === null ? null : dirtyBitmapContext, signal);
     for (const reason of map.reasons) this.#note(reason);
     if (this.#parent !== null && parent === null) this.#note('DISK_ADDED');
     if (map.changed === null || parent?.sizeBytes === map.sizeBytes) return map;
@@ -148,9 +152,9 @@ export class DiskBackup {
     const draw = seededDraw(tracking.seed, this.#disk.diskId);
     const { signal } = this.#work;
     const connect = async () => {
-      const client = await NbdClient.connect(source, { signal });
-      const { read } = limitDisk(client, this.#work.limits, signal);
-      return { read, close: () => client.close() };
+      const opened = await openSource(source, signal);
+      const { read } = limitReads(opened, this.#work.limits, signal);
+      return { read, close: () => opened.close() };
     };
     const check = new TrackerCheck({ connect, map: { ...map, changed }, parent, work: this.#work, draw });
     const { wrong, readBytes } = await check.run(tracking.sampleBlocks);
@@ -188,7 +192,7 @@ export class DiskBackup {
     this.#dataBytes += wantedBytes(plan);
     this.progress.totalBytes = this.#dataBytes;
     const pass = new DiskPass({
-      endpoint: this.#disk.source,
+      source: this.#disk.source,
       ordinal: this.#ordinal,
       parent,
       plan,
@@ -200,7 +204,7 @@ export class DiskBackup {
   }
 
   #finish({ sizeBytes, changed }: SourceMap, { segments, usedBlocks, packs }: PassResult): BackedUpDisk {
-    const { target, diskId, role, bus, format } = this.#disk;
+    const { target, diskId, role, bus, format, source } = this.#disk;
     const ids = segments.map((ref) => (ref === null ? null : Buffer.from(ref.id, 'hex')));
     const root = rootId(sizeBytes, ids, this.#work.suite.identify).toString('hex');
     const stats: DiskStats = { dataBytes: this.#dataBytes, ...this.#counts };
@@ -217,7 +221,7 @@ export class DiskBackup {
       stats,
       lineage: this.#lineage(),
       reasons: [...this.#reasons],
-      tracked: changed !== null,
+      tracked: isPointSource(source) ? source.disk.tracked : changed !== null,
     };
     return { disk, packs };
   }

@@ -51,6 +51,7 @@ export interface BackupRequest {
   readonly createdAt: string;
   readonly facts: Pick<PointFacts, 'capturedAt' | 'method' | 'vm' | 'configuration'> & {
     readonly consistency?: PointFacts['consistency'];
+    readonly copyOf?: PointFacts['copyOf'];
     readonly excludedDisks?: PointFacts['excludedDisks'];
     readonly tools?: PointFacts['tools'];
   };

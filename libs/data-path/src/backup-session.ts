@@ -1,16 +1,16 @@
-import { NbdClient } from '@casvault/block-source';
 import { Fault } from '@casvault/contracts';
 import { openObjectStore } from '@casvault/object-store';
 import { openSuite } from '@casvault/repository';
 import { type BackupCalls, type BackupThreadData, type OpenDisk } from './backup-thread.js';
-import { limitDisk, limitStore, packLimit, type LimitCells } from './limits.js';
+import { openSource, type OpenSource } from './disk-source.js';
+import { limitReads, limitStore, packLimit, type LimitCells } from './limits.js';
 import { PackWriter } from './pack-writer.js';
 import { SliceReader } from './slice-reader.js';
 import { type Session } from './thread-calls.js';
 
 /**
  * What a thread does for a backup: its own connection to the disk, its own packs. Memory: the isolate, `SliceReader`'s 4 MiB, `PackWriter`'s 18 MiB,
- * zstd's context and output (about 4 MiB).
+ * zstd's context and output (about 4 MiB); where the disk is one of a point, `PointReader`'s 20 MiB.
  */
 class BackupSession {
   readonly #signal: AbortSignal;
@@ -18,7 +18,7 @@ class BackupSession {
   readonly #limits: LimitCells;
   readonly #store;
   readonly #suite;
-  #source: NbdClient | null = null;
+  #source: OpenSource | null = null;
   #reader: SliceReader | null = null;
 
   constructor(data: BackupThreadData, signal: AbortSignal) {
@@ -37,8 +37,8 @@ class BackupSession {
     });
   }
 
-  async openDisk({ endpoint, sizeBytes, readBytes }: OpenDisk): Promise<null> {
-    const source = await NbdClient.connect(endpoint, { signal: this.#signal });
+  async openDisk({ source: from, sizeBytes, readBytes }: OpenDisk): Promise<null> {
+    const source = await openSource(from, this.#signal);
     this.#source = source;
     if (source.sizeBytes !== sizeBytes) {
       throw new Fault(
@@ -46,7 +46,7 @@ class BackupSession {
         `the disk has ${source.sizeBytes} bytes on one connection, ${sizeBytes} on another`,
       );
     }
-    const { read } = limitDisk(source, this.#limits, this.#signal);
+    const { read } = limitReads(source, this.#limits, this.#signal);
     const limited = { sizeBytes, read };
     this.#reader = new SliceReader({ source: limited, suite: this.#suite, writer: this.#writer, readBytes });
     return null;

@@ -1,6 +1,6 @@
-import { type NbdEndpoint } from '@casvault/block-source';
 import { type StoreLocation } from '@casvault/object-store';
 import { type HashName } from '@casvault/repository';
+import { type DiskSource } from './disk-source.js';
 import { type LimitCells } from './limits.js';
 import { type SliceJob, type SliceResult } from './slice.js';
 import { engineThread, Thread, type ThreadStart } from './thread-calls.js';
@@ -21,7 +21,7 @@ export interface BackupThreadData {
 }
 
 export interface OpenDisk {
-  readonly endpoint: NbdEndpoint;
+  readonly source: DiskSource;
   readonly sizeBytes: number;
   readonly readBytes: number;
 }

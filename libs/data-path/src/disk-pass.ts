@@ -1,4 +1,3 @@
-import { type NbdEndpoint } from '@casvault/block-source';
 import { Fault, type DiskProgress } from '@casvault/contracts';
 import {
   BLOCK_BYTES,
@@ -22,6 +21,7 @@ import {
 } from '@casvault/repository';
 import { countBits, hasBit, intersect, without, type BlockPages } from './block-set.js';
 import { BoundedQueue } from './bounded-queue.js';
+import { type DiskSource } from './disk-source.js';
 import { type EarlierPacks } from './earlier-packs.js';
 import { type MapReader } from './map-reader.js';
 import { type MapWriter } from './map-writer.js';
@@ -124,7 +124,7 @@ const slicesPerThread = 2;
  * Memory: 32 slices of 8.5 KiB waiting, and at most (32 + 2 x threads) / 8 + 1 pages of 300 KiB being put together.
  */
 export class DiskPass {
-  readonly #endpoint: NbdEndpoint;
+  readonly #source: DiskSource;
   readonly #ordinal: number;
   readonly #parent: Pick<PointDisk, 'segments'> | null;
   readonly #plan: PassPlan;
@@ -138,7 +138,7 @@ export class DiskPass {
   #surprised = false;
 
   constructor(options: {
-    readonly endpoint: NbdEndpoint;
+    readonly source: DiskSource;
     readonly ordinal: number;
     readonly parent: Pick<PointDisk, 'segments'> | null;
     readonly plan: PassPlan;
@@ -146,7 +146,7 @@ export class DiskPass {
     readonly counts: PassCounts;
     readonly progress: DiskProgress;
   }) {
-    this.#endpoint = options.endpoint;
+    this.#source = options.source;
     this.#ordinal = options.ordinal;
     this.#parent = options.parent;
     this.#plan = options.plan;
@@ -180,7 +180,7 @@ export class DiskPass {
 
   #consume(member: SliceTaker): Promise<void> {
     const open = {
-      endpoint: this.#endpoint,
+      source: this.#source,
       sizeBytes: this.#plan.sizeBytes,
       readBytes: this.#work.readBytes,
     };

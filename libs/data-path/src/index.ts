@@ -17,6 +17,7 @@ export { Governor, type Speed, type SpeedCells } from './governor.js';
 export { type BackupDisk, type TrackerChecks } from './backup-disk.js';
 export { sampleSize } from './sample.js';
 export { provenBitmap, type FoundBitmap } from './lineage.js';
+export { copyPoint, type CopyRequest } from './copy-point.js';
 export { findManifest, listPoints, readInventory, readManifest, type StoredManifest } from './points.js';
 export { openPointReader, type PointExtent, type PointReader } from './point-reader.js';
 export { removePoints, type RemovalRequest, type RemovalResult } from './remove-points.js';

@@ -43,13 +43,21 @@ export type LimitedDisk = Pick<DiskReader, 'read'> & Pick<DiskWriter, 'write'>;
 
 /** A disk whose bytes pass as fast as they may, in pieces of 0.2 s of the speed. Zeroing moves no bytes. */
 export function limitDisk(disk: LimitedDisk, limits: LimitCells, signal: AbortSignal): LimitedDisk {
-  const { speed, requestBytes = Infinity } = limits;
-  const credit = speed === undefined ? null : new SharedCredit(speed.disk);
-  const way = { credit, requestBytes, signal };
+  const way = wayOf(limits, signal);
   return {
     read: (offset, into) => inPieces(into, way, (at, piece) => disk.read(offset + at, piece)),
     write: (offset, from) => inPieces(from, way, (at, piece) => disk.write(offset + at, piece)),
   };
+}
+
+/** As `limitDisk`, of what is only read. */
+export function limitReads(
+  disk: Pick<DiskReader, 'read'>,
+  limits: LimitCells,
+  signal: AbortSignal,
+): Pick<DiskReader, 'read'> {
+  const way = wayOf(limits, signal);
+  return { read: (offset, into) => inPieces(into, way, (at, piece) => disk.read(offset + at, piece)) };
 }
 
 /** Whole blocks, so that pieces lie on the boundaries of disks and media. */
@@ -61,6 +69,12 @@ interface Way {
   readonly requestBytes: number;
   readonly signal: AbortSignal;
 }
+
+const wayOf = ({ speed, requestBytes = Infinity }: LimitCells, signal: AbortSignal): Way => ({
+  credit: speed === undefined ? null : new SharedCredit(speed.disk),
+  requestBytes,
+  signal,
+});
 
 /** Begins each piece when it may pass; settles when none is under way any more. */
 async function inPieces(

@@ -118,7 +118,7 @@ export class SyntheticChain {
     };
     const reader = new SliceReader({ source, suite, writer, readBytes: 1_048_576 });
     const pass = new DiskPass({
-      endpoint: { path: '', exportName: '' },
+      source: { path: '', exportName: '' },
       ordinal: 0,
       parent: this.#parent,
       plan: {

@@ -137,6 +137,8 @@ const factsSchema = z.object({
   tools: z.record(z.string(), z.string()),
   /** Bytes of the packs that came into the repository with this point. */
   packBytes: bytesSchema.default(0),
+  /** Of a copy: the point that it was made of, wherever that was. */
+  copyOf: z.object({ repositoryId: z.uuid(), chainId: z.uuid(), pointId: z.uuid() }).optional(),
 });
 export type PointFacts = z.infer<typeof factsSchema>;
 

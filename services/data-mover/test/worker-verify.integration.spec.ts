@@ -1,16 +1,25 @@
 import { open, rename, stat } from 'node:fs/promises';
-import { type BackupSpec, type Verified, type VerifySpec } from '@casvault/contracts';
+import {
+  newId,
+  type BackupSpec,
+  type ChainId,
+  type PointId,
+  type Verified,
+  type VerifySpec,
+} from '@casvault/contracts';
 import { mib, WorkerWorld } from './worker-world.js';
 
-describe('verifying a point', () => {
+describe('verifying and copying a point', () => {
   const sizeBytes = 24 * mib;
   let world: WorkerWorld;
   let spec: BackupSpec;
   let packs: string[];
+  let image: string;
   beforeAll(async () => {
     world = await WorkerWorld.start();
     await world.worker('mover-1');
-    spec = world.backupSpec([await world.image(sizeBytes, 12 * mib)]);
+    image = await world.image(sizeBytes, 12 * mib);
+    spec = world.backupSpec([image]);
     await world.controller.reaches(world.controller.begin(spec), 'succeeded');
     packs = await world.objects(`packs/${spec.chainId}`);
   });
@@ -34,6 +43,21 @@ describe('verifying a point', () => {
     }
   };
   const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
+
+  it('E7: copies it to another pool, from which it is restored byte by byte; a later mover adopts what is there', async () => {
+    const pool = await world.otherPool();
+    const copy = { ...spec, pointId: newId<PointId>(), chainId: newId<ChainId>() };
+    const { controller } = world;
+    const { result } = await controller.reaches(
+      controller.begin(world.copySpec(spec, copy, pool)),
+      'succeeded',
+    );
+    expect(result).toMatchObject({ method: 'offline', disks: [{ target: 'vda', sizeBytes }] });
+    expect(result!.poolBytes).toBeGreaterThan(0);
+    expect(await world.restored(copy, image, sizeBytes, pool)).toBe('');
+    const again = await controller.reaches(controller.begin(world.copySpec(spec, copy, pool)), 'succeeded');
+    expect(again.result?.disks[0]?.mapRoot).toBe(result?.disks[0]?.mapRoot);
+  });
 
   it('E8: finds a whole point sound, in either depth', async () => {
     const stored = await verified('stored');

@@ -18,6 +18,7 @@ import {
   type BackupHost,
   type BackupSpec,
   type ChainId,
+  type CopySpec,
   type DiskId,
   type OpeningId,
   type PointId,
@@ -359,14 +360,33 @@ export class WorkerWorld {
     return { kind: 'verify', pointId: point.pointId, chainId: point.chainId, pool: this.pool, depth };
   }
 
+  /** Beside the first one. */
+  async otherPool(): Promise<Pool> {
+    const path = join(this.dir.path, 'other-pool');
+    await mkdir(path, { recursive: true });
+    return { ...this.pool, id: newId<PoolId>(), name: 'other', location: { kind: 'fs', path } };
+  }
+
+  copySpec(
+    point: Pick<BackupSpec, 'pointId' | 'chainId'>,
+    { pointId, chainId }: Pick<BackupSpec, 'pointId' | 'chainId'>,
+    pool: Pool,
+  ): CopySpec {
+    const source = { pointId: point.pointId, chainId: point.chainId, sincePointId: null, pool: this.pool };
+    const options = transferOptionsSchema.parse({});
+    return { kind: 'copy', pointId, chainId, parentPointId: null, pool, source, options };
+  }
+
   /** Brings a point back and compares it; '' for no difference. */
   async restored(
     point: Pick<BackupSpec, 'pointId' | 'chainId'>,
     image: string,
     sizeBytes: number,
+    pool = this.pool,
   ): Promise<string> {
     const path = await this.volume(Math.ceil(sizeBytes / mib) * mib);
-    const spec = this.restoreSpec(point, [{ path, sizeBytes: Math.ceil(sizeBytes / mib) * mib }]);
+    const volumes = [{ path, sizeBytes: Math.ceil(sizeBytes / mib) * mib }];
+    const spec = { ...this.restoreSpec(point, volumes), pool };
     await this.controller.reaches(this.controller.begin(spec), 'succeeded');
     return this.compare(image, path);
   }

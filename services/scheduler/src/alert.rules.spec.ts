@@ -47,8 +47,8 @@ describe('H3: alerts of a run that is over', () => {
     });
   });
 
-  it('E8: names the points of a verification by their VMs', () => {
-    const [alert] = alertsOf(run({ kind: 'verify', state: 'partly failed', failed: full }));
+  it.each(['verify', 'copy'] as const)('E7, E8: names the points of a %s job by their VMs', (kind) => {
+    const [alert] = alertsOf(run({ kind, state: 'partly failed', failed: full }));
     expect(alert?.text.en).toMatch(/; 2 of 5 points failed \(db, web\)\. /);
     expect(alert?.text['zh-CN']).toMatch(/；5 个时间点中 2 个失败/);
   });

@@ -19,7 +19,7 @@ import {
 export const namesTold = 100;
 const namesInText = 5;
 
-/** VMs of a run that were not backed up or restored; of a verify job the VMs of the points that were not found sound, one for each point. */
+/** VMs of a run that were not backed up or restored; of a verify or copy job the VMs of the points that were not found sound or not copied, one for each point. */
 export interface FailedVms {
   readonly count: number;
   /** The first `namesTold` of them, in the order of the run. */
@@ -122,7 +122,8 @@ const failedText = ({ itemCount, kind: jobKind }: EndedRun, kind: AlertKind, vms
   const cause = causeOf(vms);
   if (itemCount === 0) return { en: `the run could not begin. ${cause}`, 'zh-CN': `运行无法启动。${cause}` };
   const names = namesOf(vms);
-  const of = jobKind === 'verify' ? { en: 'points', 'zh-CN': '时间点' } : { en: 'VMs', 'zh-CN': '虚拟机' };
+  const isOfPoints = jobKind === 'verify' || jobKind === 'copy';
+  const of = isOfPoints ? { en: 'points', 'zh-CN': '时间点' } : { en: 'VMs', 'zh-CN': '虚拟机' };
   const share = {
     en: `${vms.count} of ${itemCount} ${of.en}`,
     'zh-CN': `${itemCount} 个${of['zh-CN']}中 ${vms.count} 个`,

@@ -22,6 +22,7 @@ import {
 import { type MessagingClient } from '@casvault/messaging';
 import { BackupContent } from './backup-content.js';
 import { mapBounded } from './bounded.js';
+import { copyItems } from './copy-content.js';
 import { refuseSource } from './creation.rules.js';
 import { atOnce, availablePoint, inField, requirePlatforms } from './references.js';
 import { restoreItems } from './restore-check.js';
@@ -74,6 +75,8 @@ export class DefinitionCheck {
         return this.#creation(definition, signal);
       case 'verify':
         return verifyItems(this.client, definition, signal);
+      case 'copy':
+        return copyItems(this.client, definition, signal);
     }
   }
 

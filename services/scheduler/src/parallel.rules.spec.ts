@@ -24,4 +24,10 @@ describe('F5: channels of a restore', () => {
     const given = { vms: 3, vmsPerHost: 3, disksPerVm: 1, streamsPerDisk: 1 };
     expect(parallelOf({ parallel: { points: 3 } })).toEqual(given);
   });
+
+  it('E7: a copy counts points, of each chain one', () => {
+    const parallel = { points: 3, disksPerVm: 2, streamsPerDisk: 4 };
+    const given = { vms: 3, vmsPerHost: 1, disksPerVm: 2, streamsPerDisk: 4 };
+    expect(parallelOf({ parallel })).toEqual(given);
+  });
 });

@@ -1,4 +1,12 @@
-import { Fault, getPlatform, getPoint, type PlatformId, type Point, type PointId } from '@casvault/contracts';
+import {
+  Fault,
+  getPlatform,
+  getPoint,
+  type PlatformId,
+  type Point,
+  type PointId,
+  type PoolId,
+} from '@casvault/contracts';
 import { type MessagingClient } from '@casvault/messaging';
 import { mapBounded } from './bounded.js';
 
@@ -16,16 +24,16 @@ export const inField = async <T>(field: string, work: Promise<T>): Promise<T> =>
   }
 };
 
-/** The point that a field names, if it can be restored. */
+/** The point that a field names, as its pool or, where one is named, that pool has it (E7), if it can be restored. */
 export const availablePoint = async (
   client: MessagingClient,
-  { pointId, field }: { pointId: PointId; field: string },
+  { pointId, poolId, field }: { pointId: PointId; poolId?: PoolId | undefined; field: string },
   signal: AbortSignal,
 ): Promise<Point> => {
-  const point = await inField(field, client.request(getPoint, { pointId }, { signal }));
+  const point = await inField(field, client.request(getPoint, { pointId, poolId }, { signal }));
   if (point.state !== 'available')
-    throw new Fault('CONFLICT', `${field}: point ${pointId} is ${point.state}, not available`, {
-      details: { field, pointId, state: point.state },
+    throw new Fault('CONFLICT', `${field}: point ${point.id} is ${point.state}, not available`, {
+      details: { field, pointId: point.id, state: point.state },
     });
   return point;
 };

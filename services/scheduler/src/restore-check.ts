@@ -2,6 +2,7 @@ import {
   Fault,
   getOriginalPlace,
   newId,
+  type PoolId,
   type RestoreWish,
   type RunItemId,
   type VmId,
@@ -28,9 +29,11 @@ export const restoreItems = async (
   const items = await mapBounded(
     [...definition.items.entries()],
     atOnce,
-    async ([index, { pointId }]): Promise<NewItem & { target: ReturnType<typeof whole> }> => {
-      const asked = { pointId, field: `definition.items.${index}.pointId` };
-      const { vmId, vmName: sourceName } = await availablePoint(client, asked, signal);
+    async ([index, { pointId: namedId, poolId }]): Promise<
+      NewItem & { target: ReturnType<typeof whole> }
+    > => {
+      const asked = { pointId: namedId, poolId, field: fieldOf(index, poolId) };
+      const { id: pointId, vmId, vmName: sourceName } = await availablePoint(client, asked, signal);
       const wish = isOriginalPath(definition, index)
         ? await originalPath(client, definition, { index, vmId }, signal)
         : wishOf(definition, index, sourceName);
@@ -45,6 +48,10 @@ export const restoreItems = async (
   await requirePlatforms(client, targets, signal);
   return items;
 };
+
+/** The field that says which point, in which pool. */
+export const fieldOf = (index: number, poolId: PoolId | undefined): string =>
+  `definition.items.${index}.${poolId === undefined ? 'pointId' : 'poolId'}`;
 
 /** F3: where the VM of the point is by now, or was. */
 export const originalPath = async (

@@ -21,7 +21,7 @@ import { mapBounded } from './bounded.js';
 import { type Confirmations } from './confirmations.js';
 import { checkedPlans } from './plan-check.js';
 import { atOnce, availablePoint } from './references.js';
-import { originalPath } from './restore-check.js';
+import { fieldOf, originalPath } from './restore-check.js';
 import {
   inTarget,
   isOriginalPath,
@@ -81,8 +81,8 @@ export class RestorePreviews {
   async preview(request: Request, actor: string, signal: AbortSignal): Promise<RestorePreview> {
     const { definition } = request;
     const refusals = await this.#planRefusals(request, signal);
-    const looked = await mapBounded([...definition.items.entries()], atOnce, ([index, { pointId }]) =>
-      this.#look(request, index, pointId, signal),
+    const looked = await mapBounded([...definition.items.entries()], atOnce, ([index, item]) =>
+      this.#look(request, index, item, signal),
     );
     const judged = await this.#judge(looked, signal);
     const twice = namesTwice(looked.map(({ target }) => target));
@@ -110,18 +110,25 @@ export class RestorePreviews {
   async #look(
     { definition }: Request,
     index: number,
-    pointId: PointId,
+    { pointId: namedId, poolId }: Request['definition']['items'][number],
     signal: AbortSignal,
   ): Promise<Looked> {
     const { client } = this.#o;
-    const asked = { pointId, field: `definition.items.${index}.pointId` };
+    const asked = { pointId: namedId, poolId, field: fieldOf(index, poolId) };
     const found = await orRefusal(availablePoint(client, asked, signal));
     if (Fault.is(found)) {
-      const point = await orRefusal(client.request(getPoint, { pointId }, { signal }));
+      const point = await orRefusal(client.request(getPoint, { pointId: namedId }, { signal }));
       const wish = definition.items[index]?.target ?? {};
-      return { pointId, point: Fault.is(point) ? null : point, wish, target: null, refusals: [found] };
+      return {
+        pointId: namedId,
+        point: Fault.is(point) ? null : point,
+        wish,
+        target: null,
+        refusals: [found],
+      };
     }
     if (isOriginalPath(definition, index)) return this.#lookAtOriginal(definition, index, found, signal);
+    const { id: pointId } = found;
     const wish = wishOf(definition, index, found.vmName);
     const asAsked = targetOf(wish, index);
     if (!Array.isArray(asAsked)) return { pointId, point: found, wish, target: asAsked, refusals: [] };

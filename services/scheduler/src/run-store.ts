@@ -92,11 +92,16 @@ export interface UnbegunRun extends Pick<NewRun, 'runId' | 'job' | 'choice' | 'd
   readonly fault: FaultJson | null;
 }
 
+const nothingTo: Partial<Record<Job['definition']['kind'], Run['reasons'][number]>> = {
+  verify: 'NOTHING_TO_VERIFY',
+  copy: 'NOTHING_TO_COPY',
+};
+
 /** D1: a host without VMs. Nothing has failed, but neither was anything protected, which a success would say. */
 const nothingOf = (run: Pick<UnbegunRun, 'runId' | 'job' | 'choice' | 'dueAt'>): UnbegunRun => ({
   ...run,
   state: 'skipped',
-  reasons: [run.job.definition.kind === 'verify' ? 'NOTHING_TO_VERIFY' : 'NOTHING_TO_BACK_UP'],
+  reasons: [nothingTo[run.job.definition.kind] ?? 'NOTHING_TO_BACK_UP'],
   fault: null,
 });
 

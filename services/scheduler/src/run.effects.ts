@@ -1,4 +1,5 @@
 import {
+  copyPoint,
   createFromPoint,
   creationTargetSchema,
   protectVm,
@@ -44,14 +45,20 @@ const send = async ({ client }: RunWorld, item: AskedItem, messageId: string): P
     return client.send(verifyPoint, command, { messageId });
   }
   const { disksPerVm, streamsPerDisk } = parallelOf(definition);
-  const common = {
-    itemId,
-    runId,
-    jobId,
-    group: definition.group,
-    network: definition.network,
-    options: { ...definition.options, disksPerVm, streamsPerDisk },
-  };
+  const options = { ...definition.options, disksPerVm, streamsPerDisk };
+  const { group } = definition;
+  if (definition.kind === 'copy') {
+    const command = {
+      itemId,
+      runId,
+      pointId: row.pointId as PointId,
+      poolId: definition.poolId,
+      group,
+      options,
+    };
+    return client.send(copyPoint, command, { messageId });
+  }
+  const common = { itemId, runId, jobId, group, network: definition.network, options };
   if (definition.kind === 'backup') {
     const { poolId, diskIds, cbt, powerOff, reserve } = definition;
     const { pointKind = definition.pointKind, chainId } = choice;

@@ -71,7 +71,7 @@ describe('jobs and runs that were saved under earlier names', () => {
       const [full, bare, restore] = rows.map(({ definition }) => {
         const parsed = jobDefinitionSchema.parse(definition);
         expect(parsed).toEqual(definition);
-        if (parsed.kind === 'verify') throw new Error('there were no such jobs');
+        if (parsed.kind === 'verify' || parsed.kind === 'copy') throw new Error('there were no such jobs');
         return parsed;
       });
       expect(full?.parallel).toEqual({ vms: 3, vmsPerHost: 1, disksPerVm: 4, streamsPerDisk: 2 });

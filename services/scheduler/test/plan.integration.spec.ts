@@ -17,6 +17,7 @@ import {
   type Job,
   type JobId,
   type Plan,
+  type PointId,
   type PoolId,
   type Run,
   type RunId,
@@ -262,5 +263,34 @@ describe('D7, D9: plans over NATS and Postgres', () => {
     expect((await runsOf(job.id)).map(({ id }) => id)).toEqual([job.lastRunId]);
     const again = { jobId: job.id, runId: newId<RunId>() };
     await expect(scheduler.client.request(startRun, again)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
+
+  it('E7: a copy job has an item for each point that the target lacks, at most as many as it says, of one chain one at a time, and is skipped where there is none', async () => {
+    const { peers } = scheduler;
+    const [sourcePoolId, poolId] = [peers.pool(), peers.pool()];
+    const job = (more: object, plan: Plan = { type: 'immediate' }): NewJob =>
+      jobOf([plan], { definition: { kind: 'copy', sourcePoolId, poolId, ...more } as NewJob['definition'] });
+    expect((await create(job({}, { ...daily, everyDays: 1 }))).nextRunAt).not.toBeNull();
+    const [none] = await runsOf((await create(job({}))).id);
+    expect(none).toMatchObject({ kind: 'copy', state: 'skipped', reasons: ['NOTHING_TO_COPY'] });
+    await expect(create(job({ sourcePoolId: newId() }))).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+      details: { field: 'definition.sourcePoolId' },
+    });
+    const [first, second, other] = [newId<PointId>(), newId<PointId>(), newId<PointId>()];
+    peers.toCopy.set(first, 'one').set(second, 'one').set(other, 'two');
+    const { id, lastRunId } = await create(job({ parallel: { points: 8 } }));
+    const runId = lastRunId as RunId;
+    const asked = await peers.askedFor(runId, 2);
+    expect(asked.map(({ pointId }) => pointId)).toEqual([first, other]);
+    await peers.tell(asked[0]!.itemId, 'succeeded', { kind: 'copy' });
+    const [, , last] = await peers.askedFor(runId, 3);
+    expect(last?.pointId).toBe(second);
+    for (const { itemId } of [asked[1]!, last!]) await peers.tell(itemId, 'succeeded', { kind: 'copy' });
+    await until(async () => (await runsOf(id))[0]?.state === 'succeeded');
+    const [few] = await runsOf((await create(job({ mostPoints: 1 }))).id);
+    expect(few).toMatchObject({ kind: 'copy', itemCount: 1 });
+    await scheduler.client.request(stopRun, { runId: few!.id });
+    peers.toCopy.clear();
   });
 });

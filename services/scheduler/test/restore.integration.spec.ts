@@ -357,4 +357,5 @@ const pointDefaults: Omit<Point, 'id' | 'state' | 'vmId' | 'vmName'> = {
   fault: null,
   hold: null,
   verification: null,
+  copyOf: null,
 };

@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import {
+  copyPoint,
+  idFrom,
+  type ChainId,
   alertRaised,
   Fault,
   getHost,
@@ -12,6 +15,7 @@ import {
   hookChanged,
   itemChanged,
   listBackupHosts,
+  listPointsToCopy,
   listPointsToVerify,
   listVms,
   newId,
@@ -86,6 +90,8 @@ export class Peers {
   readonly points = new Map<string, Point>();
   /** Of whatever pool. */
   readonly toVerify = new Set<PointId>();
+  /** With the names of their chains. */
+  readonly toCopy = new Map<PointId, string>();
   readonly vmOfPoints = newId<VmId>();
   readonly pools = new Set<string>();
   readonly hosts = new Set<string>();
@@ -219,6 +225,16 @@ export class Peers {
         .slice(Number(cursor), end)
         .map((pointId) => ({ pointId, vmId: this.vmOfPoints, vmName: 'db' }));
       return { items, nextCursor: end < all.length ? String(end) : null };
+    });
+    query(listPointsToCopy, ({ limit }) => {
+      const items = [...this.toCopy].slice(0, limit).map(([pointId, chain]) => {
+        const chainId = idFrom<ChainId>(this.vmOfPoints, chain);
+        return { pointId, chainId, vmId: this.vmOfPoints, vmName: 'db' };
+      });
+      return { items, nextCursor: null };
+    });
+    command(copyPoint, ({ itemId, runId, pointId }) => {
+      this.asked.push({ itemId, runId, vmId: null, pointId, target: null });
     });
     command(verifyPoint, ({ itemId, runId, pointId }) => {
       this.asked.push({ itemId, runId, vmId: null, pointId, target: null });

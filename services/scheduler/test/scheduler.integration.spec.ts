@@ -481,4 +481,5 @@ const pointDefaults: Omit<Point, 'id' | 'state' | 'vmId'> = {
   fault: null,
   hold: null,
   verification: null,
+  copyOf: null,
 };

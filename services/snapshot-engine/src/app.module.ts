@@ -4,6 +4,8 @@ import { type DynamicModule } from '@nestjs/common';
 import { type SnapshotEngineConfig } from './config.js';
 import { clockToken, ContentHandlers } from './content.handlers.js';
 import { Contents } from './contents.js';
+import { Copies } from './copies.js';
+import { CopyStore } from './copy-store.js';
 import { DeletionStore } from './deletion-store.js';
 import { DeletionHandlers } from './deletion.handlers.js';
 import { Deletions } from './deletions.js';
@@ -33,25 +35,30 @@ export const snapshotEngineModule = (host: Host<SnapshotEngineConfig>): DynamicM
   const deletionStore = new DeletionStore(database);
   const marks = new VmMarkStore(database);
   const verificationStore = new VerificationStore(database);
+  const copyStore = new CopyStore(database);
   const machines = itemMachines(database, {
     points,
     marks,
     deletions: deletionStore,
     verifications: verificationStore,
+    copies: copyStore,
   });
   const world = { client, points, history: new HistoryStore(database, marks) };
   const items = new Items({ world, machines, clock, logger });
   const deletions = new Deletions({ world: { client, deletions: deletionStore }, machines, clock, logger });
   const verifications = new Verifications({ world: { client, points }, machines, clock, logger });
+  const copies = new Copies({ world: { client, copies: copyStore }, machines, clock, logger });
   const readings = new ReadingStore(database);
   const contents = new Contents({ client, points, readings, seal: (clear) => sealer.seal(clear), clock });
   observePoints(points, logger);
   items.start();
   deletions.start();
   verifications.start();
+  copies.start();
   host.onDrain('items', () => items.drain());
   host.onDrain('deletions', () => deletions.drain());
   host.onDrain('verifications', () => verifications.drain());
+  host.onDrain('copies', () => copies.drain());
   return {
     module: SnapshotEngineModule,
     controllers: [
@@ -70,6 +77,8 @@ export const snapshotEngineModule = (host: Host<SnapshotEngineConfig>): DynamicM
       { provide: DeletionStore, useValue: deletionStore },
       { provide: Verifications, useValue: verifications },
       { provide: VerificationStore, useValue: verificationStore },
+      { provide: Copies, useValue: copies },
+      { provide: CopyStore, useValue: copyStore },
       { provide: Holds, useValue: new Holds(deletionStore, points, clock) },
       { provide: ReadingStore, useValue: readings },
       { provide: Contents, useValue: contents },

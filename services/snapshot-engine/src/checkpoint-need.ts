@@ -12,7 +12,7 @@ export const isNeededSql = `(
     AND (
       NOT EXISTS (
         SELECT 1 FROM chain c
-          JOIN chain later ON later.vm_id = c.vm_id AND later.pool_id = c.pool_id
+          JOIN chain later ON later.copy_of IS NULL AND later.vm_id = c.vm_id AND later.pool_id = c.pool_id
             AND later.disk_ids IS NOT DISTINCT FROM c.disk_ids AND (later.created_at, later.id) > (c.created_at, c.id)
         WHERE c.id = p.chain_id
           AND EXISTS (SELECT 1 FROM point n WHERE n.chain_id = later.id AND n.state = 'available'))

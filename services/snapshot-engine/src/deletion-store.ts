@@ -49,7 +49,7 @@ const usesSql = `SELECT u.point_id AS "pointId", u.kind, u.item_id AS "itemId", 
   FROM point_reading r JOIN point p ON p.id = r.point_id
   WHERE p.chain_id = $1 AND r.until > clock_timestamp() ORDER BY 3`;
 const groupSql = `SELECT m.state -> 'request' ->> 'group' AS "group"
-  FROM point p JOIN machine_instance m ON m.kind = 'protection' AND m.id = p.item_id::text
+  FROM point p JOIN machine_instance m ON m.kind IN ('protection', 'copy') AND m.id = p.item_id::text
   WHERE p.chain_id = $1 ORDER BY p.created_at DESC LIMIT 1`;
 const neededSql = `SELECT p.id FROM point p WHERE p.vm_id = $1 AND ${isNeededSql} ORDER BY p.created_at DESC LIMIT 64`;
 

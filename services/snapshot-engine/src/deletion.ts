@@ -40,7 +40,7 @@ export interface ChainFacts {
   readonly vmId: VmId;
   readonly vmName: string;
   readonly poolId: PoolId;
-  /** Backup hosts that reach the pool: those of its newest backup. */
+  /** Backup hosts that reach the pool: those of its newest backup or copy. */
   readonly group: string;
   readonly hold: Hold | null;
   /** Oldest first. */

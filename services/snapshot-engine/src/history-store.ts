@@ -30,8 +30,8 @@ interface ParentRow {
   readonly damaged: readonly VerificationMark[];
 }
 
-/** The chains of the same VM, disks and pool (D1, D6). */
-const sameSeries = `c.vm_id = $1 AND c.pool_id = $2 AND c.disk_ids IS NOT DISTINCT FROM $3::jsonb`;
+/** The chains of the same VM, disks and pool (D1, D6), without those of copies (E7). */
+const sameSeries = `c.copy_of IS NULL AND c.vm_id = $1 AND c.pool_id = $2 AND c.disk_ids IS NOT DISTINCT FROM $3::jsonb`;
 
 const seriesOf = ({ vmId, poolId, diskIds }: Asked): unknown[] => [
   vmId,

@@ -1,4 +1,5 @@
 import {
+  copyPoint,
   createFromPoint,
   protectVm,
   restoreVm,
@@ -11,6 +12,7 @@ import {
 import { OnCommand, OnEvent } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
+import { Copies } from './copies.js';
 import { Deletions } from './deletions.js';
 import { Items } from './items.js';
 import { Verifications } from './verifications.js';
@@ -24,6 +26,7 @@ export class ItemHandlers {
     @Inject(Deletions) private readonly deletions: Pick<Deletions, 'transferChanged'>,
     @Inject(Verifications)
     private readonly verifications: Pick<Verifications, 'transferChanged' | 'verifyItem' | 'stopItem'>,
+    @Inject(Copies) private readonly copies: Pick<Copies, 'transferChanged' | 'copy' | 'stopItem'>,
   ) {}
 
   @OnCommand(protectVm)
@@ -51,14 +54,21 @@ export class ItemHandlers {
     await this.verifications.verifyItem(request);
   }
 
+  @OnCommand(copyPoint)
+  async copy(request: Payload<typeof copyPoint>): Promise<void> {
+    await this.copies.copy(request);
+  }
+
   @OnCommand(stopItem)
   async stop({ itemId }: Payload<typeof stopItem>): Promise<void> {
-    if (!(await this.verifications.stopItem(itemId))) await this.items.stop(itemId);
+    if (await this.verifications.stopItem(itemId)) return;
+    if (!(await this.copies.stopItem(itemId))) await this.items.stop(itemId);
   }
 
   @OnEvent(transferChanged)
   async transferChanged(change: TransferChanged): Promise<void> {
     if (await this.verifications.transferChanged(change)) return;
+    if (await this.copies.transferChanged(change)) return;
     if (!(await this.deletions.transferChanged(change))) await this.items.transferChanged(change);
   }
 }

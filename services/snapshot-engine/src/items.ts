@@ -11,6 +11,9 @@ import {
 import { MachineRuntime, type MachineStore } from '@casvault/machine';
 import { PostgresMachineStore, type ProjectedStep } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
+import { type CopyStore } from './copy-store.js';
+import { copyMachine } from './copy.machine.js';
+import { type CopyState } from './copy.js';
 import { type DeletionStore } from './deletion-store.js';
 import { deletionMachine } from './deletion.machine.js';
 import { type DeletionState } from './deletion.js';
@@ -48,11 +51,13 @@ export const itemMachines = (
     marks,
     deletions,
     verifications,
+    copies,
   }: {
     readonly points: PointStore;
     readonly marks: VmMarkStore;
     readonly deletions: DeletionStore;
     readonly verifications: VerificationStore;
+    readonly copies: CopyStore;
   },
 ): MachineStore =>
   new PostgresMachineStore(database, {
@@ -66,6 +71,7 @@ export const itemMachines = (
         await deletions.project(tx, step as ProjectedStep<DeletionState>);
       if (step.kind === verificationMachine.kind)
         await verifications.project(tx, step as ProjectedStep<VerificationState>);
+      if (step.kind === copyMachine.kind) await copies.project(tx, step as ProjectedStep<CopyState>);
     },
   });
 

@@ -137,4 +137,13 @@ export const migrations: readonly Migration[] = [
         SELECT DISTINCT ON (id) (p ->> 'id')::uuid AS id, (shown ->> 'vmId')::uuid
         FROM deletion, jsonb_array_elements(shown -> 'points') AS p WHERE state = 'deleted';`,
   },
+  {
+    name: '0008-create-copy',
+    sql: `
+      -- E7: what they are copies of, which may be gone; of a copy of a copy the first. Backups do not extend such chains.
+      ALTER TABLE chain ADD COLUMN copy_of uuid;
+      ALTER TABLE point ADD COLUMN copy_of uuid;
+      CREATE INDEX point_by_origin ON point (coalesce(copy_of, id), pool_id);
+      CREATE INDEX point_in_pool ON point (pool_id, chain_id, created_at, id) WHERE state = 'available';`,
+  },
 ];

@@ -18,7 +18,7 @@ import {
   type ProjectedStep,
   type Transaction,
 } from '@casvault/persistence';
-import { type DataSource } from 'typeorm';
+import { IsNull, type DataSource } from 'typeorm';
 import { type z } from 'zod';
 import { type PointUse } from './deletion.js';
 import { chainTable, pointTable, type ChainRow, type PointRow } from './point.table.js';
@@ -45,7 +45,7 @@ const domainOf = ({
   ...row
 }: PointRow): Point => ({
   ...(row as PointRow &
-    Pick<Point, 'id' | 'chainId' | 'parentPointId' | 'platformId' | 'vmId' | 'poolId' | 'runId'>),
+    Pick<Point, 'id' | 'chainId' | 'parentPointId' | 'platformId' | 'vmId' | 'poolId' | 'runId' | 'copyOf'>),
   createdAt: row.createdAt.toISOString(),
   capturedAt: iso(row.capturedAt),
   availableAt: iso(row.availableAt),
@@ -57,16 +57,17 @@ const chainOf = (row: ChainRow): Chain => ({
   vmId: row.vmId as VmId,
   poolId: row.poolId as PoolId,
   diskIds: row.diskIds as Chain['diskIds'],
+  copyOf: row.copyOf as Chain['copyOf'],
   createdAt: row.createdAt.toISOString(),
 });
 
 const dateOf = (instant: string | null): Date | null => (instant === null ? null : new Date(instant));
 
-/** Without the hold and the verification, which are not the protection's to write. */
+/** Without the hold and the verification, which are not the protection's to write; what it makes is no copy. */
 const rowOf = (
-  { hold: _hold, verification: _verification, ...point }: Point,
+  { hold: _hold, verification: _verification, copyOf: _copyOf, ...point }: Point,
   { request, plan }: ProtectionState,
-): Omit<PointRow, 'hold' | 'verification'> => ({
+): Omit<PointRow, 'hold' | 'verification' | 'copyOf'> => ({
   ...point,
   itemId: request.itemId,
   createdAt: new Date(point.createdAt),
@@ -94,15 +95,32 @@ export class PointStore {
     return domainOf(await this.#row(id));
   }
 
+  /** E7: the same point as a pool has it, itself or a copy; one that is available before others. */
+  async inPool(id: PointId, poolId: PoolId): Promise<Point> {
+    const [found] = await reading(this.database, (source) =>
+      source.query<{ id: PointId }[]>(
+        `SELECT q.id FROM point p JOIN point q ON coalesce(q.copy_of, q.id) = coalesce(p.copy_of, p.id)
+         WHERE p.id = $1 AND q.pool_id = $2 ORDER BY q.state = 'available' DESC, q.id = p.id DESC, q.id DESC LIMIT 1`,
+        [id, poolId],
+      ),
+    );
+    if (found) return this.get(found.id);
+    const { vmName } = await this.get(id);
+    throw new Fault('NOT_FOUND', `pool ${poolId} has no copy of point ${id} of VM '${vmName}'`, {
+      details: { pointId: id, poolId },
+    });
+  }
+
   async restorable(id: PointId): Promise<RestorablePoint> {
     const row = await this.#row(id);
     return { point: domainOf(row), hardware: row.hardware, configuration: { ...row.configuration } };
   }
 
+  /** Of those that were captured from the VM: copies leave no checkpoint there. */
   async newestAvailable(vmId: VmId, poolId: PoolId): Promise<{ pointId: PointId; chainId: ChainId } | null> {
     const row = await reading(this.database, (source) =>
       source.getRepository(pointTable).findOne({
-        where: { vmId, poolId, state: 'available' },
+        where: { vmId, poolId, state: 'available', copyOf: IsNull() },
         order: { availableAt: 'DESC' },
       }),
     );
@@ -118,7 +136,7 @@ export class PointStore {
         .createQueryBuilder('p')
         .orderBy({ 'p.createdAt': 'DESC', 'p.id': 'DESC' })
         .take(request.limit + 1);
-      for (const key of ['vmId', 'chainId', 'state'] as const)
+      for (const key of ['vmId', 'chainId', 'state', 'copyOf'] as const)
         if (request[key] !== undefined) query.andWhere(`p.${key} = :${key}`, { [key]: request[key] });
       if (after) query.andWhere('(p.createdAt, p.id) < (:at, :id)', { at: after[0], id: after[1] });
       return query.getMany();

@@ -3,12 +3,14 @@ import {
   getPoint,
   listChains,
   listPoints,
+  listPointsToCopy,
   listPointsToVerify,
   previewRestores,
 } from '@casvault/contracts';
 import { OnQuery, type MessageContext } from '@casvault/messaging';
 import { Controller, Inject } from '@nestjs/common';
 import { type z } from 'zod';
+import { CopyStore } from './copy-store.js';
 import { PointStore } from './point-store.js';
 import { RestorePreviews } from './restore-previews.js';
 
@@ -19,6 +21,7 @@ export class PointHandlers {
   constructor(
     @Inject(PointStore) private readonly points: PointStore,
     @Inject(RestorePreviews) private readonly previews: RestorePreviews,
+    @Inject(CopyStore) private readonly copies: Pick<CopyStore, 'pageToCopy'>,
   ) {}
 
   @OnQuery(listPoints)
@@ -31,9 +34,14 @@ export class PointHandlers {
     return this.points.pageToVerify(request);
   }
 
+  @OnQuery(listPointsToCopy)
+  async listToCopy(request: Request<typeof listPointsToCopy>) {
+    return this.copies.pageToCopy(request);
+  }
+
   @OnQuery(getPoint)
-  async get({ pointId }: Request<typeof getPoint>) {
-    return this.points.get(pointId);
+  async get({ pointId, poolId }: Request<typeof getPoint>) {
+    return poolId === undefined ? this.points.get(pointId) : this.points.inPool(pointId, poolId);
   }
 
   @OnQuery(getChain)

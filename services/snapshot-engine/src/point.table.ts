@@ -10,6 +10,7 @@ export interface ChainRow {
   diskIds: string[] | null;
   createdAt: Date;
   hold: Hold | null;
+  copyOf: string | null;
 }
 
 export const chainTable = new EntitySchema<ChainRow>({
@@ -22,6 +23,7 @@ export const chainTable = new EntitySchema<ChainRow>({
     diskIds: { type: 'jsonb', name: 'disk_ids', nullable: true },
     createdAt: { type: 'timestamptz', name: 'created_at' },
     hold: { type: 'jsonb', nullable: true },
+    copyOf: { type: 'uuid', name: 'copy_of', nullable: true },
   },
 });
 
@@ -51,6 +53,7 @@ export interface PointRow {
   configuration: object;
   hold: Hold | null;
   verification: VerificationMark | null;
+  copyOf: string | null;
 }
 
 export const pointTable = new EntitySchema<PointRow>({
@@ -81,5 +84,6 @@ export const pointTable = new EntitySchema<PointRow>({
     configuration: { type: 'jsonb' },
     hold: { type: 'jsonb', nullable: true },
     verification: { type: 'jsonb', nullable: true },
+    copyOf: { type: 'uuid', name: 'copy_of', nullable: true },
   },
 });

@@ -124,5 +124,6 @@ export const pointOf = (state: ProtectionState): Point | null => {
     fault: state.fault,
     hold: null,
     verification: null,
+    copyOf: null,
   };
 };

@@ -1,5 +1,12 @@
 import {
+  copyPoint,
+  createDeletion,
   createFromPoint,
+  listPointsToCopy,
+  type CopySpec,
+  type DeletionId,
+  type PoolId,
+  type RunId,
   Fault,
   getPoint,
   listChains,
@@ -239,5 +246,74 @@ describe('snapshot-engine over NATS and Postgres', () => {
     await expect(missing).rejects.toMatchObject({ code: 'NOT_FOUND' });
     const foreign = engine.client.request(listPoints, { cursor: 'x' });
     await expect(foreign).rejects.toMatchObject({ code: 'INPUT_INVALID' });
+  });
+
+  it('E7: copies points to another pool, each once and on the copy before it; backups and deletions heed them', async () => {
+    const request = await protect();
+    const next = {
+      ...sampleProtectVm(),
+      vmId: request.vmId,
+      poolId: request.poolId,
+      pointKind: 'incremental',
+    };
+    const finish = async ({ itemId }: { itemId: RunItemId }) => {
+      const transfer = await engine.peers.transferOf(itemId);
+      for (let i = 0; i < 4; i++) await engine.peers.act(transfer);
+      return engine.peers.reaches(itemId, 'succeeded');
+    };
+    const full = (await finish(request)).pointId as PointId;
+    await again(next as ProtectVm);
+    const second = (await finish(next)).pointId as PointId;
+    const poolId = newId<PoolId>();
+    const toCopy = async (newestOnly = false) => {
+      const { vmId, poolId: from } = request;
+      const asked = { poolId: from, targetPoolId: poolId, vmIds: [vmId], newestOnly };
+      return (await engine.client.request(listPointsToCopy, asked)).items.map(({ pointId }) => pointId);
+    };
+    expect([await toCopy(), await toCopy(true)]).toEqual([[full, second], [second]]);
+    const copy = async (pointId: PointId, into = poolId) => {
+      const itemId = newId<RunItemId>();
+      const { options } = request;
+      const payload = { itemId, runId: newId<RunId>(), pointId, poolId: into, group: 'default', options };
+      await engine.client.send(copyPoint, payload, { messageId: newId() });
+      return { itemId };
+    };
+    const first = await copy(full);
+    await engine.peers.transferOf(first.itemId);
+    const deletion = { deletionId: newId<DeletionId>(), pointIds: [second] };
+    await expect(engine.client.request(createDeletion, deletion, { actor: 'ann' })).rejects.toMatchObject({
+      code: 'POINT_IN_USE',
+    });
+    const copyId = (await finish(first)).pointId as PointId;
+    const incremental = await copy(second);
+    const { spec } = await engine.peers.transferOf(incremental.itemId);
+    expect(spec).toMatchObject({ kind: 'copy', parentPointId: copyId, source: { sincePointId: full } });
+    await finish(incremental);
+    expect(await toCopy()).toEqual([]);
+    const there = await engine.client.request(getPoint, { pointId: second, poolId });
+    expect(there).toMatchObject({
+      copyOf: second,
+      parentPointId: copyId,
+      kind: 'incremental',
+      state: 'available',
+    });
+    expect(there.disks[0]).toMatchObject({ target: 'vda', mapRoot: 'cd' });
+    const back = await engine.client.request(getPoint, { pointId: there.id, poolId: request.poolId });
+    expect(back.id).toBe(second);
+    const twice = await copy(full);
+    expect((await engine.peers.reaches(twice.itemId, 'succeeded')).pointId).toBe(copyId);
+    expect(
+      [...engine.peers.transfers.values()].some(({ present }) => present?.ownerId === twice.itemId),
+    ).toBe(false);
+    const failing = await copy(full, newId<PoolId>());
+    const transfer = await engine.peers.transferOf(failing.itemId);
+    for (const pick of [3, 3, 3, 2]) await engine.peers.act(transfer, pick);
+    await engine.peers.reaches(failing.itemId, 'failed');
+    expect(engine.peers.removed).toContain(transfer.present && (transfer.spec as CopySpec).pointId);
+    const other = { ...sampleProtectVm(), vmId: request.vmId, poolId, pointKind: 'incremental' } as ProtectVm;
+    await again(other);
+    await finish(other);
+    const made = (await engine.client.request(listPoints, { vmId: request.vmId, limit: 1 })).items[0];
+    expect(made).toMatchObject({ poolId, kind: 'full', parentPointId: null, copyOf: null });
   });
 });

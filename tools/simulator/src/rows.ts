@@ -175,7 +175,7 @@ export class TransferRows {
     const backups = () =>
       [...this.transfers.values()].filter(({ request: { spec } }) => spec.kind === 'backup');
     return {
-      backupsOf: (pointIds) =>
+      writingOf: (pointIds) =>
         reach(() =>
           backups()
             .filter(({ request: { spec } }) => spec.kind === 'backup' && pointIds.includes(spec.pointId))

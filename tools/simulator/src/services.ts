@@ -184,6 +184,13 @@ export interface CatalogueUser {
   readonly verifications: Verifications;
 }
 
+/** The simulated jobs copy nothing. */
+const noCopies: ConstructorParameters<typeof ItemHandlers>[3] = {
+  copy: () => Promise.reject(new TypeError('no copies here')),
+  stopItem: () => Promise.resolve(false),
+  transferChanged: () => Promise.resolve(false),
+};
+
 /** Starts a process of the snapshot engine; returns what a user can ask of it. */
 export const startSnapshotEngine = (process: SimProcess, { bus, databases }: Parts): CatalogueUser => {
   const client = bus.clientOf(process);
@@ -206,7 +213,7 @@ export const startSnapshotEngine = (process: SimProcess, { bus, databases }: Par
   for (const machines of [items, deletions, verifications]) machines.start();
   const owned = databases.ownershipOf(process);
   const handlers = [
-    ...handlersOf(new ItemHandlers(items, deletions, verifications)),
+    ...handlersOf(new ItemHandlers(items, deletions, verifications, noCopies)),
     handler(listLiveItems, async ({ itemIds }) => ({ itemIds: await owned.liveItems(itemIds) })),
     handler(listProtectedVms, async ({ vmIds }) => ({ vmIds: await owned.protectedVms(vmIds) })),
     handler(listNeededCheckpoints, ({ names }) => owned.judgeCheckpoints(names)),

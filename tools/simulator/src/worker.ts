@@ -155,6 +155,8 @@ class CarriedTransfer {
         return this.#throughOutages(() => this.#verify(spec));
       case 'removal':
         return this.#throughOutages(() => this.#remove(spec));
+      case 'copy':
+        throw new TypeError('the simulated jobs copy nothing');
       case 'hook':
         throw new TypeError('the simulated jobs have no scripts');
     }

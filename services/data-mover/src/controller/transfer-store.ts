@@ -65,11 +65,11 @@ export class TransferStore {
     return row?.pointId ?? null;
   }
 
-  /** Backups that wrote, or may have written, these points. */
-  async backupsOf(pointIds: readonly PointId[]): Promise<TransferId[]> {
+  /** Transfers that wrote, or may have written, these points. */
+  async writingOf(pointIds: readonly PointId[]): Promise<TransferId[]> {
     const rows = await reading(this.database, (source) =>
       source.query<{ id: TransferId }[]>(
-        "SELECT id FROM transfer WHERE point_id = ANY($1) AND kind = 'backup'",
+        "SELECT id FROM transfer WHERE point_id = ANY($1) AND kind IN ('backup', 'copy')",
         [pointIds],
       ),
     );

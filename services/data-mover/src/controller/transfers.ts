@@ -32,7 +32,7 @@ export interface TransfersOptions {
   readonly client: Pick<Messenger, 'publish'>;
   readonly queue: Pick<WorkQueue, 'publishNudge'>;
   readonly machines: MachineStore;
-  readonly store: Pick<TransferStore, 'backupsOf'>;
+  readonly store: Pick<TransferStore, 'writingOf'>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -138,7 +138,7 @@ export class Transfers {
   /** Every attempt at writing these points, by all their transfers. */
   async writersOf(pointIds: readonly PointId[]): Promise<WriterId[]> {
     const writers: WriterId[] = [];
-    for (const id of await this.#store.backupsOf(pointIds)) {
+    for (const id of await this.#store.writingOf(pointIds)) {
       const state = await this.#runtime.read(id);
       writers.push(...(state?.writers ?? []).map(({ writerId }) => writerId));
     }

@@ -9,6 +9,7 @@ import {
 } from '@casvault/contracts';
 import { type SpeedCells } from '@casvault/data-path';
 import { BackupTransfer } from './backup-transfer.js';
+import { CopyTransfer } from './copy-transfer.js';
 import { HeldOpenings } from './held-openings.js';
 import { carryOutHook } from './hook-transfer.js';
 import { removeFromPool } from './removal-transfer.js';
@@ -115,6 +116,8 @@ export class ClaimedTransfer {
         return removeFromPool(this.#work(spec, speed));
       case 'verify':
         return verifyInPool(this.#work(spec, speed));
+      case 'copy':
+        return new CopyTransfer(this.#work(spec, speed)).run();
       case 'hook':
         return carryOutHook(this.#work(spec, speed));
     }

@@ -9,6 +9,7 @@ const directions: Record<Kind, { disk: string; pool: string }> = {
   restore: { disk: 'written', pool: 'fetched' },
   rollback: { disk: 'written', pool: 'fetched' },
   verify: { disk: 'none', pool: 'fetched' },
+  copy: { disk: 'fetched', pool: 'stored' },
   removal: { disk: 'none', pool: 'none' },
   hook: { disk: 'none', pool: 'none' },
 };

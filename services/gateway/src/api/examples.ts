@@ -11,6 +11,7 @@ export const ids = {
   disk: '0195580e-7a10-7000-8000-000000000013',
   backupHost: '0195580e-7a10-7000-8000-000000000020',
   pool: '0195580e-7a10-7000-8000-000000000030',
+  otherPool: '0195580e-7a10-7000-8000-000000000031',
   job: '0195580e-7a10-7000-8000-000000000040',
   run: '0195580e-7a10-7000-8000-000000000041',
   runItem: '0195580e-7a10-7000-8000-000000000042',
@@ -387,6 +388,7 @@ export const chain = {
   diskIds: null,
   createdAt: at,
   hold: null,
+  copyOf: null,
 };
 
 export const point = {
@@ -427,6 +429,7 @@ export const point = {
   fault: null,
   hold: null,
   verification: { id: ids.verification, depth: 'content', state: 'damaged', at: later },
+  copyOf: null,
 };
 
 export const hold = { reason: 'audit 2026-17', by: 'admin', at };

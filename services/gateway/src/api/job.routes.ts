@@ -42,13 +42,14 @@ export const jobRoutes: readonly Route[] = [
     method: 'POST',
     path: '/jobs',
     tag,
-    summary: 'Create a backup, restore or verify job',
+    summary: 'Create a backup, restore, verify or copy job',
     description:
       'With the plan `immediate` its first run begins at once; with `manual`, when somebody starts one. Times are those of the ' +
       'clock at the backup hosts of the group; one that daylight saving skips is due when the gap is over, one that comes twice ' +
       'is due the first time. Of two plans one is full and one incremental; when both are due the full one runs. A restore needs the ' +
       '`confirmation` that `POST /restores/preview` gave for exactly this request, a backup that skips VMs silently that of `POST /backups/preview`. ' +
-      'A verify job (E8) checks the points of a pool, those first that were verified longest ago; a damaged point is marked, and fails its item.',
+      'A verify job (E8) checks the points of a pool, those first that were verified longest ago; a damaged point is marked, and fails its item. ' +
+      'A copy job (E7) copies the points of a pool that another one lacks, of each chain the oldest first; a copy is a point of its own, with `copyOf`.',
     access: operating,
     body: newJobBodySchema,
     status: 201,

@@ -1,5 +1,6 @@
 import { createJob, previewBackup, previewRestore, type Problem } from '@casvault/contracts';
 import { bearer, testGateway, type TestGateway } from '../testing/test-gateway.js';
+import { copyJob } from './copy-examples.js';
 import * as examples from './examples.js';
 import { verifyJob } from './verification-examples.js';
 
@@ -183,7 +184,10 @@ const ofBackups: readonly Option[] = [
   { field: 'hostIds', taken: [[examples.ids.host]], refused: [[['cvk1'], /UUID/]], at: 'hostIds.0' },
 ];
 
-const ofRestores: readonly Option[] = [whole('parallel.channels', 1, 64)];
+const ofRestores: readonly Option[] = [
+  whole('parallel.channels', 1, 64),
+  { field: 'items.0.poolId', taken: [examples.ids.otherPool], refused: [['pool', /UUID/]] },
+];
 
 /** E8. */
 const ofVerifications: readonly Option[] = [
@@ -191,6 +195,14 @@ const ofVerifications: readonly Option[] = [
   whole('mostPoints', 1, 10_000),
   { field: 'depth', taken: ['stored', 'content'], refused: [['deep', /content/]] },
   whole('parallel.points', 1, 32),
+];
+
+/** E7. */
+const ofCopies: readonly Option[] = [
+  { field: 'points', taken: ['all', 'newest'], refused: [['some', /newest/]] },
+  whole('mostPoints', 1, 10_000),
+  whole('parallel.points', 1, 32),
+  { field: 'poolId', taken: [], refused: [[examples.ids.pool, /must not be sourcePoolId/]] },
 ];
 
 const set = (value: object, [first = '', ...rest]: readonly string[], to: unknown): object => {
@@ -216,6 +228,10 @@ describe('the options of a job, as the API takes them', () => {
   };
   const verification = (field: string, value: unknown) => {
     const { name, definition, plans } = verifyJob;
+    return post('/jobs', { name, plans, definition: set(definition, field.split('.'), value) });
+  };
+  const copy = (field: string, value: unknown) => {
+    const { name, definition, plans } = copyJob;
     return post('/jobs', { name, plans, definition: set(definition, field.split('.'), value) });
   };
   const restore = (field: string, value: unknown) => {
@@ -249,6 +265,8 @@ describe('the options of a job, as the API takes them', () => {
     it(`${nameOf(option)} of a restore: its range, and nothing beyond it`, hold(restore, option));
   for (const option of ofVerifications)
     it(`${nameOf(option)} of a verification: its range, and nothing beyond it`, hold(verification, option));
+  for (const option of ofCopies)
+    it(`${nameOf(option)} of a copy: its range, and nothing beyond it`, hold(copy, option));
 
   it('cbt.fallback: skip-silent is previewed, and its code handed over with the job', async () => {
     gateway.services.on(previewBackup, examples.backupPreview);

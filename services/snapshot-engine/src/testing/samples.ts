@@ -141,6 +141,7 @@ export const sampleSource = (): RestorablePoint => {
       fault: null,
       hold: null,
       verification: null,
+      copyOf: null,
     },
   };
 };
