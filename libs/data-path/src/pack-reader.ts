@@ -1,3 +1,4 @@
+import { type KeyObject } from 'node:crypto';
 import { Fault } from '@casvault/contracts';
 import { type ObjectStore } from '@casvault/object-store';
 import {
@@ -13,15 +14,14 @@ import {
   type FrameRef,
   type Suite,
 } from '@casvault/repository';
-import { PACK_BYTES } from './pack-writer.js';
 import { BufferPool, pageAlignedBuffer } from './page-memory.js';
-import { frameFields, type PackDone, type PackJob } from './restore-thread.js';
+import { frameFields, writingJobs, type PackDone, type PackJob } from './restore-thread.js';
 import { blockLength } from './slice.js';
 
-/** Whole packs of this product fit. */
-const readBufferBytes = PACK_BYTES + 2 * 1_048_576;
-/** One being unpacked while the next is read. */
-const readBuffers = 2;
+/** What is read by one request; several frames fit. */
+const readBufferBytes = 4 * 1_048_576;
+/** One being unpacked while the next are read: with one read ahead, a medium that is written at the same time kept threads waiting. */
+const readBuffers = 4;
 /** Frames that are not wanted and lie between others are read along up to this size: cheaper than another request. */
 const gapBytes = 512 * 1024;
 /** Unpacked frames, each held until its blocks are written. */
@@ -49,8 +49,8 @@ interface Stretch {
 
 /**
  * Fetches frames of packs, unpacks each once, checks every block by its id and hands runs of them on. Jobs are worked on in the order of their
- * calls; the next stretch is read meanwhile. A failed job does not harm the others.
- * Memory: 2 buffers of 10 MiB, 9 frames of 1 MiB, another one when encrypted.
+ * calls, at most `writingJobs` of them being written; the next stretches are read meanwhile. A failed job does not harm the others.
+ * Memory: 4 buffers of 4 MiB, 9 frames of 1 MiB, another one when encrypted.
  */
 export class PackReader {
   readonly #store: ObjectStore;
@@ -63,6 +63,8 @@ export class PackReader {
   #coded: Buffer = Buffer.alloc(0);
   #reading: Promise<unknown> = Promise.resolve();
   #unpacking: Promise<unknown> = Promise.resolve();
+  /** Ends of the last jobs, oldest first. */
+  #ends: readonly Promise<unknown>[] = Array.from({ length: writingJobs }, () => Promise.resolve());
 
   constructor(options: { store: ObjectStore; suite: Suite; folder: string; signal: AbortSignal }) {
     this.#store = options.store;
@@ -72,12 +74,25 @@ export class PackReader {
   }
 
   /** Resolves when all of the job's blocks are checked and written. */
-  async unpack(job: PackJob, sizeBytes: number, sink: BlockSink | null): Promise<PackDone> {
+  unpack(job: PackJob, sizeBytes: number, sink: BlockSink | null): Promise<PackDone> {
+    const [turn, ...between] = this.#ends;
+    const end = this.#unpackAt(turn!, job, sizeBytes, sink);
+    this.#ends = [...between, end.catch(() => undefined)];
+    return end;
+  }
+
+  async #unpackAt(
+    turn: Promise<unknown>,
+    job: PackJob,
+    sizeBytes: number,
+    sink: BlockSink | null,
+  ): Promise<PackDone> {
     const state = new JobState(
       job,
       packKey(this.#folder, job.pack),
       packFrameKey(this.#suite, job.pack),
       sizeBytes,
+      turn,
     );
     const parts: Promise<void>[] = [];
     for (const stretch of stretchesOf(job)) parts.push(this.#part(state, stretch, sink));
@@ -100,6 +115,7 @@ export class PackReader {
       const { buffer, read } = await taken;
       try {
         await read;
+        await state.turn;
         if (state.failure === null) await this.#unpackStretch(state, stretch, buffer, sink);
       } finally {
         this.#buffers.give(buffer);
@@ -191,8 +207,10 @@ class JobState {
   constructor(
     readonly job: PackJob,
     readonly key: string,
-    readonly packKey: Buffer | null,
+    readonly packKey: KeyObject | null,
     readonly sizeBytes: number,
+    /** Nothing of the job is unpacked before it. */
+    readonly turn: Promise<unknown>,
   ) {}
 
   fail(error: unknown): void {

@@ -1,3 +1,4 @@
+import { type KeyObject } from 'node:crypto';
 import { Fault } from '@casvault/contracts';
 import { type ObjectStore } from '@casvault/object-store';
 import {
@@ -61,7 +62,7 @@ type NewFrame = Pick<PackFrame, 'kind' | 'disk' | 'number' | 'mask' | 'ids'>;
 
 interface OpenPack {
   readonly pack: PackRef;
-  readonly key: Buffer | null;
+  readonly key: KeyObject | null;
   readonly buffer: Buffer;
   readonly pooled: boolean;
   readonly frames: PackFrame[];

@@ -19,7 +19,7 @@ import { type CompareJob } from './compare-blocks.js';
 import { type ChosenPage, type DifferingBlocks } from './differing-blocks.js';
 import { type MapReader } from './map-reader.js';
 import { blocksOf, framesOf, PackJobs, partsWithin } from './pack-jobs.js';
-import { type OpenTarget, type PackJob, type ZeroJob } from './restore-thread.js';
+import { writingJobs, type OpenTarget, type PackJob, type ZeroJob } from './restore-thread.js';
 import { type RestoreMember } from './restore-team.js';
 
 /** Pages gathered before their packs are fetched: 4 GiB of disk. */
@@ -27,8 +27,8 @@ const pagesPerWindow = 32;
 /** Map pages read at once. */
 const pageReads = 4;
 const jobsAhead = 4;
-/** Two a thread: one is unpacked while the next is read. */
-export const jobsPerThread = 2;
+/** Those that are written, and as many that are read ahead. */
+const jobsPerThread = 2 * writingJobs;
 
 type Job =
   { readonly kind: 'pack'; readonly job: PackJob } | { readonly kind: 'zero'; readonly job: ZeroJob };

@@ -11,8 +11,9 @@ import { MapReader } from './map-reader.js';
 import { readManifest } from './points.js';
 import { reportProgress } from './progress.js';
 import { folderOf, openRepository, type Repository } from './repository.js';
-import { DiskRestore, jobsPerThread, type RestoreTarget, type RestoreWork } from './restore-disk.js';
+import { DiskRestore, type RestoreTarget, type RestoreWork } from './restore-disk.js';
 import { RestoreMember } from './restore-team.js';
+import { writingJobs } from './restore-thread.js';
 import { type RestingThreads } from './resting-threads.js';
 import { type ThreadStart } from './thread-calls.js';
 
@@ -38,7 +39,10 @@ export interface RestoreRequest {
   }[];
   readonly disksInParallel: number;
   readonly streamsPerDisk: number;
-  /** The most that is asked of the pool, as stored, and not acknowledged by the disks; a frame for each thread. Absent: two packs for each thread. */
+  /**
+   * The most that is sent to the disks and not acknowledged by them, as stored; as much again is read ahead. A frame for each thread.
+   * Absent: two packs for each thread.
+   */
   readonly unacknowledgedBytes?: number;
   /** Longest write request, a multiple of 64 KiB; absent: 1 MiB. */
   readonly writeBytes?: number;
@@ -114,7 +118,7 @@ export async function readDisks(
   const work: RestoreWork = {
     maps: new MapReader(repository, folderOf(repository, request.chainId), signal),
     signal,
-    jobBytes: (request.unacknowledgedBytes ?? Infinity) / (teams.flat().length * jobsPerThread),
+    jobBytes: (request.unacknowledgedBytes ?? Infinity) / (teams.flat().length * writingJobs),
     fail: (error) => {
       controller.abort(Fault.from(error));
     },

@@ -17,7 +17,7 @@ import { type Session } from './thread-calls.js';
 
 const zeroes = Buffer.alloc(1_048_576);
 
-/** What a thread does for a restore: its own connection to the target. Memory: the isolate and `PackReader`'s 29 MiB. */
+/** What a thread does for a restore: its own connection to the target. Memory: the isolate and `PackReader`'s 26 MiB. */
 class RestoreSession {
   readonly #signal: AbortSignal;
   readonly #limits: LimitCells;

@@ -21,6 +21,9 @@ export interface OpenTarget {
   readonly sizeBytes: number;
 }
 
+/** Jobs of a thread that write at once: what one wrote is acknowledged while the next is unpacked. */
+export const writingJobs = 2;
+
 export const frameFields = 6;
 /**
  * What to fetch from one pack. `frames` has six numbers for each frame, by ascending offset: ordinal, offset, stored length, plain length,

@@ -1,3 +1,4 @@
+import { type KeyObject } from 'node:crypto';
 import { zstdDecompressSync } from 'node:zlib';
 import { damaged, unsupported, uuidBytes } from './bytes.js';
 import { BLOCK_BYTES, GROUP_BYTES, MAX_PACK_BYTES, SEAL_BYTES, type PackRef } from './layout.js';
@@ -67,7 +68,7 @@ function frameAad(suite: Suite, kind: FrameKind, ref: Omit<FrameRef, 'offset' | 
  */
 export function sealFrame(
   suite: Suite,
-  packKey: Uint8Array | null,
+  packKey: KeyObject | null,
   kind: FrameKind,
   ref: Omit<FrameRef, 'offset' | 'storedLength'>,
   coded: Uint8Array,
@@ -86,7 +87,7 @@ export type Unpack = (coded: Uint8Array, plainLength: number, what: string, obje
  */
 export function openFrame(
   suite: Suite,
-  packKey: Uint8Array | null,
+  packKey: KeyObject | null,
   kind: FrameKind,
   ref: Omit<FrameRef, 'offset' | 'storedLength'>,
   stored: Uint8Array,

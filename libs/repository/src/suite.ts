@@ -1,10 +1,12 @@
 import {
   createCipheriv,
   createDecipheriv,
+  createSecretKey,
   hkdfSync,
   randomBytes,
   type Cipheriv,
   type Decipheriv,
+  type KeyObject,
 } from 'node:crypto';
 import { Fault } from '@casvault/contracts';
 import { asBuffer, uuidBytes } from './bytes.js';
@@ -46,14 +48,14 @@ export function deriveKey(key: Uint8Array, salt: Uint8Array, info: Uint8Array): 
   return Buffer.from(hkdfSync('sha256', key, salt, info, 32));
 }
 
-/** The key of one pack: so few frames share a key that random 96-bit nonces cannot meet. */
-export function packFrameKey(suite: Suite, pack: PackRef): Buffer | null {
+/** The key of one pack: so few frames share a key that random 96-bit nonces cannot meet. Made ready for the ciphers of all its frames. */
+export function packFrameKey(suite: Suite, pack: PackRef): KeyObject | null {
   if (suite.keys === null) return null;
   const info = Buffer.alloc(24);
   info.write('pack', 0, 'latin1');
   uuidBytes(pack.writerId).copy(info, 4);
   info.writeUInt32LE(pack.seq, 20);
-  return deriveKey(suite.keys.frames, Buffer.alloc(0), info);
+  return createSecretKey(deriveKey(suite.keys.frames, Buffer.alloc(0), info));
 }
 
 /**
@@ -78,7 +80,12 @@ function pour(cipher: Cipheriv | Decipheriv, from: Uint8Array, into: Buffer): vo
  * `nonce (12) || ciphertext || tag (16)`, AES-256-GCM; at the beginning of `into` where that is given, which must not overlap `plain` and
  * have `SEAL_BYTES` more.
  */
-export function seal(key: Uint8Array, aad: Uint8Array, plain: Uint8Array, into?: Uint8Array): Buffer {
+export function seal(
+  key: Uint8Array | KeyObject,
+  aad: Uint8Array,
+  plain: Uint8Array,
+  into?: Uint8Array,
+): Buffer {
   const sealed = room(plain.length + SEAL_BYTES, into);
   const nonce = randomBytes(12);
   sealed.set(nonce, 0);
@@ -92,7 +99,7 @@ export function seal(key: Uint8Array, aad: Uint8Array, plain: Uint8Array, into?:
 
 /** The plain bytes, in `into` where that is given, or null where key, AAD or bytes are not those of the sealing. */
 export function unseal(
-  key: Uint8Array,
+  key: Uint8Array | KeyObject,
   aad: Uint8Array,
   sealed: Uint8Array,
   into?: Uint8Array,

@@ -297,10 +297,11 @@ describe('a connection that is cut', () => {
     const { doneBytes, resumedBytes } = result!.disks[0]!;
     expect(doneBytes + resumedBytes).toBe(dataBytes);
     expect(resumedBytes).toBeGreaterThan(4 * mib);
-    const most = 3 * bufferMiB * mib + overheadBytes;
-    expect(disk.sentBytes - dataBytes).toBeLessThan(most);
+    const buffers = 3 * bufferMiB * mib;
+    expect(disk.sentBytes - dataBytes).toBeLessThan(buffers + overheadBytes);
     const stored = await cuts.storedBytes(spec.pool);
-    expect(pool.receivedBytes - fetchedBefore - stored).toBeLessThan(most);
+    // As much again had been read ahead.
+    expect(pool.receivedBytes - fetchedBefore - stored).toBeLessThan(2 * buffers + overheadBytes);
     expect(await world.compare(image, path)).toBe('');
   });
 
