@@ -41,7 +41,7 @@ export interface JobEditsOptions {
 
 /** F8, F9: such a job belongs to the one request that made it. */
 const refuseForOneRequest = ({ name, definition: { kind } }: Job): void => {
-  if (kind !== 'backup' && kind !== 'restore')
+  if (kind === 'rollback' || kind === 'creation')
     throw new Fault(
       'CONFLICT',
       `job '${name}' was made for one ${kind}, it can only be looked at and deleted`,

@@ -270,7 +270,17 @@ describe('D7, D9: plans over NATS and Postgres', () => {
     const [sourcePoolId, poolId] = [peers.pool(), peers.pool()];
     const job = (more: object, plan: Plan = { type: 'immediate' }): NewJob =>
       jobOf([plan], { definition: { kind: 'copy', sourcePoolId, poolId, ...more } as NewJob['definition'] });
-    expect((await create(job({}, { ...daily, everyDays: 1 }))).nextRunAt).not.toBeNull();
+    const planned = await create(job({}, { ...daily, everyDays: 1 }));
+    expect(planned.nextRunAt).not.toBeNull();
+    const { name, plans, version, id: jobId } = planned;
+    const definition = { ...planned.definition, mostPoints: 5 } as NewJob['definition'];
+    const edited = await scheduler.client.request(updateJob, { jobId, name, plans, version, definition });
+    expect(edited).toMatchObject({ version: 2, definition: { kind: 'copy', mostPoints: 5 } });
+    const twin = { jobId, id: newId<JobId>(), name: 'twin' };
+    expect(await scheduler.client.request(cloneJob, twin)).toMatchObject({
+      enabled: false,
+      definition: { kind: 'copy', mostPoints: 5 },
+    });
     const [none] = await runsOf((await create(job({}))).id);
     expect(none).toMatchObject({ kind: 'copy', state: 'skipped', reasons: ['NOTHING_TO_COPY'] });
     await expect(create(job({ sourcePoolId: newId() }))).rejects.toMatchObject({

@@ -24,7 +24,7 @@ import { type PointUse } from './deletion.js';
 import { chainTable, pointTable, type ChainRow, type PointRow } from './point.table.js';
 import { pointOf, type ProtectionState } from './protection.js';
 import { type RestorablePoint } from './restore.js';
-import { markSuspects, type LinePoint } from './suspect.rules.js';
+import { markSuspects, suspectCopy, type LinePoint } from './suspect.rules.js';
 
 type PageOf<T extends { reply: z.ZodType }> = z.infer<T['reply']>;
 
@@ -248,7 +248,7 @@ export class PointStore {
     return rows[0] ?? { sound: 0, damaged: 0, never: 0, ages: [] };
   }
 
-  /** G1: in the transaction that makes the point available which caught the tracker. */
+  /** G1: in the transaction that makes the point available which caught the tracker; with the copies of the points. */
   async #markSuspects(tx: Transaction, { parentPointId, disks }: Point): Promise<void> {
     const wrong = disks.filter(({ reasons }) => reasons.includes('TRACKER_WRONG'));
     if (wrong.length === 0 || parentPointId === null) return;
@@ -262,12 +262,18 @@ export class PointStore {
       [parentPointId],
     );
     const diskIds = wrong.map(({ diskId }) => diskId);
-    for (const suspect of markSuspects(line, diskIds))
-      await tx.query('UPDATE point SET disks = $2, reasons = $3 WHERE id = $1', [
-        suspect.id,
-        JSON.stringify(suspect.disks),
-        JSON.stringify(suspect.reasons),
-      ]);
+    for (const suspect of markSuspects(line, diskIds)) {
+      const copies = await tx.query<LinePoint[]>(
+        'SELECT id, disks, reasons FROM point WHERE copy_of = $1 FOR UPDATE',
+        [suspect.id],
+      );
+      for (const marked of [suspect, ...copies.map((copy) => suspectCopy(copy, suspect))])
+        await tx.query('UPDATE point SET disks = $2, reasons = $3 WHERE id = $1', [
+          marked.id,
+          JSON.stringify(marked.disks),
+          JSON.stringify(marked.reasons),
+        ]);
+    }
   }
 
   async #openChain(tx: Transaction, point: Point, { request }: ProtectionState): Promise<void> {

@@ -1,5 +1,5 @@
 import { newId, type DiskId, type PointId } from '@casvault/contracts';
-import { markSuspects, type LinePoint } from './suspect.rules.js';
+import { markSuspects, suspectCopy, type LinePoint } from './suspect.rules.js';
 import { sampleSource } from './testing/samples.js';
 
 const [disk] = sampleSource().point.disks;
@@ -40,5 +40,13 @@ describe('suspect points', () => {
     expect(marked([point([b])], [a])).toEqual([]);
     expect(marked([point([b], [b]), point([a])], [a])).toEqual([]);
     expect(marked([], [a])).toEqual([]);
+  });
+
+  it('G1, E7: marks the same disks of a copy, and no others', () => {
+    const [suspect] = markSuspects([point([a, b])], [a]);
+    const copy = suspectCopy(point([a, b]), suspect!);
+    expect(copy.disks.filter((one) => one.suspect).map(({ diskId }) => diskId)).toEqual([a]);
+    expect(copy.id).not.toBe(suspect!.id);
+    expect(suspectCopy(copy, suspect!).reasons).toEqual(['CAPTURE_LIVE', 'POINT_SUSPECT']);
   });
 });

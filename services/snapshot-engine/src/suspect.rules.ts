@@ -4,6 +4,13 @@ export type LinePoint = Pick<Point, 'id' | 'disks' | 'reasons'>;
 
 const suspectReason: ReasonCode = 'POINT_SUSPECT';
 
+/** E7: what a copy becomes when the point that it was made of is marked. */
+export const suspectCopy = (copy: LinePoint, suspect: LinePoint): LinePoint => {
+  const wrong = new Set(suspect.disks.filter((disk) => disk.suspect).map(({ diskId }) => diskId));
+  const disks = copy.disks.map((disk) => (wrong.has(disk.diskId) ? { ...disk, suspect: true } : disk));
+  return { id: copy.id, disks, reasons: [...new Set([...copy.reasons, suspectReason])] };
+};
+
 /**
  * G1: a tracker was found wrong, so the points before may hold a disk wrong, back to the last one that read it in full. `line` is
  * the points that the new one stands on, nearest first. Returns those that change, as they then are.
