@@ -7,8 +7,19 @@ import { timeOfDaySchema } from './time-of-day.js';
  * skips for daylight saving is due at once after the gap, one that it shows twice is due the first time.
  */
 
+/** Those that are known to be zones: to look one up takes longer than to judge the rest of a job. Bound: 1,000 names of 64 characters. */
+const knownZones = new Set<string>();
+const mostKnownZones = 1_000;
+
 /** What `Intl` of this machine knows as a time zone of the IANA data base; fixed offsets as `+08:00` are none. */
 const isTimeZone = (zone: string): boolean => {
+  if (knownZones.has(zone)) return true;
+  const isZone = lookUpZone(zone);
+  if (isZone && knownZones.size < mostKnownZones) knownZones.add(zone);
+  return isZone;
+};
+
+const lookUpZone = (zone: string): boolean => {
   if (!/^[A-Za-z]/.test(zone)) return false;
   try {
     return new Intl.DateTimeFormat('en', { timeZone: zone }).resolvedOptions().timeZone !== '';
