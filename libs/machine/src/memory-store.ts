@@ -83,14 +83,20 @@ export class MemoryMachineStore implements MachineStore {
     if (refused) return { outcome: refused, state: this.#copy(before?.state) };
     const version = before?.version ?? 0;
     const saved = decide(this.#copy(before?.state), version);
-    const state = this.#copy(saved ? saved.state : before?.state);
-    const previous = before?.state ?? null;
-    if (saved) this.#project({ kind, id: instanceId, before: previous, after: state, now });
+    const state = this.#copy(saved.state);
+    this.#project({ kind, id: instanceId, before: before?.state ?? null, after: state, now });
     if (cause.messageId !== undefined) this.#handled.set(`${key}/${cause.messageId}`, now.getTime());
     if (cause.completes) this.#effects.delete(cause.completes.effectId);
     this.#due = null;
-    if (saved) this.#save(kind, instanceId, version + 1, saved);
+    this.#save(kind, instanceId, version + 1, saved);
     return { outcome: 'stepped', state };
+  }
+
+  async settle(claim: EffectClaim): Promise<boolean> {
+    if (!this.#held(claim)) return false;
+    this.#effects.delete(claim.effectId);
+    this.#due = null;
+    return true;
   }
 
   async read(kind: string, instanceId: string): Promise<unknown> {

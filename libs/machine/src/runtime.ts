@@ -77,6 +77,8 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
   #kick: () => void = () => undefined;
   /** Times before the next regular look at which something of this process is due. Bound: its steps and retries in `pollMs`. */
   #expected: number[] = [];
+  /** When timers that others set are looked for again. */
+  #nextTimers = 0;
   #nextForget = 0;
 
   constructor(options: MachineRuntimeOptions<S, E, F>) {
@@ -137,21 +139,24 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
       this.#kick = () => {
         isKicked = true;
       };
-      const looked = this.#o.clock.now().getTime();
       try {
-        await this.#wakeDue();
+        if (this.#hasTimers()) await this.#wakeDue();
         await this.#claimDue();
         await this.#forget();
         failures = 0;
       } catch (error) {
         failures += 1;
+        this.#nextTimers = 0;
         this.#o.logger.warn(
           { err: error, machine: this.#o.machine.kind },
           'machine store failed, trying again',
         );
       }
-      const delay = failures > 0 ? backoffMs(failures) : this.#untilNextLook(looked);
-      await this.#o.clock.sleep(delay, failures > 0 ? stopping : isKicked ? wideAwake : this.#untilKicked());
+      const delay = failures > 0 ? backoffMs(failures) : this.#untilNextLook();
+      const kicked = failures > 0 ? stopping : isKicked ? wideAwake : this.#untilKicked();
+      await this.#o.clock.sleep(delay, kicked);
+      // Slept to the end, however early its timer may have rung.
+      if (!kicked.aborted) this.#nextTimers = 0;
     }
   }
 
@@ -163,12 +168,22 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
 
   #expect(at: number): void {
     const soon = at < this.#o.clock.now().getTime() + this.#o.pollMs;
-    if (this.#stopping && soon) this.#expected.push(at);
+    if (!this.#stopping || !soon) return;
+    this.#expected.push(at);
+    this.#kick();
   }
 
-  /** What was due at `looked` has been seen. */
-  #untilNextLook(looked: number): number {
-    this.#expected = this.#expected.filter((at) => at > looked);
+  /** Most passes are for effects that a step has just left: timers are looked for at their time, and now and then. */
+  #hasTimers(): boolean {
+    const now = this.#o.clock.now().getTime();
+    const ahead = this.#expected.filter((at) => at > now);
+    const isTime = ahead.length < this.#expected.length || now >= this.#nextTimers;
+    this.#expected = ahead;
+    if (isTime) this.#nextTimers = now + this.#o.pollMs;
+    return isTime;
+  }
+
+  #untilNextLook(): number {
     const now = this.#o.clock.now().getTime();
     return Math.max(0, Math.min(now + this.#o.pollMs, ...this.#expected) - now);
   }
@@ -178,6 +193,7 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
     const due = await store.dueTimers(machine.kind, clock.now(), timersPerPass);
     for (const { instanceId, traceparent } of due)
       await underTrace(traceparent, `${machine.kind} woken`, () => this.#wake(instanceId));
+    if (due.length === timersPerPass) this.#nextTimers = 0;
     return due.length;
   }
 
@@ -198,11 +214,14 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
     const claimed = await store.claim(machine.kind, free, leaseMs);
     for (const effect of claimed) {
       const work = underTrace(effect.traceparent, null, () => this.#carryOut(effect)).finally(() => {
+        const wasFull = this.#active.size >= concurrency;
         this.#active.delete(work);
-        this.#kick();
+        if (wasFull) this.#kick();
       });
       this.#active.add(work);
     }
+    // There may be more, and a place was left in the meantime.
+    if (claimed.length === free && this.#active.size < concurrency) this.#kick();
     return claimed.length;
   }
 
@@ -282,10 +301,10 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
 
   /** The result is held until the store takes it, or the claim is lost, or the process drains. */
   async #complete(claim: ClaimedEffect, event: E | RuntimeEvent<F> | null, lost: AbortSignal): Promise<void> {
-    const cause = { completes: { effectId: claim.effectId, token: claim.token } };
     for (let failures = 1; ; failures++)
       try {
-        await this.#apply(claim.instanceId, event, cause);
+        if (event === null) await this.#end(claim);
+        else await this.#apply(claim.instanceId, event, { completes: claim });
         return;
       } catch (error) {
         const giveUp = AbortSignal.any([lost, this.#abandon.signal]);
@@ -294,23 +313,30 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
       }
   }
 
-  async #apply(instanceId: string, event: E | RuntimeEvent<F> | null, cause: StepCause): Promise<Applied> {
+  /** What comes after it in its lane may follow. */
+  async #end({ effectId, token }: ClaimedEffect): Promise<void> {
+    await this.#o.store.settle({ effectId, token });
+    this.#kick();
+  }
+
+  async #apply(instanceId: string, event: E | RuntimeEvent<F>, cause: StepCause): Promise<Applied> {
     const { store, machine, clock } = this.#o;
     const now = clock.now();
     const traceparent = currentTraceparent();
     let before: S | null = null;
     let wakeAt: Date | null = null;
+    let hasEffects = false;
     const decide: Decide = (state, version) => {
-      if (event === null) return null;
       before = state as S | null;
       const saved = this.#saved(instanceId, version, machine.step(before, event, now), traceparent);
       ({ wakeAt } = saved);
+      hasEffects = saved.effects.length > 0;
       return saved;
     };
     const applied = await store.apply(machine.kind, instanceId, cause, decide, now);
     if (wakeAt !== null) this.#expect((wakeAt as Date).getTime());
-    this.#kick();
-    if (event !== null && applied.outcome === 'stepped') this.#tell(instanceId, before, applied.state as S);
+    if (hasEffects || cause.completes) this.#kick();
+    if (applied.outcome === 'stepped') this.#tell(instanceId, before, applied.state as S);
     return applied;
   }
 

@@ -43,9 +43,9 @@ export interface SavedStep {
 
 /**
  * The step, decided under the instance's lock. `version` counts the steps before it, so that the ids of its effects
- * follow from it. Null leaves the instance as it was; its cause is settled all the same.
+ * follow from it.
  */
-export type Decide = (state: unknown, version: number) => SavedStep | null;
+export type Decide = (state: unknown, version: number) => SavedStep;
 
 /**
  * `stepped`: saved. `duplicate`: the message id was handled before. `superseded`: the claim or the timer no longer holds.
@@ -77,6 +77,8 @@ export interface DueTimer {
  */
 export interface MachineStore {
   apply(kind: string, instanceId: string, cause: StepCause, decide: Decide, now: Date): Promise<Applied>;
+  /** Ends an effect of which no event comes; its instance is neither read nor held. False: the claim is lost. */
+  settle(claim: EffectClaim): Promise<boolean>;
   /** The state, or null if there is no such instance. */
   read(kind: string, instanceId: string): Promise<unknown>;
   /** Instances whose timer is due at `now`; may contain some that another process is just waking. */

@@ -3,6 +3,7 @@ import { Fault, type Logger } from '@casvault/contracts';
 import { DataSource, type EntityManager, type EntitySchema } from 'typeorm';
 import { asDatabaseFault, isConcurrencyError } from './database-fault.js';
 import { migrate, type Migration } from './migration.js';
+import { preparingClient, StatementNames } from './prepared.js';
 import { sharedMigrations } from './shared-migrations.js';
 
 /** What happens inside a transaction goes through it. */
@@ -50,6 +51,7 @@ const dataSource = (options: DatabaseOptions): DataSource =>
       // A server that vanished without a word is noticed by the query, not after minutes of TCP retries.
       query_timeout: statementTimeoutMs + 5_000,
       idleTimeoutMillis: 30_000,
+      Client: preparingClient(new StatementNames()),
     },
   });
 

@@ -50,6 +50,19 @@ const claimSql = `
   WHERE m.id = next.id AND i.kind = m.kind AND i.id = m.instance_id
   RETURNING m.id, m.instance_id, m.effect, m.traceparent, m.attempt, m.seq, i.done`;
 
+const settleSql = 'DELETE FROM machine_effect WHERE id = $1 AND claim = $2';
+
+/** Effects get their places in lanes in the order in which the step has them. */
+const saveSql = `
+  WITH saved AS (
+    UPDATE machine_instance SET state = $3, version = version + 1, wake_at = $4, done = $5, updated_at = now(),
+      traceparent = COALESCE(traceparent, $6)
+    WHERE kind = $1 AND id = $2)
+  INSERT INTO machine_effect (id, kind, instance_id, lane, effect, traceparent)
+  SELECT e.id, $1, $2, e.lane, e.effect::jsonb, e.traceparent
+  FROM unnest($7::text[], $8::text[], $9::text[], $10::text[]) WITH ORDINALITY AS e (id, lane, effect, traceparent, place)
+  ORDER BY e.place`;
+
 /**
  * Machines in the service's own schema. `project` writes what queries need (rows of the service's own tables) in the
  * transaction of the step; it sees every step once, in order for an instance.
@@ -78,11 +91,17 @@ export class PostgresMachineStore implements MachineStore {
       const refused = await refusal(tx, `${kind}/${instanceId}`, row, cause, now);
       if (refused) return { outcome: refused, state: row.state };
       const saved = decide(row.state, Number(row.version));
-      if (!saved) return { outcome: 'stepped', state: row.state };
       await save(tx, kind, instanceId, saved);
       const state = JSON.parse(JSON.stringify(saved.state)) as unknown;
       await this.#project(tx, { kind, id: instanceId, before: row.state, after: state, now });
       return { outcome: 'stepped', state };
+    });
+  }
+
+  async settle({ effectId, token }: EffectClaim): Promise<boolean> {
+    return reading(this.#database, async (manager) => {
+      const [, count] = await manager.query<[unknown, number]>(settleSql, [effectId, token]);
+      return count > 0;
     });
   }
 
@@ -154,12 +173,13 @@ const lock = async (tx: Transaction, kind: string, id: string): Promise<Instance
     'SELECT state, version, wake_at FROM machine_instance WHERE kind = $1 AND id = $2 FOR UPDATE';
   const [row] = await tx.query<InstanceRow[]>(select, [kind, id]);
   if (row) return row;
-  await tx.query('INSERT INTO machine_instance (kind, id) VALUES ($1, $2) ON CONFLICT DO NOTHING', [
-    kind,
-    id,
-  ]);
-  const [created] = await tx.query<InstanceRow[]>(select, [kind, id]);
-  return created ?? { state: null, version: '0', wake_at: null };
+  const [created] = await tx.query<InstanceRow[]>(
+    'INSERT INTO machine_instance (kind, id) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING state, version, wake_at',
+    [kind, id],
+  );
+  // Otherwise somebody was faster.
+  const [present] = created ? [created] : await tx.query<InstanceRow[]>(select, [kind, id]);
+  return present ?? { state: null, version: '0', wake_at: null };
 };
 
 /** Records in the step's transaction that `scope` handles this message. False: it was handled before. */
@@ -182,21 +202,23 @@ const refusal = async (
   if (cause.timer && (row.wake_at === null || row.wake_at > now)) return 'superseded';
   if (!cause.completes) return undefined;
   const { effectId, token } = cause.completes;
-  const sql = 'DELETE FROM machine_effect WHERE id = $1 AND claim = $2';
-  const [, count] = await tx.query<[unknown, number]>(sql, [effectId, token]);
+  const [, count] = await tx.query<[unknown, number]>(settleSql, [effectId, token]);
   return count > 0 ? undefined : 'superseded';
 };
 
+/** In one statement: most of what a step costs is its trips to the server. */
 const save = async (tx: Transaction, kind: string, id: string, saved: SavedStep): Promise<void> => {
-  await tx.query(
-    `UPDATE machine_instance SET state = $3, version = version + 1, wake_at = $4, done = $5, updated_at = now(),
-       traceparent = COALESCE(traceparent, $6)
-     WHERE kind = $1 AND id = $2`,
-    [kind, id, JSON.stringify(saved.state), saved.done ? null : saved.wakeAt, saved.done, saved.traceparent],
-  );
-  for (const { effectId, lane, effect, traceparent } of saved.effects)
-    await tx.query(
-      'INSERT INTO machine_effect (id, kind, instance_id, lane, effect, traceparent) VALUES ($1, $2, $3, $4, $5, $6)',
-      [effectId, kind, id, lane, JSON.stringify(effect), traceparent],
-    );
+  const { state, wakeAt, done, traceparent, effects } = saved;
+  await tx.query(saveSql, [
+    kind,
+    id,
+    JSON.stringify(state),
+    done ? null : wakeAt,
+    done,
+    traceparent,
+    effects.map(({ effectId }) => effectId),
+    effects.map(({ lane }) => lane),
+    effects.map(({ effect }) => JSON.stringify(effect)),
+    effects.map((one) => one.traceparent),
+  ]);
 };

@@ -48,4 +48,11 @@ export const sharedMigrations: readonly Migration[] = [
     name: '0000-03-machine-trace',
     sql: 'ALTER TABLE machine_instance ADD COLUMN traceparent text;',
   },
+  {
+    name: '0000-04-machine-order',
+    sql: `
+      -- The first that are due are found without a look at all that wait; and with due_at in no index a claim touches none.
+      CREATE INDEX machine_effect_order ON machine_effect (kind, seq);
+      DROP INDEX machine_effect_due;`,
+  },
 ];

@@ -69,6 +69,7 @@ describe('a schema of its own', () => {
       { name: '0000-01-machine' },
       { name: '0000-02-messages' },
       { name: '0000-03-machine-trace' },
+      { name: '0000-04-machine-order' },
       { name: '0001-thing' },
     ]);
   });

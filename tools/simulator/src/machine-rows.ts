@@ -42,6 +42,7 @@ export class MachineRows {
     return {
       apply: (kind, id, cause, decide, now) =>
         reach(`apply ${kind}`, () => store.apply(kind, id, cause, decide, now)),
+      settle: (claim) => reach('settle effect', () => store.settle(claim)),
       read: (kind, id) => process.call(edge(`read ${kind}`), () => store.read(kind, id)),
       dueTimers: (kind, now, limit) => store.dueTimers(kind, now, limit),
       claim: (kind, limit, leaseMs) => store.claim(kind, limit, leaseMs),

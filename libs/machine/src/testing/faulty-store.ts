@@ -25,6 +25,9 @@ export class FaultyMachineStore implements MachineStore {
   apply(kind: string, id: string, cause: StepCause, decide: Decide, now: Date): Promise<Applied> {
     return this.#call('apply', () => this.#inner.apply(kind, id, cause, decide, now));
   }
+  settle(claim: EffectClaim): Promise<boolean> {
+    return this.#call('settle', () => this.#inner.settle(claim));
+  }
   read(kind: string, id: string): Promise<unknown> {
     return this.#call('read', () => this.#inner.read(kind, id));
   }

@@ -61,7 +61,7 @@ export const machineStoreConformance = (name: string, fresh: () => Promise<Store
       expect(applied).toEqual({ outcome: 'stepped', state: { list: [1] } });
       expect(await store.read(kind, 'a')).toEqual({ list: [1] });
       expect(await store.read('other-kind', 'a')).toBeNull();
-      await store.apply(kind, 'a', {}, (before, version) => (seen.push(before, version), null), t0);
+      await store.apply(kind, 'a', {}, (before, version) => (seen.push(before, version), saved('next')), t0);
       expect(seen).toEqual([null, 0, { list: [1] }, 1]);
     });
 
@@ -193,15 +193,19 @@ export const machineStoreConformance = (name: string, fresh: () => Promise<Store
       await put('c', saved(1, { effects: [effect('c1'), effect('c2')] }));
       const c1 = await claimOne();
       expect(c1.effectId).toBe('c1');
-      await store.apply(kind, 'c', { completes: c1 }, () => null, t0);
+      await store.settle(c1);
       expect((await claimOne()).effectId).toBe('c2');
     });
 
     it('settles an effect without an event', async () => {
       await put('a', saved({ n: 1 }, { effects: [effect('e')] }));
+      const old = await claimOne();
+      await pass(leaseMs + 500);
       const claim = await claimOne();
-      const settled = await store.apply(kind, 'a', { completes: claim }, () => null, t0);
-      expect(settled).toEqual({ outcome: 'stepped', state: { n: 1 } });
+      expect(await store.settle(old)).toBe(false);
+      expect(await store.settle(claim)).toBe(true);
+      expect(await store.settle(claim)).toBe(false);
+      expect(await store.read(kind, 'a')).toEqual({ n: 1 });
       await pass(leaseMs + 500);
       expect(await store.claim(kind, 1, leaseMs)).toEqual([]);
     });
