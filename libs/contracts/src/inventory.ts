@@ -8,6 +8,7 @@ import {
   pageRequestSchema,
   sealedSchema,
 } from './define.js';
+import { faultSchema } from './fault.js';
 import {
   backupHostIdSchema,
   diskIdSchema,
@@ -215,6 +216,14 @@ export const listVms = defineQuery('inventory', 'list-vms', 1, {
 export const getVm = defineQuery('inventory', 'get-vm', 1, {
   request: z.object({ vmId: vmIdSchema }),
   reply: vmSchema,
+});
+/** VMs by their ids, in no order; `gone` says why one is not there, as `get-vm` would. So many that the reply stays below 1 MiB. */
+export const getVms = defineQuery('inventory', 'get-vms', 1, {
+  request: z.object({ vmIds: z.array(vmIdSchema).min(1).max(100) }),
+  reply: z.object({
+    vms: z.array(vmSchema),
+    gone: z.array(z.object({ vmId: vmIdSchema, fault: faultSchema })),
+  }),
 });
 export const listStorages = defineQuery('inventory', 'list-storages', 1, {
   request: pageRequestSchema.extend({ platformId: platformIdSchema }),

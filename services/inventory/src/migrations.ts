@@ -245,4 +245,11 @@ export const migrations: readonly Migration[] = [
       -- F3: the VM that a restore goes over or stands in for, and what it gets besides its disks
       ALTER TABLE restore_vm ADD COLUMN original jsonb;`,
   },
+  {
+    name: '0012-search-vm',
+    sql: `
+      -- C5: what is looked through, in lower case once and not at every search
+      ALTER TABLE vm ADD COLUMN search text GENERATED ALWAYS AS (lower(name || chr(31) || title)) STORED;`,
+    expands: true,
+  },
 ];

@@ -5,6 +5,7 @@ import {
   getPlatform,
   getVm,
   getVmFacts,
+  getVms,
   listHosts,
   listImages,
   listPlatforms,
@@ -89,6 +90,11 @@ export class PlatformHandlers {
   @OnQuery(getVm)
   async getVm({ vmId }: Request<typeof getVm>) {
     return this.vms.get(vmId);
+  }
+
+  @OnQuery(getVms)
+  async getVms({ vmIds }: Request<typeof getVms>) {
+    return this.vms.those(vmIds);
   }
 
   @OnQuery(getHost)

@@ -1,6 +1,7 @@
 import {
   type Disk,
   Fault,
+  type FaultJson,
   type HostId,
   type PageRequest,
   type PlatformId,
@@ -21,6 +22,13 @@ const select = `
          v.cpu_count AS "cpuCount", v.memory_mib AS "memoryMiB", v.disks, v.nics, v.deleted_at AS "deletedAt"
   FROM vm v JOIN host h ON h.id = v.host_id`;
 
+const goneFault = (id: VmId, row: VmRow | undefined): Fault => {
+  if (row === undefined || row.deletedAt === null)
+    return new Fault('VM_NOT_FOUND', `no VM ${id} is known`, { details: { vmId: id } });
+  const message = `VM ${row.name} is no longer on its platform since ${row.deletedAt.toISOString()}`;
+  return new Fault('VM_NOT_FOUND', message, { details: { vmId: id, name: row.name } });
+};
+
 const domainOf = ({ deletedAt: _, ...vm }: VmRow): Vm => vm;
 
 /** `%` and `_` of the search are looked for as they are. */
@@ -38,12 +46,22 @@ export class VmStore {
   /** Throws VM_NOT_FOUND, which tells a VM that was deleted at the platform from one that was never known. */
   async get(id: VmId): Promise<Vm> {
     const [row] = await this.query(`${select} WHERE v.id = $1`, [id]);
-    if (row === undefined) throw new Fault('VM_NOT_FOUND', `no VM ${id} is known`, { details: { vmId: id } });
-    if (row.deletedAt !== null) {
-      const message = `VM ${row.name} is no longer on its platform since ${row.deletedAt.toISOString()}`;
-      throw new Fault('VM_NOT_FOUND', message, { details: { vmId: id, name: row.name } });
-    }
+    if (row === undefined || row.deletedAt !== null) throw goneFault(id, row);
     return domainOf(row);
+  }
+
+  /** Those that are there, in no order, and why the others are not. Memory: the VMs that are asked for. */
+  async those(
+    ids: readonly VmId[],
+  ): Promise<{ vms: Vm[]; gone: { readonly vmId: VmId; readonly fault: FaultJson }[] }> {
+    const rows = new Map(
+      (await this.query(`${select} WHERE v.id = ANY ($1)`, [ids])).map((row) => [row.id, row]),
+    );
+    const gone = ids.filter((id) => rows.get(id)?.deletedAt !== null);
+    return {
+      vms: [...rows.values()].filter(({ deletedAt }) => deletedAt === null).map(domainOf),
+      gone: gone.map((vmId) => ({ vmId, fault: goneFault(vmId, rows.get(vmId)).toJSON() })),
+    };
   }
 
   /** F3: as last seen, also a VM that is gone. Throws VM_NOT_FOUND for one that was never known. */
@@ -90,26 +108,26 @@ export class VmStore {
     return row === undefined ? null : domainOf(row);
   }
 
-  /** C5: ordered by name; `search` is a substring of VM name, title, host name or host IP, whatever its case. */
+  /**
+   * C5: ordered by name; `search` is a substring of VM name, title, host name or host IP, whatever its case. Only what is asked for is in
+   * the statement, so that a page is read out of the index of names.
+   */
   async page(request: VmPageRequest): Promise<{ items: Vm[]; nextCursor: string | null }> {
     const after = readCursor(request.cursor, 2);
-    const rows = await this.query(
-      `${select}
-       WHERE v.deleted_at IS NULL
-         AND ($1::uuid IS NULL OR v.platform_id = $1)
-         AND ($2::uuid IS NULL OR v.host_id = $2)
-         AND ($3::text IS NULL OR v.name ILIKE $3 OR v.title ILIKE $3 OR h.name ILIKE $3 OR h.ip ILIKE $3)
-         AND ($4::text IS NULL OR (v.name, v.id) > ($4, $5::uuid))
-       ORDER BY v.name, v.id LIMIT $6`,
-      [
-        request.platformId ?? null,
-        request.hostId ?? null,
-        request.search === undefined || request.search === '' ? null : containing(request.search),
-        after?.[0] ?? null,
-        after?.[1] ?? null,
-        request.limit + 1,
-      ],
-    );
+    const parameters: unknown[] = [];
+    const place = (value: unknown): string => `$${parameters.push(value)}`;
+    const wanted = ['v.deleted_at IS NULL'];
+    if (request.platformId !== undefined) wanted.push(`v.platform_id = ${place(request.platformId)}`);
+    if (request.hostId !== undefined) wanted.push(`v.host_id = ${place(request.hostId)}`);
+    if (request.search !== undefined && request.search !== '') {
+      const text = place(containing(request.search));
+      wanted.push(`(v.search LIKE lower(${text}) OR v.host_id = ANY (
+        ARRAY(SELECT id FROM host WHERE name ILIKE ${text} OR ip ILIKE ${text})))`);
+    }
+    if (after) wanted.push(`(v.name, v.id) > (${place(after[0])}, ${place(after[1])}::uuid)`);
+    const limit = place(request.limit + 1);
+    const sql = `${select} WHERE ${wanted.join(' AND ')} ORDER BY v.name, v.id LIMIT ${limit}`;
+    const rows = await this.query(sql, parameters);
     return pageFrom(rows, request.limit, (row) => [row.name, row.id], domainOf);
   }
 

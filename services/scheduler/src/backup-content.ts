@@ -1,7 +1,7 @@
 import {
   Fault,
   getHost,
-  getVm,
+  getVms,
   listVms,
   newId,
   type ContentPreview,
@@ -16,7 +16,7 @@ import {
 import { type Messenger } from '@casvault/messaging';
 import { type z } from 'zod';
 import { mapBounded } from './bounded.js';
-import { inField } from './references.js';
+import { faultIn, inField } from './references.js';
 import { type NewItem } from './run-item.js';
 
 type Content = Pick<z.output<typeof previewContent.request>, 'vmIds' | 'hostIds' | 'excludedVmIds'>;
@@ -31,7 +31,7 @@ interface Gone {
 type Found = { readonly vm: Vm } | { readonly gone: Gone };
 
 /** Questions at the same time to inventory. */
-const atOnce = 16;
+const atOnce = 4;
 /** VMs of one reply, so that it stays below the 1 MiB of a message. */
 const pageSize = 100;
 /** Items of one run: what its machine holds, about 100 bytes for each. */
@@ -119,8 +119,7 @@ export class BackupContent {
   async #resolve({ vmIds, hostIds, excludedVmIds }: Content, signal: AbortSignal): Promise<Found[]> {
     refuseTwice('vmIds', vmIds);
     refuseTwice('hostIds', hostIds);
-    const named = await mapBounded(vmIds, atOnce, (id) => this.#vm(id, signal));
-    const found = [...named];
+    const found = await this.#named(vmIds, signal);
     for (const hostId of hostIds) {
       found.push(...(await this.#ofHost(hostId, signal)));
       if (found.length > mostItems + excludedVmIds.length)
@@ -132,22 +131,41 @@ export class BackupContent {
     return chosen;
   }
 
-  async #vm(vmId: VmId, signal: AbortSignal): Promise<Found> {
-    const ask = () => this.client.request(getVm, { vmId }, { signal });
-    return orGone(
-      'vmIds',
-      async () => ({ vm: await ask() }),
-      (fault) => goneOf(fault, vmId, vmId),
+  /** In their order. */
+  async #named(vmIds: readonly VmId[], signal: AbortSignal): Promise<Found[]> {
+    const slices: VmId[][] = [];
+    for (let at = 0; at < vmIds.length; at += pageSize) slices.push(vmIds.slice(at, at + pageSize));
+    const replies = await mapBounded(slices, atOnce, (slice) =>
+      this.client.request(getVms, { vmIds: slice }, { signal }),
     );
+    const found = new Map<VmId, Found>();
+    for (const { vms, gone } of replies) {
+      for (const vm of vms) found.set(vm.id, { vm });
+      for (const { vmId, fault } of gone)
+        found.set(vmId, { gone: goneOf(faultIn('definition.vmIds', Fault.fromJSON(fault)), vmId, vmId) });
+    }
+    return vmIds.map((id) => {
+      const one = found.get(id);
+      if (one) return one;
+      throw new Fault('BUG', `inventory says nothing of VM ${id}`, { details: { vmId: id } });
+    });
+  }
+
+  /** Null: it is there. */
+  async #goneHost(hostId: HostId, signal: AbortSignal): Promise<Gone | null> {
+    try {
+      await inField('definition.hostIds', this.client.request(getHost, { hostId }, { signal }));
+      return null;
+    } catch (error) {
+      const fault = Fault.from(error);
+      if (fault.code !== 'NOT_FOUND') throw fault;
+      return goneOf(fault, hostId, null);
+    }
   }
 
   async #ofHost(hostId: HostId, signal: AbortSignal): Promise<Found[]> {
-    const host = await orGone(
-      'hostIds',
-      async () => ({ host: await this.client.request(getHost, { hostId }, { signal }) }),
-      (fault) => goneOf(fault, hostId, null),
-    );
-    if ('gone' in host) return [host];
+    const gone = await this.#goneHost(hostId, signal);
+    if (gone) return [{ gone }];
     const found: Found[] = [];
     let cursor: string | null = null;
     do {
@@ -162,21 +180,6 @@ export class BackupContent {
     return found;
   }
 }
-
-/** The answer, or what is gone; other faults are thrown. */
-const orGone = async <T>(
-  field: keyof Content,
-  ask: () => Promise<T>,
-  gone: (fault: Fault) => Gone,
-): Promise<T | { readonly gone: Gone }> => {
-  try {
-    return await inField(`definition.${field}`, ask());
-  } catch (error) {
-    const fault = Fault.from(error);
-    if (fault.code === 'VM_NOT_FOUND' || fault.code === 'NOT_FOUND') return { gone: gone(fault) };
-    throw fault;
-  }
-};
 
 /** D1: chosen disks are of one VM, which has them. Null: they are, or none are chosen. */
 const diskRefusal = (

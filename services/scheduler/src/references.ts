@@ -13,14 +13,18 @@ import { mapBounded } from './bounded.js';
 /** Questions at the same time to one service. */
 export const atOnce = 16;
 
+/** A fault of another service, with the field of the definition to which it belongs. */
+export const faultIn = (field: string, fault: Fault): Fault =>
+  fault.kind === 'user' || fault.kind === 'conflict'
+    ? new Fault(fault.code, `${field}: ${fault.message}`, { details: { ...fault.details, field } })
+    : fault;
+
 /** Names the field of the definition to which a fault of another service belongs. */
 export const inField = async <T>(field: string, work: Promise<T>): Promise<T> => {
   try {
     return await work;
   } catch (error) {
-    const fault = Fault.from(error);
-    if (fault.kind !== 'user' && fault.kind !== 'conflict') throw fault;
-    throw new Fault(fault.code, `${field}: ${fault.message}`, { details: { ...fault.details, field } });
+    throw faultIn(field, Fault.from(error));
   }
 };
 

@@ -12,6 +12,7 @@ import {
   getPoint,
   getPool,
   getVm,
+  getVms,
   hookChanged,
   itemChanged,
   listBackupHosts,
@@ -175,6 +176,16 @@ export class Peers {
       return { items: there.slice(Number(cursor), end), nextCursor: end < there.length ? String(end) : null };
     });
     query(getVm, ({ vmId }) => this.vms.get(vmId) ?? missing('VM_NOT_FOUND', `there is no VM ${vmId}`));
+    query(getVms, ({ vmIds }) => {
+      const gone = vmIds.filter((vmId) => !this.vms.has(vmId));
+      return {
+        vms: vmIds.flatMap((vmId) => this.vms.get(vmId) ?? []),
+        gone: gone.map((vmId) => ({
+          vmId,
+          fault: new Fault('VM_NOT_FOUND', `there is no VM ${vmId}`).toJSON(),
+        })),
+      };
+    });
     query(getOriginalPlace, ({ vmId }) => {
       const vm = this.vms.get(vmId) ?? missing('VM_NOT_FOUND', `no VM ${vmId} is known`);
       return { platformId: vm.platformId, hostId: vm.hostId, storageName: 'local', vmName: vm.name };

@@ -20,7 +20,7 @@ const adding = [
   /^CREATE TABLE \w+ \([^]*\)$/,
   /^CREATE INDEX \w+ ON \w+ \([^]*\)( WHERE [^]*)?$/,
   /^CREATE SEQUENCE \w+( AS \w+)?$/,
-  /^ALTER TABLE \w+( ADD COLUMN \w+ \w+( NOT NULL DEFAULT [^,]+)?,?)+$/,
+  /^ALTER TABLE \w+( ADD COLUMN \w+ \w+( NOT NULL DEFAULT [^,]+| GENERATED ALWAYS AS \([^]*\) STORED)?,?)+$/,
 ];
 
 /** Statements of a migration that do more than add. */
@@ -35,6 +35,7 @@ describe('migrations', () => {
   it.each([
     ['CREATE TABLE a (id uuid PRIMARY KEY); CREATE INDEX b ON a (id) WHERE id IS NOT NULL;', 0],
     ["ALTER TABLE a ADD COLUMN b text NOT NULL DEFAULT '', ADD COLUMN c jsonb; -- DROP TABLE a", 0],
+    ['ALTER TABLE a ADD COLUMN b text GENERATED ALWAYS AS (lower(c)) STORED', 0],
     ['ALTER TABLE a ADD COLUMN b text NOT NULL', 1],
     ['ALTER TABLE a ADD COLUMN b text, DROP COLUMN c', 1],
     ['ALTER TABLE a ALTER COLUMN b DROP NOT NULL; UPDATE a SET b = 1', 2],
