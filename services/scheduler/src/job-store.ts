@@ -44,6 +44,19 @@ export class JobStore {
     return reading(this.database, (source) => this.#find(source, id));
   }
 
+  /** Those of them that are there, in no order. */
+  async those(ids: readonly JobId[]): Promise<Job[]> {
+    return reading(this.database, async (source) => {
+      const rows = await source
+        .getRepository(jobTable)
+        .createQueryBuilder('j')
+        .where('j.id = ANY (:ids) AND j.deletedAt IS NULL', { ids })
+        .getMany();
+      const dues = await nextDues(source, ids);
+      return rows.map((row) => domainOf(row, dues));
+    });
+  }
+
   async get(id: JobId): Promise<Job> {
     const job = await this.find(id);
     if (!job) throw missing(id);

@@ -32,24 +32,33 @@ export class PostgresPlanStore implements PlanStore<DueJob, NewItem> {
   ) {}
 
   /** By the clock of Postgres, which all replicas share. In no order, so that replicas seldom look at the same jobs. */
-  async due(limit: number): Promise<{ now: Date; jobs: DueJob[] }> {
+  async due(limit: number): Promise<{ now: Date; jobs: DueJob[]; nextAt: Date | null }> {
     return reading(this.database, async (source) => {
-      const [clock] = await source.query<{ now: Date }[]>('SELECT clock_timestamp() AS now');
-      const now = clock?.now ?? new Date(NaN);
+      const [clock] = await source.query<{ now: Date; nextAt: Date | null }[]>(
+        `SELECT now, (SELECT min(due_at) FROM job_plan WHERE due_at > now) AS "nextAt"
+         FROM (SELECT clock_timestamp() AS now) AS clock`,
+      );
+      const { now, nextAt } = clock ?? { now: new Date(NaN), nextAt: null };
       const rows = await source.query<DueRow[]>(
         `SELECT p.job_id AS "jobId", array_agg(p.due_at ORDER BY p.seq) AS "dueAts",
                 EXISTS (SELECT FROM run WHERE job_id = p.job_id AND state IN ('queued', 'running', 'stopping')) AS "isGoing"
          FROM job_plan p
          WHERE p.job_id IN (SELECT job_id FROM job_plan WHERE due_at <= $1 GROUP BY job_id ORDER BY random() LIMIT $2)
-         GROUP BY p.job_id`,
+         GROUP BY p.job_id ORDER BY random()`,
         [now, limit],
       );
-      const jobs: DueJob[] = [];
-      for (const { jobId, ...due } of rows) {
-        const job = await this.jobs.find(jobId);
-        if (job) jobs.push({ ...job, ...due, job });
-      }
-      return { now, jobs };
+      if (rows.length === 0) return { now, jobs: [], nextAt };
+      const jobs = new Map(
+        (await this.jobs.those(rows.map(({ jobId }) => jobId))).map((job) => [job.id, job]),
+      );
+      return {
+        now,
+        jobs: rows.flatMap(({ jobId, ...due }) => {
+          const job = jobs.get(jobId);
+          return job ? [{ ...job, ...due, job }] : [];
+        }),
+        nextAt,
+      };
     });
   }
 
@@ -83,10 +92,11 @@ export class PostgresPlanStore implements PlanStore<DueJob, NewItem> {
   }
 
   async setDues(tx: Transaction, jobId: JobId, dueAts: readonly (Date | null)[]): Promise<void> {
-    await tx.query('DELETE FROM job_plan WHERE job_id = $1', [jobId]);
     await tx.query(
-      `INSERT INTO job_plan (job_id, seq, due_at)
-       SELECT $1, ordinality - 1, due_at FROM unnest($2::timestamptz[]) WITH ORDINALITY AS d (due_at, ordinality)`,
+      `WITH gone AS (DELETE FROM job_plan WHERE job_id = $1 AND seq >= cardinality($2::timestamptz[]))
+       INSERT INTO job_plan (job_id, seq, due_at)
+       SELECT $1, ordinality - 1, due_at FROM unnest($2::timestamptz[]) WITH ORDINALITY AS d (due_at, ordinality)
+       ON CONFLICT (job_id, seq) DO UPDATE SET due_at = excluded.due_at`,
       [jobId, dueAts],
     );
   }

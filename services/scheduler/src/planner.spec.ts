@@ -7,6 +7,7 @@ import {
   type Plan,
   type RunId,
 } from '@casvault/contracts';
+import { ManualClock } from '@casvault/testkit';
 import { firstDues, outcomeOf, type Firing, type PlannedJob } from './firing.rules.js';
 import { Planner, type Content, type PlanStore } from './planner.js';
 import { duesOf, watchFrom, type Watched } from './testing/wall-clock.js';
@@ -63,7 +64,7 @@ class Tables {
           dueAts: row.dueAts.map((at) => (at === null ? null : new Date(at))),
           isGoing: this.now < row.goesOnUntil,
         }));
-        return { now: new Date(this.now), jobs };
+        return { now: new Date(this.now), jobs, nextAt: null };
       },
       settle: async (job, firing, content) => {
         if (dies()) throw new Killed();
@@ -200,6 +201,69 @@ describe('D7: begins what is due', () => {
     expect(told).toEqual([]);
     await flaky.fire();
     expect(told.map(({ state }) => state)).toEqual(['run']);
+  });
+});
+
+describe('D7: looks for what is due', () => {
+  const runs = Array.from({ length: 10 }, () => newId<RunId>());
+  const job = (): PlannedJob => ({
+    id: newId<JobId>(),
+    version: 1,
+    timeZone: 'UTC',
+    plans: [planSchema.parse({ type: 'daily', time: '02:00', startDate: '2026-01-01' })],
+    dueAts: [new Date('2026-05-02T02:00:00Z')],
+    isGoing: false,
+  });
+  const now = new Date('2026-05-02T02:00:00Z');
+
+  it('begins no run before all that are due are made, and all of them though one cannot be', async () => {
+    const did: string[] = [];
+    const left = [...runs];
+    const planner = new Planner<PlannedJob, never>({
+      store: {
+        due: async () => ({ now, jobs: [...runs, ...runs].map(job), nextAt: null }),
+        settle: async () => {
+          await Promise.resolve();
+          const made = left.shift();
+          if (made === undefined) throw new Killed();
+          did.push('made');
+          return made;
+        },
+      },
+      resolve: async () => [],
+      begin: async () => void did.push('begun'),
+      graceMs,
+      clock: { now: () => now, sleep: async () => undefined },
+      logger: silent,
+    });
+    await expect(planner.fire()).rejects.toThrow(Killed);
+    expect(did).toEqual([...runs.map(() => 'made'), ...runs.map(() => 'begun')]);
+  });
+
+  it('when the next is due, and otherwise every second', async () => {
+    const nextIn = [5_000, 300, -20];
+    const clock = new ManualClock();
+    const begun = clock.now().getTime();
+    const looks: number[] = [];
+    const planner = new Planner<PlannedJob, never>({
+      store: {
+        due: async () => {
+          looks.push(clock.now().getTime() - begun);
+          const ms = nextIn.shift();
+          return { now, jobs: [], nextAt: ms === undefined ? null : new Date(now.getTime() + ms) };
+        },
+        settle: () => Promise.reject(new Error('nothing is due')),
+      },
+      resolve: async () => [],
+      begin: async () => undefined,
+      graceMs,
+      clock,
+      logger: silent,
+    });
+    planner.start();
+    await clock.advance(2_400);
+    await planner.drain();
+    expect(looks).toEqual([0, 1_000, 1_300, 1_301, 2_301]);
   });
 });
 

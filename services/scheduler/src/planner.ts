@@ -1,20 +1,39 @@
-import { Fault, type Clock, type FaultJson, type Logger, type RunId } from '@casvault/contracts';
+import { Fault, type Clock, type FaultJson, type JobId, type Logger, type RunId } from '@casvault/contracts';
 import { mapBounded } from './bounded.js';
 import { firingOf, type Firing, type PlannedJob } from './firing.rules.js';
 
-/** Jobs that are due are looked for so often; a time of day is kept to about so much. */
+/** Jobs that are due are looked for so often, and when the next is due: somebody may save one that is due sooner. */
 const lookEveryMs = 1_000;
-const batch = 32;
-/** Jobs of which the content is asked for at the same time. */
+const batch = 64;
+/** Jobs of which the content is asked for at the same time, and runs that are begun. */
 const atOnce = 4;
 
 /** What a run is made of; a fault: it can't be, and the run has failed before it began. */
 export type Content<T> = { readonly items: readonly T[] } | { readonly fault: FaultJson };
 
+interface Due<J> {
+  readonly now: Date;
+  readonly jobs: readonly J[];
+  readonly nextAt: Date | null;
+}
+
+/** A run that was made, and for how long it was due at the look. */
+interface Made {
+  readonly runId: RunId;
+  readonly job: JobId;
+  readonly lateMs: number;
+}
+
+/** `lookAt`: by the planner's own clock, when something may be due again. */
+interface Look {
+  readonly fired: number;
+  readonly lookAt: number;
+}
+
 /** Where jobs and their due times are kept. All replicas share it, and with it the one clock that says what is due. */
 export interface PlanStore<J extends PlannedJob, T> {
-  /** The jobs that are due by the store's clock, at most `limit`. */
-  due(limit: number): Promise<{ readonly now: Date; readonly jobs: readonly J[] }>;
+  /** The jobs that are due by the store's clock, at most `limit`, and when the next after `now` is due. */
+  due(limit: number): Promise<Due<J>>;
   /**
    * In one transaction: moves the plans on to their next times, and makes the run or notes why there is none. Nothing at all
    * when the job is no longer as it was looked at: another replica was faster, or somebody edited it. The run that was made.
@@ -60,28 +79,52 @@ export class Planner<J extends PlannedJob, T> {
 
   /** Fires what is due now; how many jobs are due no longer. */
   async fire(): Promise<number> {
-    const { now, jobs } = await this.#o.store.due(batch);
-    const lookedAt = this.#o.clock.now().getTime();
-    const fired = await mapBounded(jobs, atOnce, (job) => this.#fireOne(job, now, lookedAt));
-    return fired.filter(Boolean).length;
+    return (await this.#fire()).fired;
+  }
+
+  /**
+   * Runs are made first and then begun: what a run that has begun asks of everybody would hold up those that are due too.
+   * Of the runs that were made all are begun, whatever became of the others.
+   */
+  async #fire(): Promise<Look> {
+    const { store, clock } = this.#o;
+    const { now, jobs, nextAt } = await store.due(batch);
+    const lookedAt = clock.now().getTime();
+    const made: Made[] = [];
+    try {
+      const fired = await mapBounded(jobs, atOnce, (job) => this.#settle(job, now, made));
+      const nextInMs = nextAt === null ? lookEveryMs : nextAt.getTime() - now.getTime();
+      return { fired: fired.filter(Boolean).length, lookAt: lookedAt + Math.min(lookEveryMs, nextInMs) };
+    } finally {
+      await mapBounded(made, atOnce, (run) => this.#begin(run, lookedAt));
+    }
   }
 
   /** Never rejects for a fault of one job: it stays due, until its grace is over. */
-  async #fireOne(job: J, now: Date, lookedAt: number): Promise<boolean> {
-    const { store, graceMs, begin, onBegun, clock, logger } = this.#o;
-    const firing = firingOf(job, now, graceMs);
+  async #settle(job: J, now: Date, made: Made[]): Promise<boolean> {
+    const firing = firingOf(job, now, this.#o.graceMs);
     if (firing === null) return false;
     try {
-      const runId = await store.settle(job, firing, await this.#contentOf(job, firing));
-      if (runId === null) return true;
-      await begin(runId);
-      const passed = clock.now().getTime() - lookedAt;
-      if (firing.run) onBegun?.(now.getTime() + passed - firing.run.dueAt.getTime());
+      const runId = await this.#o.store.settle(job, firing, await this.#contentOf(job, firing));
+      if (runId !== null && firing.run !== null)
+        made.push({ runId, job: job.id, lateMs: now.getTime() - firing.run.dueAt.getTime() });
       return true;
     } catch (error) {
       if (!Fault.is(error)) throw error;
-      logger.warn({ err: error, jobId: job.id }, 'the run that is due was not begun, trying again');
+      this.#o.logger.warn({ err: error, jobId: job.id }, 'the run that is due was not made, trying again');
       return false;
+    }
+  }
+
+  /** A fault leaves the run to whoever makes up for lost ones. */
+  async #begin({ runId, job, lateMs }: Made, lookedAt: number): Promise<void> {
+    const { begin, onBegun, clock, logger } = this.#o;
+    try {
+      await begin(runId);
+      onBegun?.(lateMs + clock.now().getTime() - lookedAt);
+    } catch (error) {
+      if (!Fault.is(error)) throw error;
+      logger.warn({ err: error, jobId: job, runId }, 'the run that was made was not begun yet');
     }
   }
 
@@ -99,13 +142,17 @@ export class Planner<J extends PlannedJob, T> {
   async #look(stopping: AbortSignal): Promise<void> {
     const { clock, logger } = this.#o;
     while (!stopping.aborted) {
-      let fired = 0;
+      let look: Look = { fired: 0, lookAt: Infinity };
       try {
-        fired = await this.fire();
+        look = await this.#fire();
       } catch (error) {
         logger.warn({ err: error }, 'plans not looked at, trying again');
       }
-      if (fired < batch) await clock.sleep(lookEveryMs, stopping);
+      if (look.fired < batch) await clock.sleep(this.#untilLook(look), stopping);
     }
+  }
+
+  #untilLook({ lookAt }: Look): number {
+    return Math.min(lookEveryMs, Math.max(1, lookAt - this.#o.clock.now().getTime()));
   }
 }

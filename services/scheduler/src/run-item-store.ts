@@ -6,7 +6,7 @@ import {
   type RunId,
   type RunItemId,
 } from '@casvault/contracts';
-import { inTransaction, reading } from '@casvault/persistence';
+import { inTransaction, reading, type Transaction } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { pacesOf } from './eta.rules.js';
 import { appendLines } from './run-log-store.js';
@@ -71,44 +71,58 @@ export class RunItemStore {
   /** Null when this is not of an item's present attempt. */
   async record(change: ItemChanged, now: Date): Promise<KnownAttempt | null> {
     return inTransaction(this.database, async (tx) => {
-      const end = endOf(change.phase);
-      const items = tx.getRepository(runItemTable);
-      const where = { attemptId: change.itemId };
-      const before = await items.findOne({ where, lock: { mode: 'pessimistic_write' } });
-      await tx.query(
-        `UPDATE run_item SET state = CASE state WHEN 'stopped' THEN state ELSE $3 END,
-           phase = CASE WHEN state = 'stopped' AND $14::timestamptz IS NULL THEN phase ELSE $4 END,
-           point_id = coalesce($5, point_id), restored_vm_id = $6, progress = $7, reasons = $8,
-           fault = CASE state WHEN 'stopped' THEN coalesce($9, fault) ELSE $9 END,
-           done_bytes = $10, stored_bytes = $11, told_at = $12, heard_at = $13, started_at = coalesce(started_at, $13),
-           finished_at = CASE state WHEN 'stopped' THEN finished_at ELSE $14 END, image_id = $15, pace = $16
-         WHERE attempt_id = $1 AND run_id = $2 AND (told_at IS NULL OR told_at < $12)
-           AND (state IN ('queued', 'running') OR (state = 'stopped' AND phase = 'cleaning'))`,
-        [
-          change.itemId,
-          change.runId,
-          end ?? 'running',
-          change.phase,
-          change.pointId,
-          change.restoredVmId,
-          JSON.stringify(change.progress),
-          JSON.stringify(change.reasons),
-          change.fault && JSON.stringify(change.fault),
-          sum(change, 'doneBytes'),
-          sum(change, 'storedBytes'),
-          change.at,
-          now,
-          end && now,
-          change.imageId,
-          JSON.stringify(pacesOf(before?.pace ?? {}, change.progress, Date.parse(change.at))),
-        ],
-      );
-      await tx.query('UPDATE run_item SET heard_at = $2 WHERE attempt_id = $1', [change.itemId, now]);
-      const row = await items.findOneBy(where);
-      if (!before || !row) return null;
-      await appendLines(tx, row.runId, linesOfItem(before, loggedOf(row)), now);
-      return knownOf(row);
+      const before = await tx
+        .getRepository(runItemTable)
+        .findOne({ where: { attemptId: change.itemId }, lock: { mode: 'pessimistic_write' } });
+      if (!before) return null;
+      const after = await this.#change(tx, before, change, now);
+      if (after === null) {
+        await tx.query('UPDATE run_item SET heard_at = $2 WHERE attempt_id = $1', [change.itemId, now]);
+        return knownOf(before);
+      }
+      await appendLines(tx, before.runId, linesOfItem(before, loggedOf(after)), now);
+      return knownOf(after);
     });
+  }
+
+  /** The row with the news, null when they are of no use any more. */
+  async #change(
+    tx: Transaction,
+    before: RunItemRow,
+    change: ItemChanged,
+    now: Date,
+  ): Promise<RunItemRow | null> {
+    const end = endOf(change.phase);
+    const [rows] = await tx.query<[Partial<RunItemRow>[], number]>(
+      `UPDATE run_item SET state = CASE state WHEN 'stopped' THEN state ELSE $3 END,
+         phase = CASE WHEN state = 'stopped' AND $14::timestamptz IS NULL THEN phase ELSE $4 END,
+         point_id = coalesce($5, point_id), restored_vm_id = $6, progress = $7, reasons = $8,
+         fault = CASE state WHEN 'stopped' THEN coalesce($9, fault) ELSE $9 END,
+         done_bytes = $10, stored_bytes = $11, told_at = $12, heard_at = $13, started_at = coalesce(started_at, $13),
+         finished_at = CASE state WHEN 'stopped' THEN finished_at ELSE $14 END, image_id = $15, pace = $16
+       WHERE attempt_id = $1 AND run_id = $2 AND (told_at IS NULL OR told_at < $12)
+         AND (state IN ('queued', 'running') OR (state = 'stopped' AND phase = 'cleaning'))
+       RETURNING state, phase, reasons, fault, done_bytes AS "doneBytes", stored_bytes AS "storedBytes"`,
+      [
+        change.itemId,
+        change.runId,
+        end ?? 'running',
+        change.phase,
+        change.pointId,
+        change.restoredVmId,
+        JSON.stringify(change.progress),
+        JSON.stringify(change.reasons),
+        change.fault && JSON.stringify(change.fault),
+        sum(change, 'doneBytes'),
+        sum(change, 'storedBytes'),
+        change.at,
+        now,
+        end && now,
+        change.imageId,
+        JSON.stringify(pacesOf(before.pace, change.progress, Date.parse(change.at))),
+      ],
+    );
+    return rows[0] ? { ...before, ...rows[0] } : null;
   }
 
   /** Ends items of one run of which snapshot-engine never said how they ended. */

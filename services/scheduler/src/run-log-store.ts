@@ -15,27 +15,24 @@ export const appendLines = async (
   now: Date,
 ): Promise<void> => {
   if (lines.length === 0) return;
-  const [counter] = await tx.query<{ told: number }[]>(
-    `INSERT INTO run_log_count AS c (run_id, told) VALUES ($1, $2)
-     ON CONFLICT (run_id) DO UPDATE SET told = c.told + $2 RETURNING told`,
-    [runId, lines.length],
+  const kept = await tx.query<unknown[]>(
+    `WITH counted AS (
+       INSERT INTO run_log_count AS c (run_id, told) VALUES ($1::uuid, $4::int)
+       ON CONFLICT (run_id) DO UPDATE SET told = c.told + excluded.told RETURNING told)
+     INSERT INTO run_log (run_id, seq, at, level, item_id, vm_name, code, reason, params)
+     SELECT $1::uuid, told - $4::int + place, $3::timestamptz, level, "itemId", "vmName", code, reason, params
+     FROM counted, ROWS FROM (jsonb_to_recordset($2::jsonb)
+       AS (level text, "itemId" uuid, "vmName" text, code text, reason text, params jsonb)) WITH ORDINALITY
+       AS line (level, "itemId", "vmName", code, reason, params, place)
+     WHERE "itemId" IS NULL OR told - $4::int + place <= $5::int
+     RETURNING seq`,
+    [runId, JSON.stringify(lines), now, lines.length, maxLogLines],
   );
-  const first = (counter?.told ?? 0) - lines.length + 1;
-  const kept = lines
-    .map((line, index) => ({ ...line, seq: first + index }))
-    .filter(({ seq, itemId }) => itemId === null || seq <= maxLogLines);
   if (kept.length < lines.length)
     await tx.query('UPDATE run_log_count SET dropped = dropped + $2 WHERE run_id = $1', [
       runId,
       lines.length - kept.length,
     ]);
-  if (kept.length === 0) return;
-  await tx.query(
-    `INSERT INTO run_log (run_id, seq, at, level, item_id, vm_name, code, reason, params)
-     SELECT $1::uuid, seq, $3::timestamptz, level, "itemId", "vmName", code, reason, params
-     FROM jsonb_to_recordset($2::jsonb) AS line (seq int, level text, "itemId" uuid, "vmName" text, code text, reason text, params jsonb)`,
-    [runId, JSON.stringify(kept), now],
-  );
 };
 
 interface LineRow extends Omit<RunLogLine, 'at' | 'text'> {

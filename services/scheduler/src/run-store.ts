@@ -63,11 +63,11 @@ export const itemOf = (row: RunItemRow): RunItem => ({
   finishedAt: iso(row.finishedAt),
 });
 
-const detailOf = (run: Run, items: RunItem[], hooks: RunDetail['hooks']): RunDetail => ({
-  ...run,
-  etaSeconds: etaOfRun(items, run.itemCount),
-  items,
-  hooks,
+/** Of rows that are all of the run's. */
+const sumsOf = (runId: string, rows: readonly RunItemRow[]): Sums => ({
+  runId,
+  done: String(rows.reduce((sum, { doneBytes }) => sum + BigInt(doneBytes), 0n)),
+  stored: String(rows.reduce((sum, { storedBytes }) => sum + BigInt(storedBytes), 0n)),
 });
 
 /** With what the machine of a run begins. */
@@ -218,7 +218,10 @@ export class RunStore {
       const startedAt = after.startedAt === null ? null : new Date(after.startedAt);
       const reasons: Run['reasons'] = state === 'given up' ? ['PRECONDITION_NOT_MET'] : [];
       await tx.getRepository(runTable).update({ id }, { state, reasons, fault, startedAt, finishedAt });
-      await tx.getRepository(jobTable).update({ lastRunId: id }, { lastRunState: state });
+      await tx.query(
+        'UPDATE job SET last_run_state = $2 WHERE id = (SELECT job_id FROM run WHERE id = $1) AND last_run_id = $1',
+        [id, state],
+      );
     }
     const { retried, admitted } = itemSteps(before, after);
     const again: NewLine[] = [];
@@ -244,18 +247,18 @@ export class RunStore {
   }
 
   async detail(id: RunId): Promise<RunDetail> {
-    const run = await this.#get(id);
+    const run = await this.#row(id);
     const rows = await reading(this.database, (source) =>
       source
         .getRepository(runItemTable)
         .find({ where: { runId: id }, order: { seq: 'ASC' }, take: itemsShown }),
     );
-    return detailOf(run, rows.map(itemOf), await this.#hooks.of(id));
+    return this.#detailOf(run, rows);
   }
 
   /** The run with the items that matter to who watches it: those that run, then those that changed last. */
   async news(id: RunId): Promise<RunDetail> {
-    const run = await this.#get(id);
+    const run = await this.#row(id);
     const rows = await reading(this.database, (source) =>
       source
         .getRepository(runItemTable)
@@ -268,7 +271,10 @@ export class RunStore {
         .limit(itemsPublished)
         .getMany(),
     );
-    return detailOf(run, rows.sort((a, b) => a.seq - b.seq).map(itemOf), await this.#hooks.of(id));
+    return this.#detailOf(
+      run,
+      rows.sort((a, b) => a.seq - b.seq),
+    );
   }
 
   /** Newest first. */
@@ -443,9 +449,18 @@ export class RunStore {
     );
   }
 
-  async #get(id: RunId): Promise<Run> {
-    const [sums] = await this.#sums([id]);
-    return domainOf(await this.#row(id), sums);
+  /** Asks for no more than the rows leave open: watchers of runs are told once a second. */
+  async #detailOf(row: RunRow, rows: readonly RunItemRow[]): Promise<RunDetail> {
+    const isWhole = rows.length === row.itemCount;
+    const [sums] = isWhole ? [sumsOf(row.id, rows)] : await this.#sums([row.id]);
+    const hasHooks = hooksOf(row.definition).length > 0;
+    const items = rows.map(itemOf);
+    return {
+      ...domainOf(row, sums),
+      etaSeconds: etaOfRun(items, row.itemCount),
+      items,
+      hooks: hasHooks ? await this.#hooks.of(row.id as RunId) : [],
+    };
   }
 
   async #row(id: RunId): Promise<RunRow> {
