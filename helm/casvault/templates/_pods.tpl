@@ -12,6 +12,15 @@ supplementalGroups: {{ toJson . }}
 seccompProfile: { type: RuntimeDefault }
 {{- end }}
 
+{{- /* What Node is told: with a heap of three tenths of the memory limit a service stays well below it. Takes the resources. */}}
+{{- define "casvault.nodeOptions" -}}
+{{- $units := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $limit := toString .limits.memory -}}
+{{- $unit := regexFind "[A-Za-z]*$" $limit -}}
+{{- $bytes := mulf (trimSuffix $unit $limit | float64) (get $units $unit | float64) -}}
+--max-semi-space-size=4 --max-old-space-size={{ divf (mulf $bytes 0.3) 1048576 | floor | int }}
+{{- end }}
+
 {{- define "casvault.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true

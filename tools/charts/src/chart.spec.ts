@@ -203,16 +203,35 @@ describe('the chart', () => {
     expect([roles('production').length, roles('everything else').length]).toEqual([0, 2]);
   });
 
-  it('gives all but the workers of the data-mover a small young generation', () => {
-    const limited = of('production')
+  it('gives all but the workers of the data-mover a small young generation and a heap by their memory limit', () => {
+    const options = of('production')
       .filter(({ kind }) => kind === 'Deployment')
-      .map((one) => ({
-        title: titleOf(one),
-        isLimited: JSON.stringify(one).includes('--max-semi-space-size=4'),
-      }));
-    expect(limited.length).toBeGreaterThan(6);
-    for (const { title, isLimited } of limited)
-      expect({ title, isLimited }).toEqual({ title, isLimited: !/data-mover-(?!controller)/.test(title) });
+      .map((one) => [titleOf(one), /--max-[^"]*/.exec(JSON.stringify(one))?.[0] ?? null] as const);
+    expect(options.length).toBeGreaterThan(6);
+    for (const [title, given] of options) {
+      const isWorker = /data-mover-(?!controller)/.test(title);
+      expect([title, given]).toEqual([
+        title,
+        isWorker ? null : '--max-semi-space-size=4 --max-old-space-size=153',
+      ]);
+    }
+  });
+
+  it.each([
+    ['1Gi', 307],
+    ['0.5Gi', 153],
+    ['600M', 171],
+    ['536870912', 153],
+  ])('a memory limit of %s gives a heap of %i MiB', async (limit, heap) => {
+    const objects = manifestsOf(
+      await helm.template(
+        chart,
+        [join(chart, 'values-trial.yaml')],
+        [`inventory.resources.limits.memory=${limit}`],
+      ),
+    );
+    const inventory = objects.find((one) => titleOf(one) === 'Deployment casvault-inventory');
+    expect(JSON.stringify(inventory)).toContain(`--max-old-space-size=${heap}"`);
   });
 
   it('the services refuse what they do not know or understand, and files that nothing brings', async () => {

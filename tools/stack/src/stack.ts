@@ -85,6 +85,9 @@ export const startStack = async (options: StackOptions): Promise<Stack> => {
   }
 };
 
+/** In MiB, as the chart's default limits give it to all but the workers: Node would go by the memory of the whole machine. */
+const heapMiB = 153;
+
 interface ServicePlan {
   /** `mover-1`; services that run once have their own name. */
   readonly name: string;
@@ -120,10 +123,12 @@ const makeProcess = async (
   common: Readonly<Record<string, string>>,
 ): Promise<ManagedProcess> => {
   const port = String(await freePort());
+  const isWorker = plan.env['CASVAULT_DATA_MOVER_ROLE'] === 'worker';
+  const heap: Record<string, string> = isWorker ? {} : { NODE_OPTIONS: `--max-old-space-size=${heapMiB}` };
   return new ManagedProcess({
     name: plan.name,
     main: join(repositoryRoot, 'services', plan.service, 'dist/src/main.js'),
-    env: { ...common, CASVAULT_HTTP_PORT: port, ...plan.env, ...options.env?.[plan.name] },
+    env: { ...common, ...heap, CASVAULT_HTTP_PORT: port, ...plan.env, ...options.env?.[plan.name] },
     logFile: join(options.dir, 'logs', `${plan.name}.log`),
     healthUrl: `http://127.0.0.1:${port}`,
   });
