@@ -17,6 +17,7 @@ const at = (vms: number, changed: Partial<Figures> = {}): Figures => ({
     ['list VMs', timed(10, 20)],
     ['get run', timed(vms / 100)],
   ]),
+  calls: spreadOf([10, 20, vms / 100]),
   delays: spreadOf([200, 900]),
   runs: { expected: 2, begun: 2, succeeded: 2 },
   items: { count: 20, perS: 4 },

@@ -41,6 +41,11 @@ export class Stopwatch {
     );
   }
 
+  /** Of all that succeeded, whatever its name. */
+  together(): Spread {
+    return spreadOf([...this.#series.values()].flatMap(({ ms }) => ms));
+  }
+
   #of(name: string): Series {
     const known = this.#series.get(name) ?? { ms: [], failed: 0, firstFault: null };
     this.#series.set(name, known);

@@ -14,7 +14,7 @@ import { SimulatedMover } from './mover.js';
 import { pause } from './pause.js';
 import { minuteAfter, plansDueAt, plansDueLater } from './plans.js';
 import { Stopwatch, type Timed } from './stopwatch.js';
-import { services, usageBetween, usageOf, type Usage } from './usage.js';
+import { usageBetween, usageOf, type Usage } from './usage.js';
 
 /** How large an installation is, and how long it is looked at. */
 export interface Size {
@@ -37,6 +37,8 @@ export interface Figures {
   readonly creation: Timed;
   /** By route, while runs go on. */
   readonly routes: ReadonlyMap<string, Timed>;
+  /** Of all calls of all routes. */
+  readonly calls: Spread;
   /** Of runs of plans, from when they were due until they began. */
   readonly delays: Spread;
   readonly runs: { readonly expected: number; readonly begun: number; readonly succeeded: number };
@@ -58,8 +60,6 @@ const leadMs = { start: 10_000, perJob: 150 } as const;
 const drainMs = 240_000;
 const loopResolutionMs = 10;
 const transferMs = [1_000, 4_000] as const;
-/** Node gives itself half of a container's memory for its heap: here it would see that of the whole machine. The chart's least limit is 512 MiB. */
-const asInContainer = { NODE_OPTIONS: '--max-old-space-size=256' } as const;
 
 type Say = (text: string) => void;
 
@@ -87,7 +87,6 @@ export async function tryOut(size: Size, dir: string, say: Say): Promise<Figures
       gatewayPort: await freePort(),
       movers: 0,
       lab: null,
-      env: Object.fromEntries(services.map((name) => [name, asInContainer])),
     });
     ends.push(() => stack.stop());
     const api = new ApiClient(stack.gatewayUrl);
@@ -230,6 +229,7 @@ class Trial {
     const all = await this.#endedRuns();
     return {
       routes: watch.all(),
+      calls: watch.together(),
       scrapes: scrapes.all(),
       ...summaryOf(all, first, dueJobs),
       usage,
