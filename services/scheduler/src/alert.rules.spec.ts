@@ -38,6 +38,12 @@ describe('H3: alerts of a run that is over', () => {
     expect(alerts.map(({ kind, severity }) => `${kind} ${severity}`)).toEqual(expected);
   });
 
+  it('E7: a target that has everything is nothing to worry about; a run that was passed over is', () => {
+    const skipped = (reason: 'NOTHING_TO_COPY' | 'PREVIOUS_RUN_GOES_ON') =>
+      alertsOf(run({ kind: 'copy', state: 'skipped', reasons: [reason], itemCount: 0 })).length;
+    expect([skipped('NOTHING_TO_COPY'), skipped('PREVIOUS_RUN_GOES_ON')]).toEqual([0, 1]);
+  });
+
   it('names the VMs and the cause, in both languages', () => {
     const [alert] = alertsOf(run({ state: 'partly failed', failed: full }));
     expect(alert).toMatchObject({ vmNames: ['db', 'web'], vmCount: 2, fault: { code: 'POOL_FULL' } });

@@ -61,9 +61,13 @@ const severities: Record<AlertKind, AlertSeverity> = {
   'vm-skipped': 'warning',
 };
 
+/** E7: the target has all that there is to copy, which is what the job is for. */
+const hasNothingLeft = ({ state, reasons }: EndedRun): boolean =>
+  state === 'skipped' && reasons.length === 1 && reasons[0] === 'NOTHING_TO_COPY';
+
 /** H3: what has to be told of a run that is over; the same of the same run, with the same ids, whoever asks when. */
 export const alertsOf = (run: EndedRun): Alert[] => {
-  const kind = kinds[run.state];
+  const kind = hasNothingLeft(run) ? undefined : kinds[run.state];
   const alerts: Alert[] = [];
   if (kind === 'run-failed' || kind === 'run-partly-failed')
     alerts.push(alertOf(run, kind, { ...run.failed, fault: run.fault ?? run.failed.fault }));
