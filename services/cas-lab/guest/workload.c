@@ -41,6 +41,8 @@ enum { O_RDWR = 2, O_NONBLOCK = 04000, O_DIRECT = 040000, O_NOCTTY = 0400 };
 #define SLOT_MAGIC 0x31544F4C53564143ul   /* "CAVSLOT1" */
 #define KEY_POWER 116
 #define EVENTS 8
+/* Between two looks for commands and for the power button. */
+#define POLL_US 20000
 
 struct header {
   u64 magic, disk, slots, slot_bytes, ring_at, bulk_at, bulk_bytes, pairs_per_second, bulk_kib_per_second, running;
@@ -288,6 +290,20 @@ static void open_disk(const char *path) {
   disks++;
 }
 
+/* Microseconds until the next write is due, at most POLL_US: an emulated guest pays dearly for waking up. */
+static u64 until_due(u64 elapsed, u64 pairs_due, u64 bulk_due) {
+  u64 due = elapsed + POLL_US, at;
+  if (pairs_per_second) {
+    at = pairs_due * 1000000 / pairs_per_second + 1;
+    if (at < due) due = at;
+  }
+  if (bulk_kib_per_second) {
+    at = bulk_due * BULK_UNIT * 1000000 / (bulk_kib_per_second * KIB) + 1;
+    if (at < due) due = at;
+  }
+  return due > elapsed ? due - elapsed : 1;
+}
+
 /* Both rates are kept against the clock since `began`, so that a slow second is made up for, within one second. */
 static void work(void) {
   u64 began = now_us(), reported = began, pairs_due = 0, bulk_due = 0, now;
@@ -302,7 +318,7 @@ static void work(void) {
       pairs_due = bulk_due = 0;
     }
     if (!running) {
-      sleep_us(20000);
+      sleep_us(POLL_US);
       continue;
     }
     if (pairs_due * 1000000 <= (now - began) * pairs_per_second) {
@@ -312,7 +328,7 @@ static void work(void) {
       write_bulk();
       bulk_due++;
     } else {
-      sleep_us(1000);
+      sleep_us(until_due(now - began, pairs_due, bulk_due));
     }
   }
 }
