@@ -33,7 +33,7 @@ export function report(outcome: Outcome): string {
     `kinds; for ${minutes} minutes a part of them is due at the beginning of each, all at the same instant: ${duePerMinute} of ${jobs} at the largest`,
     'size. A transfer takes 1 to 4 s. Services have the heap that the chart gives them (153 MiB). The API is judged by the slowest of its',
     `routes; ${largest.calls.count} calls were made at the largest size. Everything but the last table is of these minutes; peaks are since the`,
-    'start of a service.',
+    `start of a service. Other processes of the machine took ${largest.othersCpuS.toFixed(0)} s of CPU meanwhile at the largest size: what they took, times are longer.`,
     '',
     `## Figures to reach, with ${vms} VMs and ${jobs} jobs`,
     '',
