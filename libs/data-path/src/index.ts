@@ -31,6 +31,7 @@ export {
 } from './repository.js';
 export { restorePoint, type RestoreRequest, type RestoreResult, type RestoreRun } from './restore-point.js';
 export { RestingThreads } from './resting-threads.js';
+export { warmEngine } from './thread-calls.js';
 export {
   rollbackPoint,
   type RollbackDiskResult,

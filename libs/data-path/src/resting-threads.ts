@@ -1,4 +1,4 @@
-import { type Worker } from 'node:worker_threads';
+import { Worker } from 'node:worker_threads';
 
 interface Resting {
   readonly worker: Worker;
@@ -24,6 +24,13 @@ export class RestingThreads {
 
   get count(): number {
     return this.#resting.length;
+  }
+
+  /** Starts threads until `count` rest that run `file`, as far as there is room: they load their code while their owner prepares. */
+  warm(file: URL, count: number): void {
+    let resting = this.#resting.filter((one) => one.file === file.href).length;
+    for (; resting < count && !this.#isClosed && this.#resting.length < this.#max; resting += 1)
+      this.give(file, new Worker(file));
   }
 
   /** One that runs `file`, the caller's from now on; null when none rests. The one that rested for the shortest comes first. */

@@ -66,6 +66,21 @@ describe('threads that rest', () => {
     expect(await selfOf(resting)).not.toBe(first);
   });
 
+  it('are started ahead, no more than asked for and than there is room', async () => {
+    const resting = new RestingThreads({ max: 2 });
+    resting.warm(file, 1);
+    resting.warm(file, 1);
+    expect(resting.count).toBe(1);
+    const first = await selfOf(resting);
+    expect(resting.count).toBe(1);
+    expect(await selfOf(resting)).toBe(first);
+    resting.warm(file, 5);
+    expect(resting.count).toBe(2);
+    await resting.close();
+    resting.warm(file, 1);
+    expect(resting.count).toBe(0);
+  });
+
   it('are not those that were aborted or may be stuck', async () => {
     const resting = new RestingThreads({ max: 2 });
     const controller = new AbortController();

@@ -1,7 +1,8 @@
 /**
  * libvirt through its own command line, virsh: no npm binding of libvirt is kept up (the published ones stopped at
  * old Node versions), and virsh is on every host that runs libvirt, speaks to every version of its daemon and keeps our
- * process free of native code. One short-lived process per call (10-30 ms); nothing here polls or holds a connection.
+ * process free of native code. What changes something is a short-lived process of its own (10-30 ms, more on a busy host); questions go to
+ * one virsh that stays connected (2 ms), and to a process whenever that one is busy or not as expected. Nothing here polls.
  *
  * Promises: every call is bounded in time and can be aborted; what libvirt refuses comes back as a `Fault` with virsh's
  * words; nothing is parsed out of tables made for people where a stable form exists (XML, `domstats`).

@@ -9,7 +9,8 @@ import {
   type DomainState,
   type DomainSummary,
 } from './domain.js';
-import { runVirsh, runVirshTogether, withXmlFiles, type CallOptions, type VirshOptions } from './virsh.js';
+import { VirshShell } from './virsh-shell.js';
+import { runVirsh, withXmlFiles, type CallOptions, type VirshOptions } from './virsh.js';
 
 export type Checkpoint = ParsedCheckpoint;
 export type BackupDescription = BackupPlan;
@@ -35,6 +36,13 @@ const onlyState = (domain: string, output: string): DomainState => {
   return state;
 };
 
+/** What QEMU returned. Throws LIBVIRT_FAILED with its words. */
+function returned(command: string, output: string): unknown {
+  const reply = JSON.parse(output) as { return?: unknown; error?: { desc?: string } };
+  if (reply.error) throw new Fault('LIBVIRT_FAILED', `QEMU ${command}: ${reply.error.desc ?? 'refused'}`);
+  return reply.return;
+}
+
 /** `Froze 2 filesystem(s)` */
 const countOf = (said: string): number => Number(/\d+/.exec(said)?.[0] ?? 0);
 
@@ -45,14 +53,21 @@ const countOf = (said: string): number => Number(/\d+/.exec(said)?.[0] ?? 0);
  */
 export class Libvirt {
   readonly #options: VirshOptions;
+  readonly #shell: VirshShell;
 
   constructor(options: VirshOptions) {
     this.#options = options;
+    this.#shell = new VirshShell(options);
   }
 
   /** Any virsh command; the output without its last line end. */
   async run(args: readonly string[], call: CallOptions = {}): Promise<string> {
     return await runVirsh(this.#options, args, call);
+  }
+
+  /** A command that changes nothing. */
+  async #ask(args: readonly string[], call: CallOptions): Promise<string> {
+    return await this.#shell.ask([args], call);
   }
 
   /** A virsh command some of whose arguments are XML documents: `args` gets their file paths. */
@@ -66,7 +81,7 @@ export class Libvirt {
 
   /** Versions of the daemon's library and of the hypervisor: `{ libvirt: '9.0.0', hypervisor: 'QEMU 7.2.22' }`. */
   async version(call: CallOptions = {}): Promise<{ libvirt: string; hypervisor: string }> {
-    const output = await this.run(['version', '--daemon'], call);
+    const output = await this.#ask(['version', '--daemon'], call);
     const found = (label: RegExp): string => label.exec(output)?.[1]?.trim() ?? 'unknown';
     return {
       libvirt: found(/Running against daemon:\s*(.+)/),
@@ -78,7 +93,7 @@ export class Libvirt {
   async domains(call: CallOptions = {}): Promise<DomainSummary[]> {
     const names = ['list', '--all', '--uuid', '--name'];
     // Each parser knows its own lines.
-    const output = await runVirshTogether(this.#options, [names, stateOf()], call);
+    const output = await this.#shell.ask([names, stateOf()], call);
     const states = parseDomainStates(output);
     const found: DomainSummary[] = [];
     for (const [uuid, name] of parseDomainNames(output)) {
@@ -89,7 +104,7 @@ export class Libvirt {
   }
 
   async state(domain: string, call: CallOptions = {}): Promise<DomainState> {
-    return onlyState(domain, await this.run(stateOf(domain), call));
+    return onlyState(domain, await this.#ask(stateOf(domain), call));
   }
 
   /** The live description of a running domain, the stored one of a stopped domain. */
@@ -104,7 +119,7 @@ export class Libvirt {
     call: CallOptions = {},
   ): Promise<{ xml: string; storedXml: string; state: DomainState }> {
     const questions = [['dumpxml', domain], ['dumpxml', domain, '--inactive'], stateOf(domain)];
-    const output = await runVirshTogether(this.#options, questions, call);
+    const output = await this.#shell.ask(questions, call);
     const [xml, storedXml, states] = output.split(/(?<=^<\/domain>$)/m);
     if (xml === undefined || storedXml === undefined || states === undefined)
       throw new Fault('LIBVIRT_FAILED', `libvirt does not describe domain ${domain}`);
@@ -116,7 +131,7 @@ export class Libvirt {
     options: { inactive?: boolean } = {},
     call: CallOptions = {},
   ): Promise<string> {
-    return await this.run(['dumpxml', domain, ...(options.inactive === true ? ['--inactive'] : [])], call);
+    return await this.#ask(['dumpxml', domain, ...(options.inactive === true ? ['--inactive'] : [])], call);
   }
 
   async define(xml: string, call: CallOptions = {}): Promise<void> {
@@ -193,7 +208,7 @@ export class Libvirt {
   /** The running backup job, or null when there is none. */
   async backup(domain: string, call: CallOptions = {}): Promise<BackupDescription | null> {
     try {
-      return parseBackup(await this.run(['backup-dumpxml', domain], call));
+      return parseBackup(await this.#ask(['backup-dumpxml', domain], call));
     } catch (error) {
       if (Fault.is(error) && error.code === 'NOT_FOUND') return null;
       throw error;
@@ -203,7 +218,7 @@ export class Libvirt {
   /** Fields of `domjobinfo` by their label, as `{ 'Job type': 'Unbounded', Operation: 'Backup' }`. */
   async jobInfo(domain: string, call: CallOptions = {}): Promise<Record<string, string>> {
     const fields: Record<string, string> = {};
-    for (const line of words(await this.run(['domjobinfo', domain], call))) {
+    for (const line of words(await this.#ask(['domjobinfo', domain], call))) {
       const [, label, value] = /^([^:]+):\s*(.*)$/.exec(line) ?? [];
       if (label !== undefined && value !== undefined) fields[label] = value;
     }
@@ -220,11 +235,11 @@ export class Libvirt {
   }
 
   async checkpointNames(domain: string, call: CallOptions = {}): Promise<string[]> {
-    return words(await this.run(['checkpoint-list', domain, '--name'], call));
+    return words(await this.#ask(['checkpoint-list', domain, '--name'], call));
   }
 
   async checkpoint(domain: string, name: string, call: CallOptions = {}): Promise<Checkpoint> {
-    return parseCheckpoint(await this.run(['checkpoint-dumpxml', domain, name, '--no-domain'], call));
+    return parseCheckpoint(await this.#ask(['checkpoint-dumpxml', domain, name, '--no-domain'], call));
   }
 
   /** Removes the checkpoint and its bitmaps; with `metadataOnly` the record alone. Gone already is no error. */
@@ -255,7 +270,8 @@ export class Libvirt {
    */
   async blockNodes(domain: string, call: CallOptions = {}): Promise<BlockNode[]> {
     const query = { execute: 'query-named-block-nodes', arguments: { flat: true } };
-    return parseBlockNodes(await this.qemuMonitorCommand(domain, query, call));
+    const command = ['qemu-monitor-command', domain, JSON.stringify(query)];
+    return parseBlockNodes(returned(query.execute, await this.#ask(command, call)));
   }
 
   /** Asks the guest's agent to freeze its file systems; how many it froze. Throws LIBVIRT_FAILED without an agent. */
@@ -290,11 +306,11 @@ export class Libvirt {
   }
 
   async snapshotNames(domain: string, call: CallOptions = {}): Promise<string[]> {
-    return words(await this.run(['snapshot-list', domain, '--name'], call));
+    return words(await this.#ask(['snapshot-list', domain, '--name'], call));
   }
 
   async snapshotXml(domain: string, name: string, call: CallOptions = {}): Promise<string> {
-    return await this.run(['snapshot-dumpxml', domain, `--snapshotname=${name}`], call);
+    return await this.#ask(['snapshot-dumpxml', domain, `--snapshotname=${name}`], call);
   }
 
   async snapshotDelete(
@@ -326,12 +342,8 @@ export class Libvirt {
     command: { execute: string; arguments?: Record<string, unknown> },
     call: CallOptions = {},
   ): Promise<unknown> {
-    const output = await this.run(['qemu-monitor-command', domain, JSON.stringify(command)], call);
-    const reply = JSON.parse(output) as { return?: unknown; error?: { desc?: string } };
-    if (reply.error) {
-      throw new Fault('LIBVIRT_FAILED', `QEMU ${command.execute}: ${reply.error.desc ?? 'refused'}`);
-    }
-    return reply.return;
+    const args = ['qemu-monitor-command', domain, JSON.stringify(command)];
+    return returned(command.execute, await this.run(args, call));
   }
 
   /** One line of QEMU's human monitor (`qemu-io vda "write 0 64k"`); what it printed. */

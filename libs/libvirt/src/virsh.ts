@@ -23,8 +23,8 @@ export interface CallOptions {
   readonly input?: string;
 }
 
-const defaultTimeoutMs = 60_000;
-const maxOutputBytes = 16 * 1024 * 1024;
+export const defaultTimeoutMs = 60_000;
+export const maxOutputBytes = 16 * 1024 * 1024;
 
 const faultWords: readonly [RegExp, FaultCode][] = [
   [
@@ -49,6 +49,14 @@ export function virshFault(command: string, words: string): Fault {
   });
 }
 
+export const stoppedFault = (command: string): Fault =>
+  new Fault('STOPPED', `virsh ${command} was stopped`, { details: { command } });
+
+export const lateFault = (command: string, timeoutMs: number): Fault =>
+  new Fault('DEADLINE_EXCEEDED', `virsh ${command} did not end in ${String(timeoutMs)} ms`, {
+    details: { command },
+  });
+
 /** Runs virsh once. The command is the first of `args`; no shell is involved. */
 export async function runVirsh(
   options: VirshOptions,
@@ -58,7 +66,8 @@ export async function runVirsh(
   return (await execute(options, args[0] ?? '', args, call)).stdout;
 }
 
-const quoted = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
+/** A word for virsh's own parser. */
+export const quoted = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
 
 /**
  * Runs several commands in one virsh, in their order; what they print comes one after the other. A process for each would cost
@@ -95,12 +104,8 @@ async function execute(
   });
   const { stdout, stderr } = result;
   if (result.exitCode === 0) return { stdout, stderr };
-  if (result.isCanceled) throw new Fault('STOPPED', `virsh ${command} was stopped`, { details: { command } });
-  if (result.timedOut) {
-    throw new Fault('DEADLINE_EXCEEDED', `virsh ${command} did not end in ${String(timeoutMs)} ms`, {
-      details: { command },
-    });
-  }
+  if (result.isCanceled) throw stoppedFault(command);
+  if (result.timedOut) throw lateFault(command, timeoutMs);
   if (result.exitCode === undefined) {
     throw new Fault('DEPENDENCY_UNAVAILABLE', `virsh can't be run: ${result.shortMessage}`, {
       details: { command },

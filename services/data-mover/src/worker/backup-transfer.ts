@@ -17,6 +17,7 @@ import {
   openRepository,
   readManifest,
   resultOfManifest,
+  warmEngine,
   type BackupDisk,
   type BackupRequest,
   type BackupResult,
@@ -25,7 +26,7 @@ import {
 import { type StoreLocation } from '@casvault/object-store';
 import { type HeldOpening, type HeldOpenings } from './held-openings.js';
 import { Outage } from './outage.js';
-import { parallelismOf } from './parallelism.rules.js';
+import { parallelismOf, threadsOf } from './parallelism.rules.js';
 import { locationOf, prepareRepository, withStore } from './pool-place.js';
 import { remedyFor, remedyWhileOpen } from './remedy.rules.js';
 import { inDiskSpans, inSpan } from './spans.js';
@@ -109,10 +110,8 @@ export class BackupTransfer {
     const location = locationOf(spec.pool, tools.unseal);
     const committed = this.#mayBeCommitted ? await this.#committed(location) : null;
     if (committed) return committed;
-    // A chain that has a parent has its repository: another one in its place must not be taken for it.
-    if (spec.parentPointId === null)
-      await withStore(location, (store) => prepareRepository(spec.pool, store, lease.signal));
-    await lease.prove();
+    warmEngine(tools.resting, threadsOf(spec.options, spec.disks.length));
+    await Promise.all([this.#prepareRepository(location), lease.prove()]);
     const held = await inSpan('open capture', { 'casvault.opening': this.#openingId }, () => this.#capture());
     const trackers = await this.#judgeTrackers(location, held.opening);
     await lease.captured(held.opening);
@@ -120,6 +119,13 @@ export class BackupTransfer {
     this.#writerUsed = true;
     this.#mayBeCommitted = true;
     return this.#resultOf(await this.#move(location, held, trackers));
+  }
+
+  /** A chain that has a parent has its repository: another one in its place must not be taken for it. */
+  async #prepareRepository(location: StoreLocation): Promise<void> {
+    const { spec, lease } = this.#work;
+    if (spec.parentPointId === null)
+      await withStore(location, (store) => prepareRepository(spec.pool, store, lease.signal));
   }
 
   /** Before the first byte is read. The parent's manifest is the proof. */

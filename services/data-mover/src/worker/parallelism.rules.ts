@@ -16,6 +16,12 @@ export const parallelismOf = (
   };
 };
 
+/** Threads that the engine takes for them. */
+export const threadsOf = (options: TransferOptions, disks: number): number => {
+  const { disksInParallel, streamsPerDisk } = parallelismOf(options, disks);
+  return disksInParallel * streamsPerDisk;
+};
+
 /** How disks of a point are written. */
 export const wayOf = (
   options: TransferOptions,

@@ -1,8 +1,8 @@
 import { allocationContext, isZero, NbdClient, type NbdEndpoint } from '@casvault/block-source';
 import { Fault, type DiskProgress, type RestoreSpec, type TransferResult } from '@casvault/contracts';
-import { BlockSet, restorePoint, type RestoreRequest } from '@casvault/data-path';
+import { BlockSet, restorePoint, warmEngine, type RestoreRequest } from '@casvault/data-path';
 import { type StoreLocation } from '@casvault/object-store';
-import { wayOf } from './parallelism.rules.js';
+import { threadsOf, wayOf } from './parallelism.rules.js';
 import { locationOf } from './pool-place.js';
 import { inDiskSpans } from './spans.js';
 import { TargetVolumes, type OpenVolume } from './target-volumes.js';
@@ -54,9 +54,9 @@ export class RestoreTransfer {
   async #attempt(): Promise<TransferResult> {
     const { spec, tools, lease } = this.#work;
     const location = locationOf(spec.pool, tools.unseal);
+    warmEngine(tools.resting, threadsOf(spec.options, spec.disks.length));
     // A successor that is done has closed the volumes and handed the VM over: nobody opens them behind it without a proven lease.
-    await lease.prove();
-    const sizeOf = await this.#volumes.pointSizes(location);
+    const [sizeOf] = await Promise.all([this.#volumes.pointSizes(location), lease.prove()]);
     const lost: AbortSignal[] = [];
     const disks: RestoreRequest['disks'][number][] = [];
     for (const disk of spec.disks) {

@@ -8,7 +8,7 @@ import {
 import { knownCheckpointXml, type Domain, type DomainDisk, type Libvirt } from '@casvault/libvirt';
 import type { KnownCheckpoint } from '../opening/bitmap.plan.js';
 import { parseCheckpointNote } from './checkpoint-note.js';
-import { addBitmap, readChain, removeBitmap } from './image.js';
+import { addBitmap, readChain, removeBitmap, type Image } from './image.js';
 import { askQemu, keptBitmaps, liveBitmaps } from './layers.js';
 
 const imageTimeoutMs = 60_000;
@@ -30,10 +30,17 @@ interface Place {
   readonly layer: string;
 }
 
+/** A disk with its image and the layers under it. */
+interface Layers {
+  readonly target: string;
+  readonly chain: readonly Image[];
+}
+
 /** What a VM has of checkpoints: libvirt's records, and bitmaps. */
 interface Remains {
   readonly domain: Domain;
   readonly recorded: readonly string[];
+  readonly layers: readonly Layers[];
   readonly places: readonly Place[];
 }
 
@@ -80,7 +87,7 @@ export class Checkpoints {
     }
     const recorded = new Set(found.map(({ name }) => name));
     const stray = new Map<string, Set<string>>();
-    for (const { name, target } of await this.#places(domain)) {
+    for (const { name, target } of await this.#places(domain, await readLayers(domain))) {
       if (recorded.has(name) || !checkpointNameSchema.safeParse(name).success) continue;
       stray.set(name, (stray.get(name) ?? new Set()).add(target));
     }
@@ -158,14 +165,17 @@ export class Checkpoints {
 
   async #remains(vmUuid: string): Promise<Remains> {
     const domain = await this.#libvirt.domain(vmUuid);
-    const recorded = await this.#libvirt.checkpointNames(vmUuid);
-    return { domain, recorded, places: await this.#places(domain) };
+    const [layers, recorded] = await Promise.all([
+      readLayers(domain),
+      this.#libvirt.checkpointNames(vmUuid),
+    ]);
+    return { domain, recorded, layers, places: await this.#places(domain, layers) };
   }
 
-  async #removeOf({ domain, recorded, places }: Remains, name: string): Promise<void> {
+  async #removeOf({ domain, recorded, layers, places }: Remains, name: string): Promise<void> {
     const isKnown = recorded.includes(name);
     if (!isOff(domain)) {
-      await this.#removeFromQemu(domain, name, isKnown);
+      await this.#removeFromQemu(domain, layers, name, isKnown);
       return;
     }
     for (const place of places)
@@ -197,9 +207,14 @@ export class Checkpoints {
   }
 
   /** libvirt removes what it has a record of, from every layer; what it has none of is recorded first. */
-  async #removeFromQemu(domain: Domain, name: string, isKnown: boolean): Promise<void> {
+  async #removeFromQemu(
+    domain: Domain,
+    layers: readonly Layers[],
+    name: string,
+    isKnown: boolean,
+  ): Promise<void> {
     if (isKnown) await this.#forget(domain.uuid, name);
-    const left = (await this.#places(domain)).filter((place) => place.name === name);
+    const left = (await this.#places(domain, layers)).filter((place) => place.name === name);
     if (left.length === 0) return;
     const targets = [...new Set(left.map(({ target }) => target))];
     if (!(await this.record(domain.uuid, name, '', targets, 0))) {
@@ -221,17 +236,25 @@ export class Checkpoints {
     }
   }
 
-  /** Every bitmap on the disks of the VM. One qemu-img per layer, one question to a running QEMU. */
-  async #places(domain: Domain): Promise<Place[]> {
+  /** Every bitmap on the disks of the VM: as the files told, and a running QEMU tells of those that it has open. */
+  async #places(domain: Domain, layers: readonly Layers[]): Promise<Place[]> {
     const nodes = isOff(domain) ? null : await askQemu(this.#libvirt, domain.uuid, this.#logger);
     const places: Place[] = [];
-    for (const disk of domain.disks.filter(canKeepBitmaps)) {
-      const chain = await readChain(disk.path, disk.format, AbortSignal.timeout(imageTimeoutMs));
+    for (const { target, chain } of layers) {
       const { bitmaps } = isOff(domain) ? keptBitmaps(chain) : liveBitmaps(chain, nodes);
       for (const { name, layer } of bitmaps) {
-        places.push({ name, target: disk.target, layer: chain[layer]?.path ?? disk.path });
+        const path = chain[layer]?.path;
+        if (path !== undefined) places.push({ name, target, layer: path });
       }
     }
     return places;
   }
+}
+
+/** One qemu-img per layer. */
+async function readLayers(domain: Domain): Promise<Layers[]> {
+  const layers: Layers[] = [];
+  for (const { path, format, target } of domain.disks.filter(canKeepBitmaps))
+    layers.push({ target, chain: await readChain(path, format, AbortSignal.timeout(imageTimeoutMs)) });
+  return layers;
 }

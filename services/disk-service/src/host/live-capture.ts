@@ -121,7 +121,7 @@ export class LiveCaptures {
 
   /** Ends the VM's backup job if it is that of `openingId`. */
   async abort(openingId: OpeningId, vmUuid: string): Promise<void> {
-    const stepMs = 50;
+    const stepMs = 10;
     const patienceMs = 60_000;
     for (let waitedMs = 0; await this.isRunning(openingId, vmUuid); waitedMs += stepMs) {
       if (waitedMs > patienceMs) {

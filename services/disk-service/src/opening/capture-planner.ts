@@ -43,7 +43,6 @@ interface Findings {
   /** QEMU's block nodes; null: the VM does not run, or QEMU could not be asked. */
   readonly nodes: readonly BlockNode[] | null;
   readonly run: string;
-  readonly signal: AbortSignal;
 }
 
 /** Looks at a VM and its disks and decides how it is captured, or refuses it with the rule that it breaks. Changes nothing. */
@@ -69,10 +68,15 @@ export class CapturePlanner {
     const method: CaptureMethod = request.snapshot ? `${request.snapshot.kind}-snapshot` : state;
     const planned = planDisks(request, domain, await sameFiles(request, domain));
     if (method === 'live' && !this.#parts.liveExport) throw noLiveExport(request);
+    const reading = readChains(planned, signal);
+    // What libvirt refuses is told first.
+    reading.catch(() => undefined);
     if (method === 'live') await this.#refuseBusy(request);
     const findings = await this.#find(request, domain, method, signal);
+    const chains = await reading;
     const disks: DiskRecord[] = [];
-    for (const disk of planned) disks.push(await planRecord(findings, disk));
+    for (const [index, disk] of planned.entries())
+      disks.push(await planRecord(findings, disk, chains[index] ?? []));
     const isTracked = disks.some((disk) => disk.isTracked);
     return { method, checkpoint: isTracked ? (request.checkpoint ?? null) : null, disks };
   }
@@ -116,6 +120,8 @@ export class CapturePlanner {
     signal: AbortSignal,
   ): Promise<Findings> {
     const { libvirt, logger } = this.#parts;
+    const run = runOf(request.vm.uuid);
+    run.catch(() => undefined);
     const isBySnapshot = request.snapshot !== undefined;
     const wanted = request.disks.flatMap((disk) => disk.incrementalFrom ?? []);
     const names = request.checkpoint === undefined ? wanted : [...wanted, request.checkpoint];
@@ -128,16 +134,26 @@ export class CapturePlanner {
     }
     const nodes =
       isAsked && method === 'live' ? await askQemu(libvirt, request.vm.uuid, logger, signal) : null;
-    return { request, domain, method, checkpoints, nodes, run: await runOf(request.vm.uuid), signal };
+    return { request, domain, method, checkpoints, nodes, run: await run };
   }
 }
 
 /** Bitmaps of a snapshot's instant are not to be had: QEMU goes on counting in the ones there are. */
 const noneOfSnapshots: BitmapVerdict = { isTrusted: false, reason: 'BITMAP_UNAVAILABLE' };
 
-async function planRecord(findings: Findings, disk: PlannedDisk): Promise<DiskRecord> {
-  const { domain, request, method, signal } = findings;
-  const chain = await readChain(disk.path, disk.format, signal);
+/** The images of each disk, while libvirt and QEMU are asked. */
+async function readChains(disks: readonly PlannedDisk[], signal: AbortSignal): Promise<Image[][]> {
+  const chains: Image[][] = [];
+  for (const { path, format } of disks) chains.push(await readChain(path, format, signal));
+  return chains;
+}
+
+async function planRecord(
+  findings: Findings,
+  disk: PlannedDisk,
+  chain: readonly Image[],
+): Promise<DiskRecord> {
+  const { domain, request, method } = findings;
   refuseEncrypted(domain, disk, chain);
   const place = await servedLayer(findings, disk, chain);
   const served = chain[place] as Image;
