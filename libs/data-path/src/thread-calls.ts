@@ -11,8 +11,7 @@ import { type RestingThreads } from './resting-threads.js';
 export const engineThread = new URL('./engine.worker.js', import.meta.url);
 
 /** Starts up to `count` threads of the engine, to rest until a call takes them up: for a caller who will make one soon. */
-export const warmEngine = (resting: RestingThreads, count: number): void =>
-  resting.warm(engineThread, count);
+export const warmEngine = (resting: RestingThreads, count: number): void => resting.warm(engineThread, count);
 
 /** What a kind of thread can be called for: name -> [request, reply]. */
 export type Calls<C> = Record<keyof C, [request: unknown, reply: unknown]>;

@@ -212,15 +212,20 @@ export class HypervisorHost {
     while ((await this.libvirt.state(vm.uuid)) !== 'shut-off') await delay(50);
   }
 
-  /** From now on virsh refuses to talk to QEMU itself; `disarm` ends it. */
+  /** From now on virsh refuses to talk to QEMU itself, and to stay for questions; `disarm` ends it. */
   async refuseMonitor(): Promise<void> {
     const bin = join(this.dir, 'bin');
     await mkdir(bin, { recursive: true });
     const refusal = `#!/bin/sh
+[ $# -gt 3 ] || exit 1
 case " $* " in *" qemu-monitor-command "*) echo 'error: access denied' >&2; exit 1 ;; esac
 exec ${this.#virsh} "$@"
 `;
     await writeFile(join(bin, 'virsh'), refusal, { mode: 0o755 });
+    for (const pid of await pidsOf(
+      (argv) => argv[0]?.endsWith('virsh') === true && argv.includes(this.#daemon.uri),
+    ))
+      process.kill(pid, 'SIGKILL');
   }
 
   async disarm(): Promise<void> {

@@ -165,10 +165,7 @@ export class Checkpoints {
 
   async #remains(vmUuid: string): Promise<Remains> {
     const domain = await this.#libvirt.domain(vmUuid);
-    const [layers, recorded] = await Promise.all([
-      readLayers(domain),
-      this.#libvirt.checkpointNames(vmUuid),
-    ]);
+    const [layers, recorded] = await Promise.all([readLayers(domain), this.#libvirt.checkpointNames(vmUuid)]);
     return { domain, recorded, layers, places: await this.#places(domain, layers) };
   }
 
