@@ -54,5 +54,6 @@ export const sharedMigrations: readonly Migration[] = [
       -- The first that are due are found without a look at all that wait; and with due_at in no index a claim touches none.
       CREATE INDEX machine_effect_order ON machine_effect (kind, seq);
       DROP INDEX machine_effect_due;`,
+    expands: true,
   },
 ];
