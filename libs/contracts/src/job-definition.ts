@@ -197,6 +197,13 @@ export const verifyDefinitionSchema = z.object({
   group: z.string().min(1).max(64).default('default'),
   parallel: z.object({ points: z.number().int().min(1).max(32).default(2) }).prefault({}),
 });
+export const refuseSamePool = (
+  { sourcePoolId, poolId }: { readonly sourcePoolId: string; readonly poolId: string },
+  context: z.RefinementCtx,
+): void => {
+  const message = 'must not be sourcePoolId: a point is copied to another pool';
+  if (sourcePoolId === poolId) context.addIssue({ code: 'custom', path: ['poolId'], message, input: poolId });
+};
 /** E7: copies points of a pool to another one; one item a point, of each chain the oldest first and one at a time. What is there already is passed over. */
 export const copyDefinitionSchema = z
   .object({
@@ -222,10 +229,7 @@ export const copyDefinitionSchema = z
       .prefault({}),
     options: jobOptionsSchema.prefault({}),
   })
-  .refine(({ sourcePoolId, poolId }) => sourcePoolId !== poolId, {
-    path: ['poolId'],
-    message: 'must not be sourcePoolId: a point is copied to another pool',
-  });
+  .superRefine(refuseSamePool);
 export const jobDefinitionSchema = z.discriminatedUnion('kind', [
   backupDefinitionSchema,
   restoreDefinitionSchema,

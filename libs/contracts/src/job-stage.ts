@@ -1,7 +1,14 @@
 import { z } from 'zod';
 import { defineQuery } from './define.js';
 import { faultSchema } from './fault.js';
-import { contentShape, openBackupDefinitionSchema, refuseContent } from './job-definition.js';
+import {
+  contentShape,
+  copyDefinitionSchema,
+  openBackupDefinitionSchema,
+  refuseContent,
+  refuseSamePool,
+  verifyDefinitionSchema,
+} from './job-definition.js';
 import { plansSchema } from './plan.js';
 import { contentPreviewSchema, planPreviewSchema } from './scheduler.js';
 
@@ -16,19 +23,65 @@ const backupOptionsSchema = openBackupDefinitionSchema.omit({
   group: true,
 });
 
-/** What one page of a wizard has gathered of a backup job: the same fields, to the same rules, as in the job. */
-export const jobStageSchema = z.discriminatedUnion('stage', [
+const verified = verifyDefinitionSchema.shape;
+const copied = copyDefinitionSchema.shape;
+const verifyOptionsSchema = z.object({ depth: verified.depth, parallel: verified.parallel });
+const copyOptionsSchema = z.object({ parallel: copied.parallel, options: copied.options });
+
+/** Kinds of jobs that are put together page by page; absent: a backup. */
+const kind = z.enum(['backup', 'verify', 'copy']).optional();
+const backup = z.literal('backup').optional();
+const [verify, copy] = [z.literal('verify'), z.literal('copy')];
+const [content, options] = [z.literal('content'), z.literal('options')];
+
+const contentStageSchema = z.discriminatedUnion('kind', [
   z.object({
-    stage: z.literal('content'),
+    stage: content,
+    kind: backup,
     definition: z.object({ ...contentShape, diskIds }).superRefine(refuseContent),
   }),
-  z.object({ stage: z.literal('target'), definition: z.object({ poolId, group }) }),
+  z.object({
+    stage: content,
+    kind: verify,
+    definition: z.object({
+      poolId: verified.poolId,
+      vmIds: verified.vmIds,
+      points: verified.points,
+      mostPoints: verified.mostPoints,
+    }),
+  }),
+  z.object({
+    stage: content,
+    kind: copy,
+    definition: z
+      .object({
+        sourcePoolId: copied.sourcePoolId,
+        poolId: copied.poolId,
+        vmIds: copied.vmIds,
+        points: copied.points,
+        mostPoints: copied.mostPoints,
+      })
+      .superRefine(refuseSamePool),
+  }),
+]);
+
+const optionsStageSchema = z.discriminatedUnion('kind', [
+  z.object({ stage: options, kind: backup, definition: backupOptionsSchema.prefault({}) }),
+  z.object({ stage: options, kind: verify, definition: verifyOptionsSchema.prefault({}) }),
+  z.object({ stage: options, kind: copy, definition: copyOptionsSchema.prefault({}) }),
+]);
+
+/** What one page of a wizard has gathered of a backup, verify or copy job: the same fields, to the same rules, as in the job. */
+export const jobStageSchema = z.discriminatedUnion('stage', [
+  contentStageSchema,
+  z.object({ stage: z.literal('target'), kind, definition: z.object({ poolId, group }) }),
   z.object({
     stage: z.literal('plans'),
+    kind,
     plans: plansSchema,
     definition: z.object({ group }).prefault({}),
   }),
-  z.object({ stage: z.literal('options'), definition: backupOptionsSchema.prefault({}) }),
+  optionsStageSchema,
 ]);
 export type JobStage = z.output<typeof jobStageSchema>;
 
@@ -42,11 +95,13 @@ export const checkedStageSchema = z.object({
   /** Of the stage `plans`: the next three times of each. */
   plans: z.array(planPreviewSchema).nullable(),
   /** Of the stage `options`: all of them, with the defaults of those that were left out. */
-  options: backupOptionsSchema.nullable(),
+  options: z
+    .union([verifyOptionsSchema.strict(), copyOptionsSchema.strict(), backupOptionsSchema])
+    .nullable(),
 });
 export type CheckedStage = z.infer<typeof checkedStageSchema>;
 
-/** D9: judges one stage of a backup job that is being put together; nothing is made. A restore is judged by `preview-restore`. */
+/** D9: judges one stage of a backup, verify or copy job that is being put together; nothing is made. A restore is judged by `preview-restore`. */
 export const checkJobStage = defineQuery('scheduler', 'check-job-stage', 1, {
   request: z.object({ job: jobStageSchema }),
   reply: checkedStageSchema,

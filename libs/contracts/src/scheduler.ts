@@ -265,6 +265,8 @@ const contentItemSchema = z.object({
   /** Null: a host that is gone. */
   vmId: vmIdSchema.nullable(),
   vmName: z.string(),
+  /** Of a verify or copy job. */
+  pointId: pointIdSchema.optional(),
   hostName: z.string().nullable(),
   /** Why it would fail: it is gone. */
   fault: faultSchema.nullable(),

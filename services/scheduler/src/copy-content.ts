@@ -11,6 +11,11 @@ import { type z } from 'zod';
 import { inField } from './references.js';
 import { type NewItem } from './run-item.js';
 
+type Copied = Pick<
+  Extract<JobDefinition, { kind: 'copy' }>,
+  'sourcePoolId' | 'poolId' | 'vmIds' | 'points' | 'mostPoints'
+>;
+
 /** Points of one reply. */
 const pageSize = 500;
 
@@ -20,7 +25,7 @@ const pageSize = 500;
  */
 export const copyItems = async (
   client: MessagingClient,
-  { sourcePoolId, poolId, vmIds, points, mostPoints }: Extract<JobDefinition, { kind: 'copy' }>,
+  { sourcePoolId, poolId, vmIds, points, mostPoints }: Copied,
   signal: AbortSignal,
 ): Promise<NewItem[]> => {
   const poolAt = (field: string, id: typeof poolId) =>

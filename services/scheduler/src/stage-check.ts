@@ -10,17 +10,22 @@ import {
 import { type MessagingClient } from '@casvault/messaging';
 import { BackupContent } from './backup-content.js';
 import { type BackupZones } from './backup-zones.js';
+import { copyItems } from './copy-content.js';
 import { checkedPlans } from './plan-check.js';
 import { shownDues } from './plan.rules.js';
 import { inField } from './references.js';
+import { type NewItem } from './run-item.js';
+import { verifyItems } from './verify-content.js';
 
 type Stage<T extends JobStage['stage']> = Extract<JobStage, { stage: T }>;
 
+/** As many items as a run shows. */
+const mostShown = 1_000;
 /** Times shown of each plan. */
 const timesShown = 3;
 const nothing: CheckedStage = { refusals: [], content: null, hostsOnline: null, plans: null, options: null };
 
-/** D9: judges a backup job page by page while it is put together, by what judges the whole when it is created. */
+/** D9: judges a backup, verify or copy job page by page while it is put together, by what judges the whole when it is created. */
 export class StageCheck {
   readonly #content: BackupContent;
 
@@ -46,14 +51,25 @@ export class StageCheck {
     }
   }
 
-  async #contentOf({ definition }: Stage<'content'>, signal: AbortSignal): Promise<CheckedStage> {
+  async #contentOf(job: Stage<'content'>, signal: AbortSignal): Promise<CheckedStage> {
     let content: ContentPreview | null = null;
     const refusals = await refusalsOf(async () => {
-      const judged = await this.#content.judge(definition, signal);
+      const judged = await this.#judged(job, signal);
       content = judged.content;
       if (judged.refusal) throw Fault.fromJSON(judged.refusal);
     });
     return { ...nothing, refusals, content };
+  }
+
+  async #judged(job: Stage<'content'>, signal: AbortSignal): ReturnType<BackupContent['judge']> {
+    switch (job.kind) {
+      case 'verify':
+        return pointsOf(await verifyItems(this.client, job.definition, signal));
+      case 'copy':
+        return pointsOf(await copyItems(this.client, job.definition, signal));
+      default:
+        return this.#content.judge(job.definition, signal);
+    }
   }
 
   async #target(
@@ -68,17 +84,35 @@ export class StageCheck {
     return { ...nothing, refusals, hostsOnline };
   }
 
-  async #plans({ plans: asked, definition }: Stage<'plans'>, signal: AbortSignal): Promise<CheckedStage> {
+  async #plans(
+    { kind = 'backup', plans: asked, definition }: Stage<'plans'>,
+    signal: AbortSignal,
+  ): Promise<CheckedStage> {
     const timeZone = await this.zones.of(definition.group, signal);
     const now = this.clock.now();
     let plans: PlanPreview[] | null = null;
     const refusals = await refusalsOf(() => {
-      const checked = checkedPlans({ kind: 'backup' }, asked, { timeZone, now });
+      const checked = checkedPlans({ kind }, asked, { timeZone, now });
       plans = checked.map((plan) => ({ timeZone, dues: shownDues(plan, timeZone, now, timesShown) }));
     });
     return { ...nothing, refusals, plans };
   }
 }
+
+/** Points are asked for as they are: there is none that is gone. */
+const pointsOf = (items: readonly NewItem[]): Awaited<ReturnType<BackupContent['judge']>> => ({
+  refusal: null,
+  content: {
+    itemCount: items.length,
+    items: items.slice(0, mostShown).map(({ vmId, vmName, pointId }) => ({
+      vmId,
+      vmName,
+      hostName: null,
+      fault: null,
+      ...(pointId !== null && { pointId }),
+    })),
+  },
+});
 
 /** What `create-job` would refuse. */
 const refusalsOf = async (judge: () => unknown): Promise<CheckedStage['refusals']> => {

@@ -11,13 +11,18 @@ import { type z } from 'zod';
 import { inField } from './references.js';
 import { type NewItem } from './run-item.js';
 
+type Verified = Pick<
+  Extract<JobDefinition, { kind: 'verify' }>,
+  'poolId' | 'vmIds' | 'points' | 'mostPoints'
+>;
+
 /** Points of one reply. */
 const pageSize = 500;
 
 /** E8: the points of one run of a verify job, those first that were verified longest ago. Memory: an item for each of at most 10,000 points. */
 export const verifyItems = async (
   client: MessagingClient,
-  { poolId, vmIds, points, mostPoints }: Extract<JobDefinition, { kind: 'verify' }>,
+  { poolId, vmIds, points, mostPoints }: Verified,
   signal: AbortSignal,
 ): Promise<NewItem[]> => {
   await inField('definition.poolId', client.request(getPool, { poolId }, { signal }));

@@ -209,6 +209,38 @@ describe('D7, D9: plans over NATS and Postgres', () => {
     expect((await check({ stage: 'options' })).options).toMatchObject({ retry: { count: 3 } });
   });
 
+  it('D9: judges the stages of a verify and of a copy job', async () => {
+    const { peers, client } = scheduler;
+    const check = async (job: z.input<typeof checkJobStage.request>['job']) =>
+      client.request(checkJobStage, { job });
+    const [poolId, sourcePoolId, pointId] = [peers.pool(), peers.pool(), newId<PointId>()];
+    peers.toVerify.add(pointId);
+    peers.toCopy.set(pointId, 'one');
+    const seen = { refusals: [], content: { itemCount: 1, items: [{ pointId, fault: null }] } };
+    expect(await check({ stage: 'content', kind: 'verify', definition: { poolId } })).toMatchObject(seen);
+    const copied = { sourcePoolId, poolId };
+    expect(await check({ stage: 'content', kind: 'copy', definition: copied })).toMatchObject(seen);
+    peers.toVerify.clear();
+    peers.toCopy.clear();
+    const lost = { ...copied, sourcePoolId: newId<PoolId>() };
+    expect(await check({ stage: 'content', kind: 'copy', definition: lost })).toMatchObject({
+      refusals: [{ code: 'NOT_FOUND', details: { field: 'definition.sourcePoolId' } }],
+      content: null,
+    });
+    const asking = [{ ...daily, pointKind: 'full' }] as const;
+    expect(await check({ stage: 'plans', kind: 'copy', plans: [...asking] })).toMatchObject({
+      refusals: [{ details: { field: 'plans.0.pointKind' } }],
+    });
+    expect((await check({ stage: 'options', kind: 'verify' })).options).toEqual({
+      depth: 'stored',
+      parallel: { points: 2 },
+    });
+    expect((await check({ stage: 'options', kind: 'copy' })).options).toMatchObject({
+      parallel: { points: 2, streamsPerDisk: 1 },
+      options: { reconnect: { minutes: 10 } },
+    });
+  });
+
   it('D9: edits a version once; the run that goes on keeps the definition that it began with', async () => {
     const job = await create(jobOf([{ type: 'immediate' }]));
     const { id: jobId, name, version } = job;

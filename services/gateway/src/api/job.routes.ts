@@ -186,10 +186,10 @@ export const jobRoutes: readonly Route[] = [
     method: 'POST',
     path: '/jobs/check',
     tag,
-    summary: 'Judge one stage of a backup job that is being put together',
+    summary: 'Judge one stage of a backup, verify or copy job that is being put together',
     description:
       'What creating the job would refuse of the stages `content`, `target`, `plans` and `options`, each asked for when it is filled in; ' +
-      'nothing is made. With it comes what the stage amounts to: the VMs of a run, the backup hosts that are online, the next times of ' +
+      'nothing is made; `kind` says of which job, absent of a backup. With it comes what the stage amounts to: the VMs or points of a run, the backup hosts that are online, the next times of ' +
       'each plan, the options with their defaults. All stages of a restore are judged by `POST /restores/preview`.',
     access: reading,
     body: jobStageSchema,

@@ -3,6 +3,7 @@ import { bearer, testGateway, type TestGateway } from '../testing/test-gateway.j
 import * as examples from './examples.js';
 
 const { vm, pool } = examples.ids;
+const otherPool = '01931e5a-7a00-7000-8000-0000000000ff';
 
 const kept: readonly (readonly [name: string, given: object, heard: object])[] = [
   [
@@ -17,6 +18,27 @@ const kept: readonly (readonly [name: string, given: object, heard: object])[] =
     { plans: [{ type: 'daily' }], definition: { group: 'default' } },
   ],
   [
+    'content',
+    { kind: 'verify', definition: { poolId: pool } },
+    { kind: 'verify', definition: { poolId: pool, points: 'all', mostPoints: 10_000 } },
+  ],
+  [
+    'content',
+    { kind: 'copy', definition: { sourcePoolId: otherPool, poolId: pool } },
+    { kind: 'copy', definition: { sourcePoolId: otherPool, poolId: pool, points: 'all' } },
+  ],
+  [
+    'plans',
+    { kind: 'copy', plans: [{ type: 'daily', time: '02:30' }] },
+    { kind: 'copy', definition: { group: 'default' } },
+  ],
+  ['options', { kind: 'verify' }, { definition: { depth: 'stored', parallel: { points: 2 } } }],
+  [
+    'options',
+    { kind: 'copy', definition: { parallel: { points: 3 } } },
+    { definition: { parallel: { points: 3, streamsPerDisk: 1 }, options: { reconnect: { minutes: 10 } } } },
+  ],
+  [
     'options',
     {},
     { definition: { pointKind: 'incremental', retry: { count: 3 }, parallel: { vms: 2 }, powerOff: false } },
@@ -29,6 +51,14 @@ const refused: readonly (readonly [name: string, given: object, field: string, r
   ['plans', { plans: [{ type: 'daily', time: '24:00' }] }, 'plans.0.time', /./],
   ['options', { definition: { retry: { count: 11 } } }, 'definition.retry.count', /<=10/],
   ['options', { definition: { vmIds: [vm] } }, 'definition.vmIds', /./],
+  ['options', { kind: 'verify', definition: { depth: 'none' } }, 'definition.depth', /./],
+  [
+    'content',
+    { kind: 'copy', definition: { sourcePoolId: pool, poolId: pool } },
+    'definition.poolId',
+    /another pool/,
+  ],
+  ['content', { kind: 'restore', definition: {} }, 'kind', /./],
 ];
 
 describe('D9: a stage of a job through the API', () => {
