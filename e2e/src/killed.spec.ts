@@ -71,6 +71,14 @@ describe('killed in mid-run', () => {
       60_000,
       1_000,
     );
+    await expectAlerts(run);
+  };
+
+  /** None for what ended well; one, however often it was tried, for what did not. */
+  const expectAlerts = async ({ id: runId, state }: RunDetail): Promise<void> => {
+    const raised = state === 'succeeded' ? 0 : 1;
+    await until(async () => (await world.trial.api.listAlerts({ runId })).length >= raised, 60_000);
+    expect(await world.trial.api.listAlerts({ runId })).toHaveLength(raised);
   };
 
   it('mover-killed-in-mid-transfer: another goes on from what is durable, to the same bytes', async () => {
