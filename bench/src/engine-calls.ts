@@ -3,6 +3,8 @@ import { type NbdEndpoint } from '@casvault/block-source';
 /** What the process that holds the engine can be asked to do: plain data, over Node's IPC. */
 export type EngineCall =
   | { readonly name: 'create'; readonly pool: string; readonly encrypted: boolean }
+  /** Ends the threads that rest: the next call starts its own. */
+  | { readonly name: 'cool' }
   | {
       readonly name: 'backup';
       readonly pool: string;

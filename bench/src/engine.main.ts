@@ -32,7 +32,7 @@ const writerId = (number: number): string => uuid(6, number);
 const keyOf = (encrypted: boolean) =>
   encrypted ? ({ kind: 'raw', keyId: 'bench', key: Buffer.alloc(32, 7) } as const) : null;
 const { signal } = new AbortController();
-const resting = new RestingThreads({ max: streams });
+let resting = new RestingThreads({ max: streams });
 
 async function create(pool: string, encrypted: boolean): Promise<void> {
   await mkdir(pool, { recursive: true });
@@ -110,9 +110,15 @@ async function restore(call: EngineCall & { name: 'restore' }): Promise<void> {
   await restorePoint(request, { signal, resting });
 }
 
+async function cool(): Promise<void> {
+  await resting.close();
+  resting = new RestingThreads({ max: streams });
+}
+
 async function perform(call: EngineCall): Promise<number | null> {
   if (call.name === 'remove') return remove(call);
-  if (call.name === 'create') await create(call.pool, call.encrypted);
+  if (call.name === 'cool') await cool();
+  else if (call.name === 'create') await create(call.pool, call.encrypted);
   else if (call.name === 'backup') await backup(call);
   else await restore(call);
   return null;
