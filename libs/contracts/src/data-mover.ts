@@ -271,6 +271,10 @@ export const diskProgressSchema = z.object({
 });
 export type DiskProgress = z.infer<typeof diskProgressSchema>;
 
+/** Bytes that an attempt has behind it: read or written by itself, or taken over. */
+export const bytesBehind = (progress: readonly DiskProgress[]): number =>
+  progress.reduce((sum, disk) => sum + disk.doneBytes + disk.resumedBytes, 0);
+
 export const transferResultSchema = z.object({
   disks: z.array(
     diskProgressSchema.extend({

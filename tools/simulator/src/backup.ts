@@ -1,4 +1,5 @@
 import {
+  bytesBehind,
   Fault,
   nextWriter,
   replaceOpening,
@@ -11,9 +12,6 @@ import {
 import { Outage, remedyFor, remedyWhileOpen, type HeldOpening } from '@casvault/data-mover/machine';
 import { backUp, type EngineResult } from './engine.js';
 import { type Work } from './worker.js';
-
-const bytesBehind = (progress: readonly DiskProgress[]): number =>
-  progress.reduce((sum, disk) => sum + disk.doneBytes + disk.resumedBytes, 0);
 
 /** Makes one point, as backup-transfer.ts does. */
 export class ModelBackup {

@@ -1,4 +1,5 @@
 import {
+  bytesBehind,
   Fault,
   type BackupHostId,
   type DiskProgress,
@@ -11,7 +12,6 @@ import {
 } from '@casvault/contracts';
 import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
 import {
-  bytesBehind,
   isRepeatable,
   isTerminal,
   queueMsOf,

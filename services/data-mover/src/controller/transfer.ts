@@ -101,9 +101,5 @@ export const queueMsOf = (spec: WorkSpec): number =>
 export const isTerminal = (state: TransferStateName): boolean =>
   state === 'succeeded' || state === 'failed' || state === 'stopped';
 
-/** Bytes that an attempt has behind it: read or written by itself, or taken over. */
-export const bytesBehind = (progress: readonly DiskProgress[]): number =>
-  progress.reduce((sum, disk) => sum + disk.doneBytes + disk.resumedBytes, 0);
-
 export const storedBytes = (progress: readonly DiskProgress[]): number =>
   progress.reduce((sum, disk) => sum + disk.storedBytes, 0);

@@ -1,4 +1,5 @@
 import {
+  bytesBehind,
   Fault,
   nextWriter,
   replaceOpening,
@@ -32,9 +33,6 @@ import { remedyFor, remedyWhileOpen } from './remedy.rules.js';
 import { inDiskSpans, inSpan } from './spans.js';
 import { judgeTracker, requireTrackers, sampleSeed, type JudgedTracker } from './tracker.rules.js';
 import { endpointOf, placesOf, type Work } from './work.js';
-
-const bytesBehind = (progress: readonly DiskProgress[]): number =>
-  progress.reduce((sum, disk) => sum + disk.doneBytes + disk.resumedBytes, 0);
 
 type Capture = Parameters<HeldOpenings['open']>[1];
 

@@ -1,4 +1,5 @@
 import {
+  bytesBehind,
   Fault,
   nextWriter,
   type CopySpec,
@@ -13,9 +14,6 @@ import { locationOf, prepareRepository, withStore } from './pool-place.js';
 import { remedyFor } from './remedy.rules.js';
 import { inSpan } from './spans.js';
 import { type Work } from './work.js';
-
-const bytesBehind = (progress: readonly DiskProgress[]): number =>
-  progress.reduce((sum, disk) => sum + disk.doneBytes + disk.resumedBytes, 0);
 
 /** Of a VM, as far as the number of its disks matters: threads beyond them rest. */
 const mostDisks = 64;
