@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '@casvault/testkit';
 import { bitmaps, type ChangedDisk } from './changed-disk.js';
-import { chill, storedMiB } from './command.js';
+import { chill, storedMiB, warm } from './command.js';
 import { type DiskImage } from './disk-image.js';
 import { endings } from './endings.js';
 import { type EngineCall, type EngineReply } from './engine-calls.js';
@@ -71,6 +71,8 @@ export class EngineContestant implements Contestant {
   readonly #dir: string;
   readonly #encrypted: boolean;
   readonly #placeOf: (server: string) => Promise<NbdPlace>;
+  /** Number of the newest point of the round: each is the parent of the next. */
+  #newest = 0;
 
   /** `overTcp`: as a mover reaches a disk service, full and restore only; else over Unix sockets. */
   constructor(
@@ -88,8 +90,8 @@ export class EngineContestant implements Contestant {
     this.#placeOf = async (server) => (overTcp ? freePort() : join(dir, `${server}.sock`));
     this.steps = overTcp
       ? {
-          full: () => this.#cold(() => this.#backUp(1, image.qcow2, null)),
-          restore: () => this.#cold(() => this.#restore(1, image)),
+          full: () => this.#cold(() => this.#backUp(image.qcow2)),
+          restore: () => this.#cold(() => this.#restore(image)),
         }
       : this.#allSteps();
   }
@@ -99,15 +101,23 @@ export class EngineContestant implements Contestant {
   #allSteps(): Contestant['steps'] {
     const { qcow2 } = this.#image;
     return {
-      full: () => this.#backUp(1, qcow2, null),
-      rescan: () => this.#backUp(2, qcow2, null),
-      incremental: () => this.#increment(3, bitmaps.before),
-      unchanged: () => this.#increment(4, bitmaps.after),
-      restore: () => this.#restore(4, this.#changed),
+      full: () => this.#backUp(qcow2),
+      rescan: () => this.#backUp(qcow2),
+      incremental: () => this.#increment(bitmaps.before),
+      unchanged: () => this.#increment(bitmaps.after),
+      restore: () => this.#restore(this.#changed),
     };
   }
 
+  /** The rescan once more, of a disk that lies in the page cache. */
+  async rescanWarm(): Promise<Figures> {
+    const { qcow2 } = this.#image;
+    await warm(qcow2);
+    return this.#backUpFrom(await NbdServer.cached(qcow2, await this.#placeOf('source')), null);
+  }
+
   async begin(): Promise<void> {
+    this.#newest = 0;
     await this.#engine.call({ name: 'create', pool: this.#dir, encrypted: this.#encrypted });
   }
 
@@ -120,17 +130,21 @@ export class EngineContestant implements Contestant {
     return step();
   }
 
-  async #increment(point: number, bitmap: string): Promise<Figures> {
+  async #increment(bitmap: string): Promise<Figures> {
     const before = await storedMiB(this.#dir);
-    const figures = await this.#backUp(point, this.#changed.qcow2, bitmap);
+    const figures = await this.#backUp(this.#changed.qcow2, bitmap);
     return { ...figures, storedMiB: (figures.storedMiB ?? NaN) - before };
   }
 
-  async #backUp(point: number, disk: string, bitmap: string | null): Promise<Figures> {
-    await chill(this.#dir);
-    const server = await NbdServer.source(disk, await this.#placeOf('source'), bitmap);
+  async #backUp(disk: string, bitmap: string | null = null): Promise<Figures> {
+    return this.#backUpFrom(await NbdServer.source(disk, await this.#placeOf('source'), bitmap), bitmap);
+  }
+
+  async #backUpFrom(server: NbdServer, bitmap: string | null): Promise<Figures> {
     try {
-      const call = { name: 'backup', bitmap, ...this.#call(server, point) } as const;
+      await chill(this.#dir);
+      this.#newest += 1;
+      const call = { name: 'backup', bitmap, ...this.#call(server) } as const;
       const read = diskReadMiB(server.pid);
       const figures = await this.#measured(call, server);
       const readMiB = diskReadMiB(server.pid) - read;
@@ -140,12 +154,12 @@ export class EngineContestant implements Contestant {
     }
   }
 
-  async #restore(point: number, disk: { readonly raw: string }): Promise<Figures> {
+  async #restore(disk: { readonly raw: string }): Promise<Figures> {
     await chill(this.#dir);
     const restored = `${this.#dir}.qcow2`;
     const server = await NbdServer.target(restored, this.#image.sizeBytes, await this.#placeOf('target'));
     try {
-      const figures = await this.#measured({ name: 'restore', ...this.#call(server, point) }, server);
+      const figures = await this.#measured({ name: 'restore', ...this.#call(server) }, server);
       await server.stop();
       await requireSameDisk(disk, { path: restored, format: 'qcow2' }, this.name);
       return { ...figures, readMiB: null, storedMiB: null };
@@ -155,7 +169,8 @@ export class EngineContestant implements Contestant {
     }
   }
 
-  #call(server: NbdServer, point: number) {
+  #call(server: NbdServer) {
+    const point = this.#newest;
     return { pool: this.#dir, encrypted: this.#encrypted, endpoint: server.endpoint, point };
   }
 
@@ -166,5 +181,25 @@ export class EngineContestant implements Contestant {
     const serverCpuS = processCpuS(server.pid) - served;
     const othersCpuS = Math.max(0, busyCpuS() - busy - own.cpuS - serverCpuS);
     return { ...own, serverCpuS, othersCpuS };
+  }
+}
+
+/** A rescan whose speed is the engine's and not the disk's. */
+export class WarmEngine implements Contestant {
+  readonly name = names.engineWarm;
+  readonly #engine: EngineContestant;
+
+  constructor(engine: EngineContestant) {
+    this.#engine = engine;
+  }
+
+  async begin(): Promise<void> {
+    // The repository is the other's.
+  }
+
+  readonly steps = { rescan: (): Promise<Figures> => this.#engine.rescanWarm() };
+
+  async end(): Promise<void> {
+    // As above.
   }
 }

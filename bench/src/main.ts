@@ -5,7 +5,7 @@ import { changeDisk, type ChangedDisk } from './changed-disk.js';
 import { runQuietly, touchMemory, writeBack } from './command.js';
 import { makeDiskImage, type DiskImage } from './disk-image.js';
 import { endings } from './endings.js';
-import { EngineContestant, EngineProcess } from './engine.js';
+import { EngineContestant, EngineProcess, WarmEngine } from './engine.js';
 import { type Contestant, type Figures, type Step } from './figures.js';
 import { goalsOf, isMet } from './goals.js';
 import { measureLargeDisk } from './large-disk.js';
@@ -76,10 +76,12 @@ async function measure(
 ): Promise<Outcome> {
   const { image, changed } = disks;
   const engine = EngineProcess.start();
+  const casvault = new EngineContestant(engine, disks, dir);
   const borg = new Borg(disks, dir, false);
   const services = options.service ? await startServices(engine, image, dir) : null;
   const contestants: Contestant[] = [
-    new EngineContestant(engine, disks, dir),
+    casvault,
+    new WarmEngine(casvault),
     ...(services === null ? [] : [new EngineContestant(engine, disks, dir, { overTcp: true }), services]),
     borg,
     new WarmBorg(borg),

@@ -160,7 +160,7 @@ export class Borg extends Peer {
   }
 }
 
-/** What borg gains where the disk is the limit and it need not read it; for information. */
+/** A rescan whose speed is borg's and not the disk's. */
 export class WarmBorg implements Contestant {
   readonly name = names.borgWarm;
   readonly #borg: Borg;

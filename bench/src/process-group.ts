@@ -1,13 +1,13 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { processCpuS } from './machine.js';
 
-const everyMs = 100;
+const everyMs = 250;
 
 type GroupOf = (commandLine: string, isOurs: boolean) => string | null;
 
 /**
- * Adds up the CPU of processes that come and go, among them daemons that nobody waits for: looks ten times a second, so at most a tenth of a
- * second of one that ends is missed. `groupOf` names a process's group by its command line and whether this process is an ancestor of it.
+ * Adds up the CPU of processes that come and go, among them daemons that nobody waits for: looks four times a second, which takes CPU from
+ * them, so at most a quarter of a second of one that ends is missed. `groupOf` names a process's group by its command line and whether this process is an ancestor of it.
  */
 export class ProcessGroups {
   readonly #groupOf: GroupOf;

@@ -97,9 +97,13 @@ function goalTable(goals: readonly Goal[]): string[] {
   return table(['work (wall time, ours / theirs)', 'this run', 'first milestone', '', 'goal'], rows);
 }
 
-/** Encrypting peers are held against our encrypted run. */
-export const oursFor = (theirs: string): string =>
-  theirs === names.restic || theirs === names.borgEncrypted ? names.encrypted : names.engine;
+/** Encrypting peers are held against our encrypted run, the one that reads the page cache against ours that does. */
+export const oursFor = (theirs: string): string => {
+  if (theirs === names.restic || theirs === names.borgEncrypted) return names.encrypted;
+  return theirs === names.borgWarm ? names.engineWarm : names.engine;
+};
+
+const ourselves: readonly string[] = [names.engine, names.engineWarm, names.encrypted];
 
 function stepTable({ contestants, records, limits }: Outcome, step: Step): string[] {
   const head = [
@@ -148,7 +152,7 @@ function stepTable({ contestants, records, limits }: Outcome, step: Step): strin
 
 /** Ours / theirs, the services / the engine that is reached as they are, of wall time, CPU with servers, memory, stored bytes; nothing for ourselves. */
 function ratios(records: Records, step: Step, name: string): Cell[] {
-  if (name === names.engine || name === names.encrypted) return [null, null, null, null];
+  if (ourselves.includes(name)) return [null, null, null, null];
   const ours = name === names.service ? names.service : oursFor(name);
   const theirs = name === names.service ? names.engineOverTcp : name;
   const ratio = (field: (figures: Figures) => number | null): Cell =>

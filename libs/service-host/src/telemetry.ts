@@ -46,7 +46,8 @@ class PresentExporter extends PrometheusExporter {
 
 const observeProcess = (): void => {
   const meter = metrics.getMeter('casvault.process');
-  const delay = monitorEventLoopDelay({ resolution: 20 });
+  // Coarse: every sample wakes a process that may have nothing to do.
+  const delay = monitorEventLoopDelay({ resolution: 100 });
   delay.enable();
   meter
     .createObservableGauge('process_resident_memory_bytes', { description: 'Resident memory' })
