@@ -81,6 +81,7 @@ module.exports = {
     allow('libs/block-source', 'contracts', 'A port to disks.'),
     allow('libs/cas-client', 'contracts', 'A port to the CVM.'),
     allow('libs/libvirt', 'contracts', 'A port to libvirt.'),
+    allow('libs/licence', 'contracts', 'A file format; what it allows is licensing-auth’s.'),
     allow('libs/machine', 'contracts', 'Machines are pure; their runtime works over a store port.'),
     allow(
       'libs/data-path',
@@ -96,7 +97,7 @@ module.exports = {
       'The format does no I/O.',
     ),
     ban(
-      'libs/(object-store|block-source|data-path|cas-client|libvirt|machine)',
+      'libs/(object-store|block-source|data-path|cas-client|libvirt|licence|machine)',
       frameworks,
       'The data path knows no framework.',
     ),

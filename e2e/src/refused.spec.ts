@@ -5,7 +5,8 @@ import { createServer } from 'node:http';
 import { type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { type RunDetail } from '@casvault/contracts';
+import { licenceSchema, newId, type LicenceId, type RunDetail } from '@casvault/contracts';
+import { issueLicence, newLicenceKey, type LicenceKey } from '@casvault/licence';
 import { ApiProblem, labBackup } from '@casvault/stack';
 import { freePort, tempDir, until, type TempDir } from '@casvault/testkit';
 import { expectNothingLeft, expectSucceeded, MiB, startWorld, type World } from './world.js';
@@ -16,6 +17,7 @@ const run = promisify(execFile);
 describe('refused or failed, and why', () => {
   let world: World;
   let scripts: TempDir;
+  let issuer: LicenceKey;
   /** Waits for its disk service for a minute, while everything else is tried. */
   let cutOffRun: RunDetail['id'];
 
@@ -32,8 +34,12 @@ describe('refused or failed, and why', () => {
 
   beforeAll(async () => {
     scripts = await tempDir('e2e-scripts');
+    issuer = await newLicenceKey();
     world = await startWorld('refused', {
-      env: { 'mover-1': { CASVAULT_DATA_MOVER_SCRIPTS: scripts.path, CASVAULT_DATA_MOVER_TRANSFERS: '4' } },
+      env: {
+        'mover-1': { CASVAULT_DATA_MOVER_SCRIPTS: scripts.path, CASVAULT_DATA_MOVER_TRANSFERS: '4' },
+        'licensing-auth': { CASVAULT_LICENCE_KEYS: issuer.publicKey },
+      },
       vms: [
         // Seeded: what a full pool is tried with must not compress to less than the pool takes.
         {
@@ -212,6 +218,29 @@ describe('refused or failed, and why', () => {
     const log = (await world.trial.api.runLog(run.id)).map(({ text }) => text.en);
     expect(log).toContain(`scripts.post: | ${vm.name}`);
     await expectNothingLeft(world);
+  });
+
+  it('B1: adjustable compression is refused by name without a licence, and runs with one', async () => {
+    const { api } = world.trial;
+    const pool = await world.trial.standardPool('refused');
+    const vm = await world.trial.vm(world.platform, 'small');
+    const options = { compression: { mode: 'adjustable', level: 19 } };
+    const definition = { ...labBackup, vmIds: [vm.id], poolId: pool.id, options };
+    const backUp = () => world.trial.runJob(definition, 'dense', () => undefined);
+    const { problem } = await problemOf(backUp());
+    expect(problem).toMatchObject({ code: 'LICENCE_REQUIRED', status: 422 });
+    expect(problem.detail).toMatch(/options\.compression\.mode.*adjustable.*advanced/);
+    const bring = (text: string) =>
+      api.ask(licenceSchema, '/licences', { method: 'POST', body: { licence: text } });
+    const terms = {
+      ...{ id: newId<LicenceId>(), holder: 'Example GmbH', modules: { 'backup-host': 1 } },
+      ...{ features: ['advanced'], issuedAt: new Date().toISOString(), expiresAt: null },
+    };
+    const foreign = await issueLicence(terms, (await newLicenceKey()).privateKey);
+    expect((await problemOf(bring(foreign))).problem).toMatchObject({ code: 'LICENCE_INVALID', status: 422 });
+    const imported = await bring(await issueLicence(terms, issuer.privateKey));
+    expect(imported).toMatchObject({ id: terms.id, state: 'valid', features: ['advanced'] });
+    expectSucceeded(await backUp());
   });
 
   it('R17: a disk service that vanished fails the run, naming host and port', async () => {

@@ -20,6 +20,10 @@ export const faultCodes = {
   FORBIDDEN: 'user',
   LOGIN_FAILED: 'user',
   LOGIN_THROTTLED: 'user',
+  // licences, B1
+  LICENCE_INVALID: 'user',
+  /** What is asked for takes a feature that no valid licence has. */
+  LICENCE_REQUIRED: 'user',
   // platform (CVM), C1 and C2
   PLATFORM_UNREACHABLE: 'unavailable',
   PLATFORM_LOGIN_REFUSED: 'user',

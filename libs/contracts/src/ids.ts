@@ -53,6 +53,8 @@ export const userIdSchema = brandedId('UserId');
 export type UserId = z.infer<typeof userIdSchema>;
 export const apiTokenIdSchema = brandedId('ApiTokenId');
 export type ApiTokenId = z.infer<typeof apiTokenIdSchema>;
+export const licenceIdSchema = brandedId('LicenceId');
+export type LicenceId = z.infer<typeof licenceIdSchema>;
 
 /** Mints a time-ordered UUID v7; `newId<PointId>()`. This file is the only place where ids are made. */
 export const newId = <T extends string>(): T => uuidv7() as T;

@@ -26,5 +26,6 @@ export * from './alert.js';
 export * from './alert-channel.js';
 export * from './run-log.js';
 export * from './licensing-auth.js';
+export * from './licence.js';
 export * from './rest.js';
 export * from './rest-alerts.js';

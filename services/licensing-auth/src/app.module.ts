@@ -5,6 +5,9 @@ import { type DynamicModule } from '@nestjs/common';
 import { AccessHandlers, CLOCK } from './access.handlers.js';
 import { Access } from './access.js';
 import { type LicensingAuthConfig } from './config.js';
+import { LicenceHandlers } from './licence.handlers.js';
+import { LicenceStore } from './licence-store.js';
+import { Licences } from './licences.js';
 import { TokenStore } from './token-store.js';
 import { UserStore } from './user-store.js';
 
@@ -29,13 +32,16 @@ export const licensingAuthModule = async (host: Host<LicensingAuthConfig>): Prom
   const tokens = new TokenStore(database);
   const sessionMs = config.CASVAULT_SESSION_MINUTES * 60_000;
   const access = new Access({ users, tokens, sealer, clock, logger, sessionMs });
+  const keys = config.CASVAULT_LICENCE_KEYS;
+  const licences = new Licences({ store: new LicenceStore(database), keys, clock, logger });
   await access.bootstrap(announcer(config.CASVAULT_BOOTSTRAP_PASSWORD_FILE));
   return {
     module: LicensingAuthModule,
-    controllers: [AccessHandlers],
+    controllers: [AccessHandlers, LicenceHandlers],
     providers: [
       { provide: Access, useValue: access },
       { provide: TokenStore, useValue: tokens },
+      { provide: Licences, useValue: licences },
       { provide: CLOCK, useValue: clock },
     ],
   };

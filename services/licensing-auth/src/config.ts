@@ -1,3 +1,4 @@
+import { isLicenceKey } from '@casvault/licence';
 import { databaseShape, readConfig, serviceShape } from '@casvault/service-host';
 import { z } from 'zod';
 
@@ -15,6 +16,16 @@ const schema = z.object({
     .string()
     .optional()
     .describe('Where the first administrator’s password is written, once, instead of standard output'),
+  CASVAULT_LICENCE_KEYS: z
+    .string()
+    .default('')
+    .transform((text) => text.split(',').map((key) => key.trim()))
+    .transform((keys) => keys.filter((key) => key !== ''))
+    .refine(
+      (keys) => keys.every(isLicenceKey),
+      'must be Ed25519 public keys of 32 bytes in base64url, comma between them',
+    )
+    .describe('Public keys of those whose licences are accepted; none: no licence is'),
 });
 export type LicensingAuthConfig = z.output<typeof schema>;
 

@@ -44,4 +44,20 @@ export const migrations: readonly Migration[] = [
         last_at timestamptz NOT NULL
       );`,
   },
+  {
+    name: '0002-create-licence',
+    sql: `
+      CREATE TABLE licence (
+        id uuid PRIMARY KEY,
+        -- as signed, for lists; what a licence allows is read out of its text
+        holder text NOT NULL,
+        modules jsonb NOT NULL,
+        features jsonb NOT NULL,
+        issued_at timestamptz NOT NULL,
+        expires_at timestamptz,
+        text text NOT NULL,
+        imported_at timestamptz NOT NULL
+      );
+      CREATE INDEX licence_by_import ON licence (imported_at DESC, id DESC);`,
+  },
 ];

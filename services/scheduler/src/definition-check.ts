@@ -24,6 +24,7 @@ import { BackupContent } from './backup-content.js';
 import { mapBounded } from './bounded.js';
 import { copyItems } from './copy-content.js';
 import { refuseSource } from './creation.rules.js';
+import { requireLicence } from './licence-check.js';
 import { atOnce, availablePoint, inField, requirePlatforms } from './references.js';
 import { restoreItems } from './restore-check.js';
 import { type NewItem } from './run-item.js';
@@ -76,6 +77,7 @@ export class DefinitionCheck {
       case 'verify':
         return verifyItems(this.client, definition, signal);
       case 'copy':
+        await requireLicence(this.client, definition, signal);
         return copyItems(this.client, definition, signal);
     }
   }
@@ -119,6 +121,7 @@ export class DefinitionCheck {
 
   async #backup(definition: Backup, isStrict: boolean, signal: AbortSignal): Promise<NewItem[]> {
     const { poolId } = definition;
+    await requireLicence(this.client, definition, signal);
     await inField('definition.poolId', this.client.request(getPool, { poolId }, { signal }));
     return this.#content.items(definition, isStrict, signal);
   }

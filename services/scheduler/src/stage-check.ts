@@ -11,6 +11,7 @@ import { type MessagingClient } from '@casvault/messaging';
 import { BackupContent } from './backup-content.js';
 import { type BackupZones } from './backup-zones.js';
 import { copyItems } from './copy-content.js';
+import { requireLicence } from './licence-check.js';
 import { checkedPlans } from './plan-check.js';
 import { shownDues } from './plan.rules.js';
 import { inField } from './references.js';
@@ -47,8 +48,14 @@ export class StageCheck {
       case 'plans':
         return this.#plans(job, signal);
       case 'options':
-        return { ...nothing, options: job.definition };
+        return this.#options(job, signal);
     }
+  }
+
+  async #options({ kind, definition }: Stage<'options'>, signal: AbortSignal): Promise<CheckedStage> {
+    const refusals =
+      kind === 'verify' ? [] : await refusalsOf(() => requireLicence(this.client, definition, signal));
+    return { ...nothing, refusals, options: definition };
   }
 
   async #contentOf(job: Stage<'content'>, signal: AbortSignal): Promise<CheckedStage> {

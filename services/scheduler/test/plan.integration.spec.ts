@@ -209,6 +209,39 @@ describe('D7, D9: plans over NATS and Postgres', () => {
     expect((await check({ stage: 'options' })).options).toMatchObject({ retry: { count: 3 } });
   });
 
+  it('B1, D10: adjustable compression is refused while no licence has it, as a job is saved and as a run begins', async () => {
+    const { peers, client } = scheduler;
+    const options = { compression: { mode: 'adjustable', level: 7 } } as const;
+    const dense = (plans: NewJob['plans']): NewJob => {
+      const job = jobOf(plans);
+      if (job.definition.kind !== 'backup') throw new Error('not a backup');
+      return { ...job, definition: { ...job.definition, options } };
+    };
+    const field = 'definition.options.compression.mode';
+    const refusal = {
+      code: 'LICENCE_REQUIRED',
+      details: { field, value: 'adjustable', feature: 'advanced' },
+    };
+    const stage = () => client.request(checkJobStage, { job: { stage: 'options', definition: { options } } });
+    await expect(create(dense([{ type: 'manual' }]))).rejects.toMatchObject(refusal);
+    expect((await stage()).refusals).toMatchObject([refusal]);
+    peers.licensed.add('advanced');
+    const [started, planned] = [
+      await create(dense([{ type: 'manual' }])),
+      await create(dense([inMs(3_000)])),
+    ];
+    expect((await stage()).refusals).toEqual([]);
+    peers.licensed.clear();
+    const starting = client.request(startRun, { jobId: started.id, runId: newId<RunId>() });
+    await expect(starting).rejects.toMatchObject(refusal);
+    const failed = await until(async () =>
+      (await runsOf(planned.id)).find(({ state }) => state === 'failed'),
+    );
+    expect(failed.fault).toMatchObject(refusal);
+    const plain = await create(jobOf([{ type: 'manual' }]));
+    expect(plain.definition).toMatchObject({ options: { compression: { mode: 'fast' } } });
+  });
+
   it('D9: judges the stages of a verify and of a copy job', async () => {
     const { peers, client } = scheduler;
     const check = async (job: z.input<typeof checkJobStage.request>['job']) =>

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import {
+  checkFeatures,
   copyPoint,
   idFrom,
   type ChainId,
@@ -37,6 +38,7 @@ import {
   type Host,
   type HostId,
   type ItemChanged,
+  type LicensedFeature,
   type Platform,
   type PlatformId,
   type Point,
@@ -102,6 +104,8 @@ export class Peers {
   readonly stopped: RunItemId[] = [];
   /** What a preview of a restore is told, by the name of the VM in the details. */
   refusals: FaultJson[] = [];
+  /** What valid licences have. */
+  readonly licensed = new Set<LicensedFeature>();
   /** Items that do not stop. */
   readonly deaf = new Set<RunItemId>();
   readonly news: RunDetail[] = [];
@@ -256,6 +260,12 @@ export class Peers {
     });
   };
 
+  licensingAuth = ({ query }: Script): void => {
+    query(checkFeatures, ({ features }) => ({
+      missing: features.filter((feature) => !this.licensed.has(feature)),
+    }));
+  };
+
   dataMover = ({ command }: Script): void => {
     command(runHook, ({ transferId, spec, stopAsked: isStopped = false }) => {
       this.hooks.push({ transferId, spec, isStopped });
@@ -376,6 +386,7 @@ export class RunningScheduler {
       peers.engine,
       await play('inventory', peers.inventory),
       await play('data-mover', peers.dataMover),
+      await play('licensing-auth', peers.licensingAuth),
     ];
     await scheduler.boot();
     return scheduler;

@@ -19,6 +19,7 @@ export const ids = {
   point: '0195580e-7a10-7000-8000-000000000051',
   deletion: '0195580e-7a10-7000-8000-000000000060',
   verification: '0195580e-7a10-7000-8000-000000000070',
+  licence: '0195580e-7a10-7000-8000-000000000090',
 } as const;
 
 export const page = (...items: unknown[]): unknown => ({ items, nextCursor: null });
@@ -42,6 +43,20 @@ export const apiToken = {
   createdAt: at,
   expiresAt: null,
   lastUsedAt: null,
+};
+
+/** Signed with a key that nobody trusts. */
+export const licenceText =
+  'eyJhbGciOiJFZDI1NTE5IiwidHlwIjoiY2FzdmF1bHQtbGljZW5jZS12MSJ9.eyJob2xkZXIiOiJFeGFtcGxlIEdtYkgifQ.Zm9yIHRoZSBleGFtcGxlIG9ubHk';
+export const licence = {
+  id: ids.licence,
+  holder: 'Example GmbH',
+  modules: { 'backup-host': 20, 'h3c-cas': 2 },
+  features: ['advanced'],
+  issuedAt: at,
+  expiresAt: '2027-03-02T21:00:00Z',
+  state: 'valid',
+  importedAt: later,
 };
 
 export const platform = {

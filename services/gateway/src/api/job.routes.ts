@@ -30,8 +30,10 @@ import {
   type RunId,
 } from '@casvault/contracts';
 import { z } from 'zod';
+import { copyJob } from './copy-examples.js';
 import * as examples from './examples.js';
 import { operating, reading, route, type Route } from './route.js';
+import { verifyJob } from './verification-examples.js';
 
 const tag = 'Jobs';
 const params = z.object({ jobId: jobIdSchema });
@@ -56,7 +58,14 @@ export const jobRoutes: readonly Route[] = [
     reply: jobSchema,
     idempotent: true,
     location: '/jobs/{id}',
-    faults: ['ALREADY_EXISTS', 'IDEMPOTENCY_KEY_REUSED', 'NOT_FOUND', 'VM_NOT_FOUND', 'CONFLICT'],
+    faults: [
+      'ALREADY_EXISTS',
+      'IDEMPOTENCY_KEY_REUSED',
+      'NOT_FOUND',
+      'VM_NOT_FOUND',
+      'CONFLICT',
+      'LICENCE_REQUIRED',
+    ],
     example: {
       body: {
         name: examples.job.name,
@@ -64,6 +73,11 @@ export const jobRoutes: readonly Route[] = [
         plans: examples.job.plans,
       },
       reply: examples.job,
+    },
+    otherBodies: {
+      restore: { ...examples.restoreRequest, confirmation: examples.restorePreview.confirmation.code },
+      copy: copyJob,
+      verify: verifyJob,
     },
     serve: ({ ask, body, resourceId }) => ask(createJob, { id: resourceId<JobId>(), ...body }),
   }),
@@ -109,7 +123,7 @@ export const jobRoutes: readonly Route[] = [
     body: jobBodySchema,
     status: 200,
     reply: jobSchema,
-    faults: ['NOT_FOUND', 'VM_NOT_FOUND', 'CONFLICT'],
+    faults: ['NOT_FOUND', 'VM_NOT_FOUND', 'CONFLICT', 'LICENCE_REQUIRED'],
     example: {
       body: {
         name: examples.job.name,
@@ -203,6 +217,11 @@ export const jobRoutes: readonly Route[] = [
       },
       reply: examples.checkedStage,
     },
+    otherBodies: {
+      target: { stage: 'target', definition: { poolId: examples.ids.pool } },
+      plans: { stage: 'plans', kind: 'verify', plans: verifyJob.plans },
+      options: { stage: 'options', definition: { retry: { count: 5, intervalMinutes: 10 } } },
+    },
     serve: ({ ask, body }) => ask(checkJobStage, { job: body }),
   }),
   route({
@@ -278,7 +297,7 @@ export const jobRoutes: readonly Route[] = [
     reply: runSchema,
     idempotent: true,
     location: '/runs/{id}',
-    faults: ['NOT_FOUND', 'CONFLICT', 'IDEMPOTENCY_KEY_REUSED'],
+    faults: ['NOT_FOUND', 'CONFLICT', 'IDEMPOTENCY_KEY_REUSED', 'LICENCE_REQUIRED'],
     example: { body: { pointKind: 'full' }, reply: examples.run },
     serve: ({ ask, body, params: { jobId }, resourceId }) =>
       ask(startRun, { ...body, jobId, runId: resourceId<RunId>() }),

@@ -107,6 +107,8 @@ export interface RouteSpec<
   /** Codes that a caller should expect of this route, beyond those of every route. */
   readonly faults: readonly FaultCode[];
   readonly example: { readonly body?: unknown; readonly reply?: unknown };
+  /** Where a body may be of several kinds: one of each other kind, by what it is. */
+  readonly otherBodies?: Readonly<Record<string, unknown>>;
   serve(
     call: Call<z.output<P>, z.output<Q>, z.output<B>>,
   ): Promise<z.output<R> | Content> | AsyncIterable<StreamEvent>;

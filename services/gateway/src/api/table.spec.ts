@@ -71,6 +71,8 @@ const mayCall: Record<string, string> = {
   'DELETE /verifications/{verificationId}': 'AO',
   'PUT /chains/{chainId}/hold': 'AO',
   'DELETE /chains/{chainId}/hold': 'AO',
+  'POST /licences': 'A',
+  'GET /licences': 'AOR',
   'POST /deletions': 'AO',
   'GET /deletions': 'AOR',
   'GET /deletions/{deletionId}': 'AOR',
@@ -106,7 +108,8 @@ describe('the route table', () => {
 
   it.each(each)('%s names its parameters, and its examples hold', (_name, route) => {
     expect(Object.keys(route.params?.shape ?? {})).toEqual(pathParameters(route.path));
-    if (route.body !== undefined) route.body.parse(route.example.body);
+    for (const body of [route.example.body, ...Object.values(route.otherBodies ?? {})])
+      route.body?.parse(body);
     if (route.reply !== undefined)
       expect(route.reply.parse(route.example.reply)).toEqual(route.example.reply);
   });

@@ -3,6 +3,7 @@ import { apiTokenRoutes } from './api-token.routes.js';
 import { deletionRoutes } from './deletion.routes.js';
 import { holdRoutes } from './hold.routes.js';
 import { jobRoutes } from './job.routes.js';
+import { licenceRoutes } from './licence.routes.js';
 import { platformRoutes } from './platform.routes.js';
 import { pointRoutes } from './point.routes.js';
 import { poolRoutes } from './pool.routes.js';
@@ -18,6 +19,7 @@ import { vmRoutes } from './vm.routes.js';
 export const routes: readonly Route[] = [
   ...sessionRoutes,
   ...apiTokenRoutes,
+  ...licenceRoutes,
   ...platformRoutes,
   ...vmRoutes,
   ...poolRoutes,

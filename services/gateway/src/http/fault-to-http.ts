@@ -23,6 +23,8 @@ export const httpFaults: Readonly<Record<FaultCode, HttpFault>> = {
   FORBIDDEN: { status: 403, title: 'Not allowed for this caller' },
   LOGIN_FAILED: { status: 401, title: 'Sign-in failed' },
   LOGIN_THROTTLED: { status: 429, title: 'Too many failed sign-ins', retryAfterSeconds: 60 },
+  LICENCE_INVALID: { status: 422, title: 'The licence is not valid' },
+  LICENCE_REQUIRED: { status: 422, title: 'A licence with this feature is needed' },
   PLATFORM_UNREACHABLE: { status: 502, title: 'The platform cannot be reached' },
   PLATFORM_LOGIN_REFUSED: { status: 422, title: 'The platform refused the user name or password' },
   PLATFORM_NOT_ADMINISTRATOR: { status: 422, title: 'The platform user is no system administrator' },

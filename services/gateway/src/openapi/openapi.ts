@@ -30,6 +30,16 @@ const parameters = (route: Route, schemas: JsonSchemas): JsonSchema[] => {
   return [...path, ...query, ...key];
 };
 
+/** One example by itself, several by name; the names are for people. */
+const bodyExamples = ({ example, otherBodies }: Route): JsonSchema =>
+  otherBodies === undefined
+    ? { example: example.body }
+    : {
+        examples: Object.fromEntries(
+          Object.entries({ usual: example.body, ...otherBodies }).map(([name, value]) => [name, { value }]),
+        ),
+      };
+
 const requestBody = (route: Route, schemas: JsonSchemas): JsonSchema =>
   route.body === undefined
     ? {}
@@ -39,7 +49,7 @@ const requestBody = (route: Route, schemas: JsonSchemas): JsonSchema =>
           content: {
             'application/json': {
               schema: schemas.reference(`${capitalised(route.id)}Body`, schemas.ofRequest(route.body)),
-              example: route.example.body,
+              ...bodyExamples(route),
             },
           },
         },

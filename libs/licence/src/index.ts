@@ -1,0 +1,1 @@
+export { issueLicence, isLicenceKey, newLicenceKey, readLicence, type LicenceKey } from './licence.js';

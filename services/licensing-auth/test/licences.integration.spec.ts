@@ -1,0 +1,145 @@
+import { randomBytes } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import {
+  checkFeatures,
+  importLicence,
+  listLicences,
+  newId,
+  type LicenceId,
+  type LicenceTerms,
+} from '@casvault/contracts';
+import { issueLicence, newLicenceKey, type LicenceKey } from '@casvault/licence';
+import { MessagingClient } from '@casvault/messaging';
+import { provisionSchema } from '@casvault/persistence';
+import {
+  spawnService,
+  startNats,
+  startPostgres,
+  tempDir,
+  TestLogger,
+  type NatsServer,
+  type PostgresServer,
+  type RunningProcess,
+  type TempDir,
+} from '@casvault/testkit';
+import pg from 'pg';
+
+const main = fileURLToPath(new URL('../src/main.js', import.meta.url));
+const dayMs = 86_400_000;
+const inDays = (days: number): string => new Date(Date.now() + days * dayMs).toISOString();
+
+describe('B1: licences', () => {
+  let nats: NatsServer;
+  let postgres: PostgresServer;
+  let temp: TempDir;
+  let client: MessagingClient;
+  let rows: pg.Client;
+  let environment: Record<string, string>;
+  let service: RunningProcess;
+  let [issuer, former]: LicenceKey[] = [];
+
+  const trusting = async (...keys: (LicenceKey | undefined)[]): Promise<void> => {
+    const trusted = keys.map((key) => key?.publicKey).join(',');
+    service = spawnService(main, { env: { ...environment, CASVAULT_LICENCE_KEYS: trusted } });
+    await service.sees(/service started/);
+  };
+  beforeAll(async () => {
+    [nats, postgres, temp] = [await startNats(), await startPostgres(), await tempDir('licences')];
+    [issuer, former] = [await newLicenceKey(), await newLicenceKey()];
+    const rolePrefix = `t${randomBytes(4).toString('hex')}`;
+    environment = {
+      CASVAULT_NATS_URL: nats.url,
+      CASVAULT_DATABASE_URL: await provisionSchema(postgres.adminUrl, 'licensing-auth', { rolePrefix }),
+      CASVAULT_SEALING_KEY: randomBytes(32).toString('base64'),
+      CASVAULT_BOOTSTRAP_PASSWORD_FILE: `${temp.path}/password`,
+    };
+    client = await MessagingClient.connect({ url: nats.url, service: 'test', logger: new TestLogger() });
+    rows = new pg.Client({ connectionString: environment['CASVAULT_DATABASE_URL'] });
+    await rows.connect();
+    await trusting(former, issuer);
+  });
+  afterAll(async () => {
+    await service.stop();
+    await client.close();
+    await rows.end();
+    await nats[Symbol.asyncDispose]();
+    await postgres[Symbol.asyncDispose]();
+    await temp.remove();
+  });
+  beforeEach(() => rows.query('DELETE FROM licence'));
+
+  const terms = (more: Partial<LicenceTerms> = {}): LicenceTerms => ({
+    id: newId<LicenceId>(),
+    holder: 'Example GmbH',
+    modules: { 'backup-host': 20, 'h3c-cas': 2 },
+    features: ['advanced'],
+    issuedAt: inDays(-1),
+    expiresAt: null,
+    ...more,
+  });
+  const sign = (one: LicenceTerms, key = issuer) => issueLicence(one, key?.privateKey ?? {});
+  const bring = (text: string) => client.request(importLicence, { text });
+  const missing = async () => (await client.request(checkFeatures, { features: ['advanced'] })).missing;
+  const states = async () =>
+    (await client.request(listLicences, {})).items.map(({ holder, state }) => [holder, state]);
+
+  it('allows what one of them has, as long as it is valid', async () => {
+    expect(await missing()).toEqual(['advanced']);
+    await bring(await sign(terms({ holder: 'base', features: ['what a later release knows'] })));
+    expect(await missing()).toEqual(['advanced']);
+    const ending = terms({ holder: 'ending', expiresAt: inDays(20) });
+    expect(await bring(await sign(ending))).toMatchObject({ ...ending, state: 'expiring' });
+    expect(await missing()).toEqual([]);
+    expect(await states()).toEqual([
+      ['ending', 'expiring'],
+      ['base', 'valid'],
+    ]);
+  });
+
+  it('expire: what they had is missing then', async () => {
+    await bring(await sign(terms({ expiresAt: new Date(Date.now() + 1_500).toISOString() })));
+    expect(await missing()).toEqual([]);
+    const ends = Date.now() + 1_500;
+    while ((await missing()).length === 0) expect(Date.now()).toBeLessThan(ends + 10_000);
+    expect(await states()).toEqual([['Example GmbH', 'expired']]);
+  });
+
+  it('are refused when they have expired, are nobody’s, or take an id that another has; the same one again changes nothing', async () => {
+    const past = { code: 'LICENCE_INVALID', details: { field: 'licence', rule: 'must not have expired' } };
+    await expect(bring(await sign(terms({ expiresAt: inDays(-1) })))).rejects.toMatchObject(past);
+    await expect(bring('not a licence')).rejects.toMatchObject({ code: 'LICENCE_INVALID' });
+    const stranger = await newLicenceKey();
+    await expect(bring(await sign(terms(), stranger))).rejects.toMatchObject({ code: 'LICENCE_INVALID' });
+    const first = terms();
+    const text = await sign(first);
+    expect(await bring(text)).toEqual(await bring(`${text}\n`));
+    await expect(bring(await sign({ ...first, holder: 'another' }))).rejects.toMatchObject({
+      code: 'ALREADY_EXISTS',
+    });
+    expect(await states()).toEqual([['Example GmbH', 'valid']]);
+  });
+
+  it('are believed by their text alone: a row that somebody changed allows nothing more', async () => {
+    await bring(await sign(terms({ features: [], expiresAt: inDays(10) })));
+    await rows.query(`UPDATE licence SET features = '["advanced"]', expires_at = NULL`);
+    expect(await missing()).toEqual(['advanced']);
+    expect(await states()).toEqual([['Example GmbH', 'expiring']]);
+  });
+
+  it('of an issuer who is no longer trusted allow nothing, and are shown so', async () => {
+    await bring(await sign(terms(), former));
+    expect(await missing()).toEqual([]);
+    await service.stop();
+    await trusting(issuer);
+    expect(await missing()).toEqual(['advanced']);
+    expect(await states()).toEqual([['Example GmbH', 'untrusted']]);
+  });
+
+  it('come in pages', async () => {
+    for (const holder of ['first', 'second', 'third']) await bring(await sign(terms({ holder })));
+    const page = await client.request(listLicences, { limit: 2 });
+    expect(page.items.map(({ holder }) => holder)).toEqual(['third', 'second']);
+    const rest = await client.request(listLicences, { limit: 2, cursor: page.nextCursor ?? '' });
+    expect(rest).toMatchObject({ items: [{ holder: 'first' }], nextCursor: null });
+  });
+});
