@@ -4,7 +4,7 @@ NODE := node_modules/.bin/node
 STACK := $(NODE) --no-warnings tools/stack/dist/src/cli.js
 JEST := $(NODE) --experimental-vm-modules --no-warnings node_modules/jest/bin/jest.js
 
-.PHONY: help demo demo-k8s sbom up down status soak-lab soak-kill test check lint layers dead format unit with-servers integration e2e build bench bench-control-plane soak clean setup-node setup-demo setup-test
+.PHONY: help demo demo-k8s sbom up down status soak-lab soak-kill soak-stops test check lint layers dead format unit with-servers integration e2e build bench bench-control-plane soak clean setup-node setup-demo setup-test
 
 help:
 	@echo "make demo   back up a running VM of an emulated CAS and restore it, byte for byte"
@@ -14,6 +14,7 @@ help:
 	@echo "make soak   simulate SEEDS=n seeds of crashes and faults (1000), or replay one: SEED=s"
 	@echo "make soak-lab   histories of SEEDS=n machines of STEPS=300 random steps on the whole stack, from SEED=s on"
 	@echo "make soak-kill  SIGKILL at every durable step of backup, deletion and roll-back, until none is left"
+	@echo "make soak-stops stop COUNT=n runs at instants drawn by SEED=s: how soon they are over, and the platform clean"
 	@echo "make sbom   .var/sbom.cdx.json: the packages that the image holds (CycloneDX)"
 	@echo "make bench  speed against borg, restic, qemu-img and the machine's limit, in one run"
 	@echo "make bench-control-plane  all services with 1,000, 3,000 and 10,000 VMs: latencies, delays, CPU and memory"
@@ -75,6 +76,10 @@ soak-lab: build setup-test
 # SIGKILL at every durable step, commits at both of their sides; one machine for each of WAYS (live,external-snapshot,internal-snapshot,offline).
 soak-kill: build setup-test
 	@$(NODE) --no-warnings e2e/dist/src/sweep/main.js $(if $(WAYS),--ways $(WAYS))
+
+# G3: runs are stopped at COUNT instants that SEED draws.
+soak-stops: build setup-test
+	@$(NODE) --no-warnings e2e/dist/src/stops/main.js --count $(or $(COUNT),200) --seed $(or $(SEED),1)
 
 bench: build
 	@tools/setup/packages.sh bench
