@@ -3,12 +3,14 @@ import { type RunDetail } from '@casvault/contracts';
 import { labBackup } from '@casvault/stack';
 import { until } from '@casvault/testkit';
 import {
+  expectAlerts,
   expectNothingLeft,
   expectRestoredEqual,
   expectSucceeded,
   MiB,
   pointOf,
   startWorld,
+  sumOf,
   untilRun,
   type World,
 } from './world.js';
@@ -19,8 +21,6 @@ const dataBytes = 96 * MiB;
 /** So that a transfer is under way for ten seconds, however fast the machine is. */
 const speedLimit = [{ from: '00:00', to: '00:00', rate: 10, unit: 'MiB/s', appliesTo: 'disk' }] as const;
 
-const sumOf = (run: RunDetail, bytes: 'doneBytes' | 'storedBytes' | 'resumedBytes'): number =>
-  run.items.flatMap((item) => item.progress).reduce((sum, disk) => sum + disk[bytes], 0);
 const doneBytes = (run: RunDetail): number => sumOf(run, 'doneBytes');
 
 /** "Whoever may be killed, is killed": in mid-transfer of a running VM, one after the other. */
@@ -71,14 +71,7 @@ describe('killed in mid-run', () => {
       60_000,
       1_000,
     );
-    await expectAlerts(run);
-  };
-
-  /** None for what ended well; one, however often it was tried, for what did not. */
-  const expectAlerts = async ({ id: runId, state }: RunDetail): Promise<void> => {
-    const raised = state === 'succeeded' ? 0 : 1;
-    await until(async () => (await world.trial.api.listAlerts({ runId })).length >= raised, 60_000);
-    expect(await world.trial.api.listAlerts({ runId })).toHaveLength(raised);
+    await expectAlerts(world, run);
   };
 
   it('mover-killed-in-mid-transfer: another goes on from what is durable, to the same bytes', async () => {

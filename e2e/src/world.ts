@@ -2,7 +2,14 @@ import { chmod } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { checkpointName, type Platform, type Point, type RunDetail, type Vm } from '@casvault/contracts';
 import { startStack, sameDisk, Trial, type Stack, type StackOptions } from '@casvault/stack';
-import { freePort, tempDir, until, type LabVmPlan, type LabLeftovers } from '@casvault/testkit';
+import {
+  freePort,
+  tempDir,
+  until,
+  type LabVmPlan,
+  type LabLeftovers,
+  type WayToExport,
+} from '@casvault/testkit';
 
 export const MiB = 1024 * 1024;
 
@@ -23,6 +30,8 @@ export const startWorld = async (
     labEnv?: Readonly<Record<string, string>>;
     /** Default true: `expectRestoredEqual` has independent copies to compare with. */
     observed?: boolean;
+    /** Where movers reach what a disk service of an observed platform opens. */
+    wayToExport?: WayToExport;
   },
 ): Promise<World> => {
   const dir = await tempDir(`e2e-${name}`);
@@ -34,7 +43,7 @@ export const startWorld = async (
     lab: { hosts: 2, vms: options.vms, ...(options.labEnv === undefined ? {} : { env: options.labEnv }) },
     ...(options.env === undefined ? {} : { env: options.env }),
   });
-  const trial = await Trial.begin(stack);
+  const trial = await Trial.begin(stack, options.wayToExport);
   return {
     stack,
     trial,
@@ -63,12 +72,28 @@ export const pointOf = async (world: World, run: RunDetail): Promise<Point> => {
   return world.trial.api.getPoint(pointId);
 };
 
+/** None for what ended well; one, however often it was tried, for what did not. */
+export const expectAlerts = async (world: World, { id: runId, state }: RunDetail): Promise<void> => {
+  const raised = state === 'succeeded' ? 0 : 1;
+  await until(async () => (await world.trial.api.listAlerts({ runId })).length >= raised, 60_000);
+  expect(await world.trial.api.listAlerts({ runId })).toHaveLength(raised);
+};
+
+/** Of all disks of the run. */
+export const sumOf = (run: RunDetail, bytes: 'doneBytes' | 'storedBytes' | 'resumedBytes'): number =>
+  run.items.flatMap((item) => item.progress).reduce((sum, disk) => sum + disk[bytes], 0);
+
 let restores = 0;
 /** Restores to the second host and compares every disk with the independent copy of the captured instant. */
 export const expectRestoredEqual = async (world: World, point: Point): Promise<Vm> => {
   restores += 1;
   const name = `restored-${restores}-${Date.now().toString(36)}`;
-  const run = expectSucceeded(await world.trial.restore(point, world.platform, '2', name));
+  return expectRestored(world, point, await world.trial.restore(point, world.platform, '2', name));
+};
+
+/** The run restored the point to one VM, of which every disk is as the independent copy of the captured instant. */
+export const expectRestored = async (world: World, point: Point, restore: RunDetail): Promise<Vm> => {
+  const run = expectSucceeded(restore);
   await world.trial.api.syncPlatform(world.platform.id);
   const restoredId = run.items[0]?.restoredVmId;
   if (restoredId === null || restoredId === undefined) throw new Error('the restore named no VM');

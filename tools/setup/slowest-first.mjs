@@ -18,6 +18,7 @@ const slow = [
   'lease.integration.spec.js',
   'vm-action.integration.spec.js',
   'refused.spec.js',
+  'e2e/dist/src/cut.spec.js',
   'restore-jobs.spec.js',
   'restore-image.integration.spec.js',
   'restore-overwrite.integration.spec.js',

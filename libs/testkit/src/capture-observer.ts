@@ -3,7 +3,13 @@ import { mkdir } from 'node:fs/promises';
 import { createServer, request, type IncomingMessage, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { openingSchema, type DiskExport, type Opening } from '@casvault/contracts';
+import {
+  openingSchema,
+  openRequestSchema,
+  type DiskExport,
+  type Opening,
+  type OpenRequest,
+} from '@casvault/contracts';
 
 /**
  * An independent witness of what a capture holds. It stands in front of a disk service as a plain HTTP forwarder: when an
@@ -26,6 +32,9 @@ export interface CaptureReference {
   /** Raw files, by the disk's target. */
   readonly files: ReadonlyMap<string, string>;
 }
+/** Where an export of an opening that was asked for is to be reached from now on; the same for the same export. */
+export type WayToExport = (request: OpenRequest, disk: ExportPlace) => Promise<ExportPlace>;
+export type ExportPlace = Pick<DiskExport, 'host' | 'port'>;
 
 const run = promisify(execFile);
 const maxMessageBytes = 1 << 20;
@@ -57,12 +66,25 @@ const copyCapture = async (opening: Opening, directory: string): Promise<Capture
   return { opening, files };
 };
 
-/** Starts an observer on `address`:`port` (0: any) before the disk service at `address`:`upstreamPort`. */
+/** The answer to whoever opens, with other ways to its exports. */
+const led = async (wayTo: WayToExport, asked: Buffer, answer: Buffer): Promise<Buffer> => {
+  const request = openRequestSchema.parse(JSON.parse(asked.toString()));
+  const { disks, ...opening } = openingSchema.parse(JSON.parse(answer.toString()));
+  const elsewhere: DiskExport[] = [];
+  for (const disk of disks) elsewhere.push({ ...disk, ...(await wayTo(request, disk)) });
+  return Buffer.from(JSON.stringify({ ...opening, disks: elsewhere }));
+};
+
+/**
+ * Starts an observer on `address`:`port` (0: any) before the disk service at `address`:`upstreamPort`. Its own copies go
+ * straight to the exports, also where `wayTo` leads others elsewhere.
+ */
 export const startCaptureObserver = async (options: {
   address: string;
   port: number;
   upstreamPort: number;
   directory: string;
+  wayTo?: WayToExport;
 }): Promise<CaptureObserver> => {
   const references = new Map<string, Promise<CaptureReference>>();
   const openingPath = /^\/v1\/openings\/([0-9a-f-]{36})(\?.*)?$/;
@@ -100,8 +122,13 @@ export const startCaptureObserver = async (options: {
     const body = await collect(message);
     if (id !== undefined && message.method === 'DELETE') await references.get(id)?.catch(() => undefined);
     const { response, body: answer } = await forward(message, body);
-    if (id !== undefined && message.method === 'PUT' && response.statusCode === 201) observe(id, answer);
-    reply.writeHead(response.statusCode ?? 502, response.headers).end(answer);
+    const { statusCode = 502, headers } = response;
+    const isOpen = id !== undefined && message.method === 'PUT' && statusCode < 300;
+    if (isOpen && statusCode === 201) observe(id, answer);
+    if (isOpen && options.wayTo) {
+      const told = await led(options.wayTo, body, answer);
+      reply.writeHead(statusCode, { ...headers, 'content-length': told.length }).end(told);
+    } else reply.writeHead(statusCode, headers).end(answer);
   };
 
   const server = createServer((message, reply) => {

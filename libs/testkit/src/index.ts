@@ -35,4 +35,10 @@ export {
   type DiskWitness,
   type WitnessReport,
 } from './witness.js';
-export { startCaptureObserver, type CaptureObserver, type CaptureReference } from './capture-observer.js';
+export {
+  startCaptureObserver,
+  type CaptureObserver,
+  type CaptureReference,
+  type ExportPlace,
+  type WayToExport,
+} from './capture-observer.js';

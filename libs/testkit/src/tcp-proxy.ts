@@ -12,8 +12,8 @@ export interface TcpProxy {
   stop(): Promise<void>;
 }
 
-/** The way to a server on loopback, which can be cut. */
-export const startTcpProxy = async (to: number): Promise<TcpProxy> => {
+/** The way to a server on loopback, which can be cut. Listens on 127.0.0.1, whichever loopback address the server has. */
+export const startTcpProxy = async (to: number, address = '127.0.0.1'): Promise<TcpProxy> => {
   const sockets = new Set<Socket>();
   let isCut = false;
   let sentBytes = 0;
@@ -30,7 +30,7 @@ export const startTcpProxy = async (to: number): Promise<TcpProxy> => {
       client.resetAndDestroy();
       return;
     }
-    const onward = connect(to, '127.0.0.1');
+    const onward = connect(to, address);
     keep(onward);
     client.on('data', (piece) => (sentBytes += piece.length));
     onward.on('data', (piece) => (receivedBytes += piece.length));

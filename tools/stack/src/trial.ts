@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Platform, type Point, type RunDetail, type Vm } from '@casvault/contracts';
-import { startCaptureObserver, type CaptureObserver, type Lab } from '@casvault/testkit';
+import { startCaptureObserver, type CaptureObserver, type Lab, type WayToExport } from '@casvault/testkit';
 import { ApiClient } from './api-client.js';
 import { type Stack } from './stack.js';
 
@@ -31,7 +31,8 @@ export class Trial {
     private readonly observers: readonly CaptureObserver[],
   ) {}
 
-  static async begin(stack: Stack): Promise<Trial> {
+  /** `wayTo`: where movers are led to, other than where the disk services are. */
+  static async begin(stack: Stack, wayTo?: WayToExport): Promise<Trial> {
     const { lab } = stack;
     if (lab === null) throw new Error('this stack has no lab');
     const observers: CaptureObserver[] = [];
@@ -42,6 +43,7 @@ export class Trial {
           port: observerPort,
           upstreamPort: lab.diskService?.port ?? 8192,
           directory: join(stack.dir, 'references'),
+          ...(wayTo === undefined ? {} : { wayTo }),
         }),
       );
     }
