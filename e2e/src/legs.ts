@@ -2,9 +2,20 @@ import { startTcpProxy, type TcpProxy, type WayToExport } from '@casvault/testki
 
 /** A connection that a transfer needs, as often as it is made. */
 export interface Leg {
+  /** In both directions. */
+  readonly passedBytes: number;
   cut(): void;
   mend(): void;
 }
+
+/** By one way alone. */
+export const legThrough = (way: TcpProxy): Leg => ({
+  get passedBytes() {
+    return way.sentBytes + way.receivedBytes;
+  },
+  cut: () => way.cut(),
+  mend: () => way.mend(),
+});
 
 /** What an opening is of: a machine's name, or a volume's path, which holds it. */
 const subjectOf = (request: Parameters<WayToExport>[0]): string =>
@@ -33,6 +44,9 @@ export class DiskLegs implements AsyncDisposable {
     const ways = (): TcpProxy[] =>
       [...this.#subjects].filter(([, subject]) => subject.includes(name)).map(([way]) => way);
     return {
+      get passedBytes() {
+        return ways().reduce((sum, way) => sum + legThrough(way).passedBytes, 0);
+      },
       cut: () => {
         this.#cut.add(name);
         for (const way of ways()) way.cut();

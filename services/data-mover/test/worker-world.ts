@@ -57,8 +57,8 @@ export const mib = 1 << 20;
 /** The controller's own machine in memory, behind the real transport. */
 export class PlayedController {
   readonly transfers = new Map<string, TransferState>();
-  /** Called before a renewal is answered. */
-  onRenew: (transferId: TransferId, epoch: number) => void = () => undefined;
+  /** Called, and waited for, before a renewal is answered. */
+  onRenew: (transferId: TransferId, epoch: number) => void | Promise<void> = () => undefined;
   /** Called before a reported end is taken; what it throws is the answer. */
   onFinish: () => void = () => undefined;
   readonly reported: Omit<BackupHost, 'state' | 'lastSeenAt'>[] = [];
@@ -75,8 +75,8 @@ export class PlayedController {
     const logger = new TestLogger();
     const mover = await ScriptedService.start({ url, logger, service: 'data-mover' }, ({ query }) => {
       query(claimTransfer, ({ transferId, workerId }) => this.#claim(transferId, workerId));
-      query(renewTransfer, ({ transferId, ...renewal }) => {
-        this.onRenew(transferId, renewal.epoch);
+      query(renewTransfer, async ({ transferId, ...renewal }) => {
+        await this.onRenew(transferId, renewal.epoch);
         const { stopAsked } = this.deliver(transferId, { type: 'renew', ...renewal });
         return { verdict: stopAsked ? ('stop' as const) : ('go on' as const), leaseSeconds: 15 };
       });
