@@ -183,23 +183,3 @@ export class EngineContestant implements Contestant {
     return { ...own, serverCpuS, othersCpuS };
   }
 }
-
-/** A rescan whose speed is the engine's and not the disk's. */
-export class WarmEngine implements Contestant {
-  readonly name = names.engineWarm;
-  readonly #engine: EngineContestant;
-
-  constructor(engine: EngineContestant) {
-    this.#engine = engine;
-  }
-
-  async begin(): Promise<void> {
-    // The repository is the other's.
-  }
-
-  readonly steps = { rescan: (): Promise<Figures> => this.#engine.rescanWarm() };
-
-  async end(): Promise<void> {
-    // As above.
-  }
-}

@@ -5,20 +5,21 @@ import { changeDisk, type ChangedDisk } from './changed-disk.js';
 import { runQuietly, touchMemory, writeBack } from './command.js';
 import { makeDiskImage, type DiskImage } from './disk-image.js';
 import { endings } from './endings.js';
-import { EngineContestant, EngineProcess, WarmEngine } from './engine.js';
+import { EngineContestant, EngineProcess } from './engine.js';
 import { type Contestant, type Figures, type Step } from './figures.js';
-import { goalsOf, isMet } from './goals.js';
+import { goalsOf, isMet, names } from './goals.js';
 import { measureLargeDisk } from './large-disk.js';
 import { limitsOf } from './limits.js';
 import { describeMachine, untilQuiet } from './machine.js';
 import { type Options, parseOptions, usage } from './options.js';
-import { Borg, NbdCopy, QemuImg, Restic, WarmBorg } from './peers.js';
+import { Borg, NbdCopy, QemuImg, Restic } from './peers.js';
 import { measurePrimitives, type Primitives, typical } from './primitives.js';
 import { QemuJob } from './qemu-job.js';
 import { report, type Outcome } from './report.js';
 import { runRounds } from './rounds.js';
 import { ServiceContestant } from './service.js';
 import { VirtNbdBackup } from './virtnbdbackup.js';
+import { WarmRescan } from './warm-rescan.js';
 
 const repositoryRoot = fileURLToPath(new URL('../../../', import.meta.url));
 const resultsFile = join(repositoryRoot, 'bench/RESULTS.md');
@@ -81,10 +82,10 @@ async function measure(
   const services = options.service ? await startServices(engine, image, dir) : null;
   const contestants: Contestant[] = [
     casvault,
-    new WarmEngine(casvault),
+    new WarmRescan(names.engineWarm, () => casvault.rescanWarm()),
     ...(services === null ? [] : [new EngineContestant(engine, disks, dir, { overTcp: true }), services]),
     borg,
-    new WarmBorg(borg),
+    new WarmRescan(names.borgWarm, () => borg.rescanWarm()),
     new QemuImg(image, dir),
     new QemuJob(changed, dir),
     ...(services === null ? [] : [await VirtNbdBackup.start(services, image, dir)]),

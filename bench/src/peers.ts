@@ -4,7 +4,6 @@ import { type ChangedDisk } from './changed-disk.js';
 import { chill, runQuietly, storedMiB, timed, warm } from './command.js';
 import { type DiskImage } from './disk-image.js';
 import { type Contestant, type Figures, type Step } from './figures.js';
-import { names } from './goals.js';
 import { NbdServer } from './nbd-server.js';
 import { requireSameDisk } from './same-disk.js';
 
@@ -157,26 +156,6 @@ export class Borg extends Peer {
     const settings = '--sparse --chunker-params fixed,1048576 -C zstd,1';
     const create = `borg create ${settings} '${this.#repository}::${archive}' '${disk}'`;
     return `${create}; ${syncAll(this.#repository)}`;
-  }
-}
-
-/** A rescan whose speed is borg's and not the disk's. */
-export class WarmBorg implements Contestant {
-  readonly name = names.borgWarm;
-  readonly #borg: Borg;
-
-  constructor(borg: Borg) {
-    this.#borg = borg;
-  }
-
-  async begin(): Promise<void> {
-    // The repository is the other's.
-  }
-
-  readonly steps = { rescan: (): Promise<Figures> => this.#borg.rescanWarm() };
-
-  async end(): Promise<void> {
-    // As above.
   }
 }
 
