@@ -35,7 +35,8 @@ const seconds = (count: number): Promise<void> => scaled.sleep(count * 1_000);
 
 const sizeBytes = 64 * mib;
 const dataBytes = 32 * mib;
-const slow = 4 * mib;
+/** Progress is told late on a busy machine: what is cut must be under way for longer than that. */
+const slow = 2 * mib;
 const overheadBytes = 2 * mib;
 
 /** A worker in this process, with its own way to each of its neighbours. */
