@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import { type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { licenceSchema, newId, type LicenceId, type RunDetail } from '@casvault/contracts';
+import { newId, type LicenceId, type RunDetail } from '@casvault/contracts';
 import { issueLicence, newLicenceKey, type LicenceKey } from '@casvault/licence';
 import { ApiProblem, labBackup } from '@casvault/stack';
 import { freePort, tempDir, until, type TempDir } from '@casvault/testkit';
@@ -230,15 +230,16 @@ describe('refused or failed, and why', () => {
     const { problem } = await problemOf(backUp());
     expect(problem).toMatchObject({ code: 'LICENCE_REQUIRED', status: 422 });
     expect(problem.detail).toMatch(/options\.compression\.mode.*adjustable.*advanced/);
-    const bring = (text: string) =>
-      api.ask(licenceSchema, '/licences', { method: 'POST', body: { licence: text } });
     const terms = {
       ...{ id: newId<LicenceId>(), holder: 'Example GmbH', modules: { 'backup-host': 1 } },
       ...{ features: ['advanced'], issuedAt: new Date().toISOString(), expiresAt: null },
     };
     const foreign = await issueLicence(terms, (await newLicenceKey()).privateKey);
-    expect((await problemOf(bring(foreign))).problem).toMatchObject({ code: 'LICENCE_INVALID', status: 422 });
-    const imported = await bring(await issueLicence(terms, issuer.privateKey));
+    expect((await problemOf(api.importLicence({ licence: foreign }))).problem).toMatchObject({
+      code: 'LICENCE_INVALID',
+      status: 422,
+    });
+    const imported = await api.importLicence({ licence: await issueLicence(terms, issuer.privateKey) });
     expect(imported).toMatchObject({ id: terms.id, state: 'valid', features: ['advanced'] });
     expectSucceeded(await backUp());
   });

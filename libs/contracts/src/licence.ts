@@ -33,15 +33,13 @@ export const licenceSchema = licenceTermsSchema.extend({
 });
 export type Licence = z.infer<typeof licenceSchema>;
 
-/** The text of a licence file, at most 16 KiB. */
-export const licenceTextSchema = z.string().trim().min(1).max(16_384);
-
 /**
  * The same licence again changes nothing. LICENCE_INVALID when it is none, is not signed with a trusted key, or has expired; ALREADY_EXISTS when
  * another has its id.
  */
 export const importLicence = defineQuery('licensing-auth', 'import-licence', 1, {
-  request: z.object({ text: licenceTextSchema }),
+  /** The text of a licence file, at most 16 KiB. */
+  request: z.object({ text: z.string().trim().min(1).max(16_384) }),
   reply: licenceSchema,
 });
 /** Newest first. */
@@ -54,6 +52,3 @@ export const checkFeatures = defineQuery('licensing-auth', 'check-features', 1, 
   request: z.object({ features: z.array(licensedFeatureSchema) }),
   reply: z.object({ missing: z.array(licensedFeatureSchema) }),
 });
-
-export const newLicenceBodySchema = z.object({ licence: licenceTextSchema });
-export type NewLicenceBody = z.input<typeof newLicenceBodySchema>;

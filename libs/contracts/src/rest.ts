@@ -7,6 +7,7 @@ import {
   verifyDefinitionSchema,
 } from './job-definition.js';
 import { faultSchema } from './fault.js';
+import { importLicence } from './licence.js';
 import { createApiToken, principalSchema, signIn } from './licensing-auth.js';
 import { diskServiceAccessSchema, platformConnectionSchema, registerPlatform } from './inventory.js';
 import { chainIdSchema } from './ids.js';
@@ -63,6 +64,10 @@ export const createdApiTokenSchema = createApiToken.reply.extend({
   token: z.string(),
 });
 export type CreatedApiToken = z.infer<typeof createdApiTokenSchema>;
+
+/** B1: the text of the file. */
+export const newLicenceBodySchema = z.object({ licence: importLicence.request.shape.text });
+export type NewLicenceBody = z.input<typeof newLicenceBodySchema>;
 
 export const newPlatformBodySchema = z.object({
   name: registerPlatform.request.shape.name,

@@ -1,1 +1,8 @@
-export { issueLicence, isLicenceKey, newLicenceKey, readLicence, type LicenceKey } from './licence.js';
+export {
+  claimedTerms,
+  issueLicence,
+  isLicenceKey,
+  newLicenceKey,
+  readLicence,
+  type LicenceKey,
+} from './licence.js';

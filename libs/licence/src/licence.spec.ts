@@ -1,7 +1,14 @@
 import { Fault, newId, type LicenceId, type LicenceTerms } from '@casvault/contracts';
 import fc from 'fast-check';
 import { CompactSign, importJWK } from 'jose';
-import { isLicenceKey, issueLicence, newLicenceKey, readLicence, type LicenceKey } from './licence.js';
+import {
+  claimedTerms,
+  isLicenceKey,
+  issueLicence,
+  newLicenceKey,
+  readLicence,
+  type LicenceKey,
+} from './licence.js';
 
 const terms: LicenceTerms = {
   id: newId<LicenceId>(),
@@ -84,6 +91,11 @@ describe('B1: a licence', () => {
     expect((await faultOf(readLicence(session, [own.publicKey]))).message).toMatch(/is not a licence/);
     const empty = await sign('{}', 'casvault-licence-v1');
     expect((await faultOf(readLicence(empty, [own.publicKey]))).message).toMatch(/terms are not those/);
+  });
+
+  it('can be shown as it was signed, by whomever', async () => {
+    expect(claimedTerms(await issueLicence(terms, other.privateKey))).toEqual(terms);
+    expect(() => claimedTerms('not a licence')).toThrow(/terms are not those/);
   });
 
   it('is not issued on terms that break a rule', async () => {

@@ -45,11 +45,18 @@ const invalid = (rule: string, cause?: unknown): Fault =>
 /** What a licence says, once one of the keys has signed it; LICENCE_INVALID, without the text, when none has. Whether it has expired is not looked at. */
 export const readLicence = async (text: string, publicKeys: readonly string[]): Promise<LicenceTerms> => {
   if (publicKeys.length === 0) throw invalid('this installation trusts no key: CASVAULT_LICENCE_KEYS');
-  const signed = await payloadOf(text.trim(), publicKeys);
+  return termsIn(await payloadOf(text.trim(), publicKeys));
+};
+
+/** What it says, whoever has signed it: to be shown of a licence that was trusted once, never to be believed. */
+export const claimedTerms = (text: string): LicenceTerms =>
+  termsIn(Buffer.from(text.trim().split('.')[1] ?? '', 'base64url'));
+
+const termsIn = (payload: Uint8Array): LicenceTerms => {
   try {
-    return licenceTermsSchema.parse(JSON.parse(Buffer.from(signed).toString()));
+    return licenceTermsSchema.parse(JSON.parse(Buffer.from(payload).toString()));
   } catch (error) {
-    throw invalid('is signed, but its terms are not those of a licence', error);
+    throw invalid('its terms are not those of a licence', error);
   }
 };
 

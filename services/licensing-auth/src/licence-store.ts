@@ -1,6 +1,6 @@
 import { Fault } from '@casvault/contracts';
 import { inTransaction, pageFrom, readCursor, reading } from '@casvault/persistence';
-import { IsNull, MoreThan, type DataSource } from 'typeorm';
+import { type DataSource } from 'typeorm';
 import { licenceTable, type LicenceRow } from './licence.table.js';
 
 export { type LicenceRow };
@@ -21,10 +21,10 @@ export class LicenceStore {
   }
 
   /** Newest first. */
-  async page<T>(
-    { cursor, limit }: { cursor?: string | undefined; limit: number },
-    viewOf: (row: LicenceRow) => T,
-  ): Promise<{ items: T[]; nextCursor: string | null }> {
+  async page({ cursor, limit }: { cursor?: string | undefined; limit: number }): Promise<{
+    items: LicenceRow[];
+    nextCursor: string | null;
+  }> {
     const after = readCursor(cursor, 2);
     const rows = await reading(this.database, (source) => {
       const query = source
@@ -35,17 +35,11 @@ export class LicenceStore {
       if (after) query.where('(l.importedAt, l.id) < (:at, :id)', { at: after[0], id: after[1] });
       return query.getMany();
     });
-    return pageFrom(rows, limit, (row) => [row.importedAt.toISOString(), row.id], viewOf);
-  }
-
-  /** Texts of those that have not expired, those that last longest first, at most `limit`. */
-  async unexpired(now: Date, limit: number): Promise<LicenceRow[]> {
-    return reading(this.database, (source) =>
-      source.getRepository(licenceTable).find({
-        where: [{ expiresAt: IsNull() }, { expiresAt: MoreThan(now) }],
-        order: { expiresAt: { direction: 'DESC', nulls: 'FIRST' } },
-        take: limit,
-      }),
+    return pageFrom(
+      rows,
+      limit,
+      (row) => [row.importedAt.toISOString(), row.id],
+      (row) => row,
     );
   }
 }

@@ -2,11 +2,7 @@ import { EntitySchema } from 'typeorm';
 
 export interface LicenceRow {
   id: string;
-  holder: string;
-  modules: Record<string, number>;
-  features: string[];
-  issuedAt: Date;
-  expiresAt: Date | null;
+  /** As it was signed: what it says is read out of it. */
   text: string;
   importedAt: Date;
 }
@@ -15,11 +11,6 @@ export const licenceTable = new EntitySchema<LicenceRow>({
   name: 'licence',
   columns: {
     id: { type: 'uuid', primary: true },
-    holder: { type: 'text' },
-    modules: { type: 'jsonb' },
-    features: { type: 'jsonb' },
-    issuedAt: { type: 'timestamptz', name: 'issued_at' },
-    expiresAt: { type: 'timestamptz', name: 'expires_at', nullable: true },
     text: { type: 'text' },
     importedAt: { type: 'timestamptz', name: 'imported_at' },
   },

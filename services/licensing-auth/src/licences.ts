@@ -1,17 +1,10 @@
-import {
-  Fault,
-  type Clock,
-  type Licence,
-  type LicensedFeature,
-  type LicenceTerms,
-  type Logger,
-} from '@casvault/contracts';
-import { readLicence } from '@casvault/licence';
+import { Fault, type Clock, type Licence, type LicensedFeature, type Logger } from '@casvault/contracts';
+import { claimedTerms, readLicence } from '@casvault/licence';
 import { stateOfLicence } from './licence.rules.js';
 import { type LicenceRow, type LicenceStore } from './licence-store.js';
 
-/** Of licences that have not expired, so many are read for what they allow: 16 KiB each at the most. */
-const mostRead = 256;
+/** Licences in memory at once while features are looked for: 16 KiB each at the most. */
+const readAtOnce = 100;
 
 interface World {
   readonly store: LicenceStore;
@@ -21,26 +14,17 @@ interface World {
   readonly logger: Logger;
 }
 
-/** B1: what licences there are, and what they allow. Their text is believed, never the row alone. */
+/** B1: what licences there are, and what they allow: whenever somebody asks, out of their signed text. */
 export class Licences {
   constructor(private readonly world: World) {}
 
   /** LICENCE_INVALID when it is none, is not signed with a trusted key, or has expired; ALREADY_EXISTS when another has its id. */
   async import(text: string): Promise<Licence> {
     const { store, keys, clock, logger } = this.world;
-    const { id, holder, modules, features, issuedAt, expiresAt } = await readLicence(text, keys);
+    const { id, holder, features, expiresAt } = await readLicence(text, keys);
     const now = clock.now();
-    if (expiresAt !== null && new Date(expiresAt) <= now) throw expired(expiresAt);
-    const row = await store.add({
-      id,
-      holder,
-      modules,
-      features,
-      issuedAt: new Date(issuedAt),
-      expiresAt: expiresAt === null ? null : new Date(expiresAt),
-      text,
-      importedAt: now,
-    });
+    if (stateOfLicence({ expiresAt }, now) === 'expired') throw expired(expiresAt);
+    const row = await store.add({ id, text, importedAt: now });
     logger.info({ licenceId: id, holder, features, expiresAt }, 'licence imported');
     return this.view(row, now);
   }
@@ -51,7 +35,7 @@ export class Licences {
   }> {
     const { store, clock } = this.world;
     const now = clock.now();
-    const { items: rows, nextCursor } = await store.page(request, (row) => row);
+    const { items: rows, nextCursor } = await store.page(request);
     const items: Licence[] = [];
     for (const row of rows) items.push(await this.view(row, now));
     return { items, nextCursor };
@@ -59,45 +43,31 @@ export class Licences {
 
   /** Which of the features no licence has that is valid now. */
   async missing(features: readonly LicensedFeature[]): Promise<LicensedFeature[]> {
-    const { store, clock } = this.world;
     const missing = new Set(features);
-    for (const row of await store.unexpired(clock.now(), mostRead)) {
-      if (missing.size === 0) break;
-      const terms = await this.termsOf(row);
-      if (terms === null || stateOfLicence(terms, clock.now()) === 'expired') continue;
-      for (const feature of features) if (terms.features.includes(feature)) missing.delete(feature);
-    }
+    let cursor: string | undefined;
+    do {
+      const { items, nextCursor } = await this.page({ cursor, limit: readAtOnce });
+      for (const { state, features: held } of items)
+        if (state === 'valid' || state === 'expiring')
+          for (const feature of features) if (held.includes(feature)) missing.delete(feature);
+      cursor = nextCursor ?? undefined;
+    } while (missing.size > 0 && cursor !== undefined);
     return [...missing];
   }
 
-  /** Null when no trusted key has signed its text. */
-  private async termsOf({ text }: LicenceRow): Promise<LicenceTerms | null> {
+  private async view({ text, importedAt }: LicenceRow, now: Date): Promise<Licence> {
+    const imported = { importedAt: importedAt.toISOString() };
     try {
-      return await readLicence(text, this.world.keys);
+      const terms = await readLicence(text, this.world.keys);
+      return { ...terms, ...imported, state: stateOfLicence(terms, now) };
     } catch (error) {
       if (!Fault.is(error) || error.code !== 'LICENCE_INVALID') throw error;
-      return null;
+      return { ...claimedTerms(text), ...imported, state: 'untrusted' };
     }
-  }
-
-  private async view(row: LicenceRow, now: Date): Promise<Licence> {
-    const trusted = await this.termsOf(row);
-    const terms = trusted ?? termsOfRow(row);
-    const state = trusted === null ? 'untrusted' : stateOfLicence(terms, now);
-    return { ...terms, state, importedAt: row.importedAt.toISOString() };
   }
 }
 
-const expired = (expiresAt: string): Fault =>
+const expired = (expiresAt: string | null): Fault =>
   new Fault('LICENCE_INVALID', `licence: must not have expired, has at ${expiresAt}`, {
     details: { field: 'licence', rule: 'must not have expired', value: expiresAt },
   });
-
-const termsOfRow = ({ id, holder, modules, features, issuedAt, expiresAt }: LicenceRow): LicenceTerms => ({
-  id: id as LicenceTerms['id'],
-  holder,
-  modules,
-  features,
-  issuedAt: issuedAt.toISOString(),
-  expiresAt: expiresAt?.toISOString() ?? null,
-});

@@ -49,12 +49,7 @@ export const migrations: readonly Migration[] = [
     sql: `
       CREATE TABLE licence (
         id uuid PRIMARY KEY,
-        -- as signed, for lists; what a licence allows is read out of its text
-        holder text NOT NULL,
-        modules jsonb NOT NULL,
-        features jsonb NOT NULL,
-        issued_at timestamptz NOT NULL,
-        expires_at timestamptz,
+        -- as it was signed: what it says is read out of it
         text text NOT NULL,
         imported_at timestamptz NOT NULL
       );

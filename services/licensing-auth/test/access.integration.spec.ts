@@ -1,7 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readFile, stat, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import {
   authenticate,
   createApiToken,
@@ -13,44 +11,26 @@ import {
   type ApiTokenId,
   type UserId,
 } from '@casvault/contracts';
-import { MessagingClient } from '@casvault/messaging';
+import { type MessagingClient } from '@casvault/messaging';
 import { provisionSchema } from '@casvault/persistence';
 import { createSealer } from '@casvault/service-host';
-import {
-  spawnService,
-  startNats,
-  startPostgres,
-  tempDir,
-  TestLogger,
-  type NatsServer,
-  type PostgresServer,
-  type RunningProcess,
-  type TempDir,
-} from '@casvault/testkit';
-import pg from 'pg';
+import { spawnService, startNats, startPostgres, type RunningProcess } from '@casvault/testkit';
+import type pg from 'pg';
+import { LicensingAuthWorld, main } from './licensing-auth-world.js';
 
-const main = fileURLToPath(new URL('../src/main.js', import.meta.url));
 const sha256 = (token: string) => createHash('sha256').update(token).digest('hex');
 const key = randomBytes(32).toString('base64');
 const sealer = createSealer(key);
 
 describe('licensing-auth', () => {
-  let nats: NatsServer;
-  let postgres: PostgresServer;
-  let temp: TempDir;
+  let world: LicensingAuthWorld;
   let client: MessagingClient;
   let rows: pg.Client;
-  let environment: Record<string, string>;
   let service: RunningProcess;
   let password: string;
-  const passwordFile = () => join(temp.path, 'password');
+  const passwordFile = () => world.env.CASVAULT_BOOTSTRAP_PASSWORD_FILE;
   const everything: string[] = [];
 
-  const start = async (extra: Record<string, string> = {}) => {
-    const started = spawnService(main, { env: { ...environment, ...extra } });
-    await started.sees(/service started/);
-    return started;
-  };
   const tryPassword = (guess: string, clientAddress: string, userName = 'admin') =>
     client.request(signIn, { userName, password: sealer.seal(guess), clientAddress });
   const session = async (clientAddress = '192.0.2.1') => {
@@ -59,33 +39,19 @@ describe('licensing-auth', () => {
   };
 
   beforeAll(async () => {
-    [nats, postgres, temp] = [await startNats(), await startPostgres(), await tempDir('licensing-auth')];
-    const rolePrefix = `t${randomBytes(4).toString('hex')}`;
-    environment = {
-      CASVAULT_NATS_URL: nats.url,
-      CASVAULT_DATABASE_URL: await provisionSchema(postgres.adminUrl, 'licensing-auth', { rolePrefix }),
-      CASVAULT_SEALING_KEY: key,
-      CASVAULT_BOOTSTRAP_PASSWORD_FILE: passwordFile(),
-      CASVAULT_LOG_LEVEL: 'debug',
-    };
-    client = await MessagingClient.connect({ url: nats.url, service: 'test', logger: new TestLogger() });
-    rows = new pg.Client({ connectionString: environment['CASVAULT_DATABASE_URL'] });
-    await rows.connect();
-    const elsewhere = join(temp.path, 'elsewhere');
+    world = await LicensingAuthWorld.start(key);
+    ({ client, rows } = world);
+    const elsewhere = world.path('elsewhere');
     await writeFile(elsewhere, 'untouched');
     await symlink(elsewhere, passwordFile());
-    service = await start();
+    service = await world.service();
     password = (await readFile(passwordFile(), 'utf8')).trim();
     expect(await readFile(elsewhere, 'utf8')).toBe('untouched');
   });
   afterAll(async () => {
     await service.stop();
     everything.push(service.output);
-    await client.close();
-    await rows.end();
-    await nats[Symbol.asyncDispose]();
-    await postgres[Symbol.asyncDispose]();
-    await temp.remove();
+    await world.stop();
   });
 
   it('makes one administrator with a password of its own, readable by its owner alone, and says it once', async () => {
@@ -95,7 +61,7 @@ describe('licensing-auth', () => {
     await service.stop();
     everything.push(service.output);
     await writeFile(passwordFile(), 'not written again');
-    service = await start();
+    service = await world.service();
     expect(await readFile(passwordFile(), 'utf8')).toBe('not written again');
     const users = await rows.query<{ name: string; password_hash: string }>('SELECT * FROM app_user');
     expect(users.rows).toHaveLength(1);
@@ -106,7 +72,7 @@ describe('licensing-auth', () => {
     const rolePrefix = `t${randomBytes(4).toString('hex')}`;
     await using fresh = await startPostgres();
     const url = await provisionSchema(fresh.adminUrl, 'licensing-auth', { rolePrefix });
-    const { CASVAULT_BOOTSTRAP_PASSWORD_FILE: _file, ...bare } = environment;
+    const { CASVAULT_BOOTSTRAP_PASSWORD_FILE: _file, ...bare } = world.env;
     await using own = await startNats();
     const env = { ...bare, CASVAULT_DATABASE_URL: url, CASVAULT_NATS_URL: own.url };
     const replicas = [1, 2, 3].map(() => spawnService(main, { env }));

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { fileURLToPath } from 'node:url';
 import {
   checkFeatures,
   importLicence,
@@ -9,62 +8,33 @@ import {
   type LicenceTerms,
 } from '@casvault/contracts';
 import { issueLicence, newLicenceKey, type LicenceKey } from '@casvault/licence';
-import { MessagingClient } from '@casvault/messaging';
-import { provisionSchema } from '@casvault/persistence';
-import {
-  spawnService,
-  startNats,
-  startPostgres,
-  tempDir,
-  TestLogger,
-  type NatsServer,
-  type PostgresServer,
-  type RunningProcess,
-  type TempDir,
-} from '@casvault/testkit';
-import pg from 'pg';
+import { type MessagingClient } from '@casvault/messaging';
+import { type RunningProcess } from '@casvault/testkit';
+import type pg from 'pg';
+import { LicensingAuthWorld } from './licensing-auth-world.js';
 
-const main = fileURLToPath(new URL('../src/main.js', import.meta.url));
 const dayMs = 86_400_000;
 const inDays = (days: number): string => new Date(Date.now() + days * dayMs).toISOString();
 
 describe('B1: licences', () => {
-  let nats: NatsServer;
-  let postgres: PostgresServer;
-  let temp: TempDir;
+  let world: LicensingAuthWorld;
   let client: MessagingClient;
   let rows: pg.Client;
-  let environment: Record<string, string>;
   let service: RunningProcess;
   let [issuer, former]: LicenceKey[] = [];
 
   const trusting = async (...keys: (LicenceKey | undefined)[]): Promise<void> => {
-    const trusted = keys.map((key) => key?.publicKey).join(',');
-    service = spawnService(main, { env: { ...environment, CASVAULT_LICENCE_KEYS: trusted } });
-    await service.sees(/service started/);
+    service = await world.service({ CASVAULT_LICENCE_KEYS: keys.map((key) => key?.publicKey).join(',') });
   };
   beforeAll(async () => {
-    [nats, postgres, temp] = [await startNats(), await startPostgres(), await tempDir('licences')];
+    world = await LicensingAuthWorld.start(randomBytes(32).toString('base64'));
+    ({ client, rows } = world);
     [issuer, former] = [await newLicenceKey(), await newLicenceKey()];
-    const rolePrefix = `t${randomBytes(4).toString('hex')}`;
-    environment = {
-      CASVAULT_NATS_URL: nats.url,
-      CASVAULT_DATABASE_URL: await provisionSchema(postgres.adminUrl, 'licensing-auth', { rolePrefix }),
-      CASVAULT_SEALING_KEY: randomBytes(32).toString('base64'),
-      CASVAULT_BOOTSTRAP_PASSWORD_FILE: `${temp.path}/password`,
-    };
-    client = await MessagingClient.connect({ url: nats.url, service: 'test', logger: new TestLogger() });
-    rows = new pg.Client({ connectionString: environment['CASVAULT_DATABASE_URL'] });
-    await rows.connect();
     await trusting(former, issuer);
   });
   afterAll(async () => {
     await service.stop();
-    await client.close();
-    await rows.end();
-    await nats[Symbol.asyncDispose]();
-    await postgres[Symbol.asyncDispose]();
-    await temp.remove();
+    await world.stop();
   });
   beforeEach(() => rows.query('DELETE FROM licence'));
 
@@ -119,11 +89,14 @@ describe('B1: licences', () => {
     expect(await states()).toEqual([['Example GmbH', 'valid']]);
   });
 
-  it('are believed by their text alone: a row that somebody changed allows nothing more', async () => {
-    await bring(await sign(terms({ features: [], expiresAt: inDays(10) })));
-    await rows.query(`UPDATE licence SET features = '["advanced"]', expires_at = NULL`);
+  it('are believed by their signature: a row that somebody changed allows nothing', async () => {
+    const base = terms({ features: [] });
+    const [header, , signature] = (await sign(base)).split('.');
+    await bring(await sign(base));
+    const wanted = Buffer.from(JSON.stringify({ ...base, features: ['advanced'] })).toString('base64url');
+    await rows.query('UPDATE licence SET text = $1', [[header, wanted, signature].join('.')]);
     expect(await missing()).toEqual(['advanced']);
-    expect(await states()).toEqual([['Example GmbH', 'expiring']]);
+    expect(await states()).toEqual([['Example GmbH', 'untrusted']]);
   });
 
   it('of an issuer who is no longer trusted allow nothing, and are shown so', async () => {

@@ -5,6 +5,7 @@ import {
   getPoint,
   listAlerts,
   jobSchema,
+  licenceSchema,
   listBackupHosts,
   listChains,
   listHosts,
@@ -36,7 +37,9 @@ import {
   type JobId,
   type NewAlertChannelBody,
   type NewApiTokenBody,
+  type Licence,
   type NewJobBody,
+  type NewLicenceBody,
   type NewImageBody,
   type NewVolumeBody,
   type RollbackBody,
@@ -127,6 +130,9 @@ export class ApiClient {
   }
   createApiToken(body: NewApiTokenBody): Promise<CreatedApiToken> {
     return this.ask(createdApiTokenSchema, '/api-tokens', { method: 'POST', body });
+  }
+  importLicence(body: NewLicenceBody): Promise<Licence> {
+    return this.ask(licenceSchema, '/licences', { method: 'POST', body });
   }
   /** True when the gateway answers and reaches its messages. */
   async isHealthy(): Promise<boolean> {
