@@ -11,6 +11,7 @@ import {
   MiB,
   pointOf,
   startWorld,
+  sumOf,
   untilNothingLeft,
   type World,
 } from './world.js';
@@ -162,6 +163,7 @@ describe('a leg that is cut in mid-transfer', () => {
       }
       const run = expectSucceeded(await ended(runId));
       expect(run.items).toMatchObject([{ attempt: 1 }]);
+      expect(sumOf(run, 'resumedBytes')).toBeGreaterThan(0);
       await expectAlerts(world, run);
       points.set(cut, await pointOf(world, run));
     };

@@ -9,10 +9,13 @@ import { describeStops, measureStops, nearestRank, stopEnv, stopLimits, stopVms 
 const { values } = parseArgs({
   options: { count: { type: 'string', default: '200' }, seed: { type: 'string', default: '1' } },
 });
+const [count, seed] = [Number(values.count), Number(values.seed)];
+if (!Number.isInteger(count) || count < 1) throw new Error(`--count: must be 1 or more, is ${values.count}`);
+if (!Number.isInteger(seed)) throw new Error(`--seed: must be a whole number, is ${values.seed}`);
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const world = await startWorld('stops', { vms: stopVms, env: stopEnv, observed: false });
 try {
-  const report = await measureStops(world, { count: Number(values.count), seed: Number(values.seed), say });
+  const report = await measureStops(world, { count, seed, say });
   for (const line of describeStops(report)) say(line);
   const p99 = nearestRank(
     report.stops.map(({ terminalMs }) => terminalMs),
