@@ -24,3 +24,9 @@ export const mapBounded = async <T, R>(
   if (failures.length > 0) throw failures[0];
   return results;
 };
+
+/** What both promise, asked for at the same time. Both are waited for; when both fail, the first's reason is thrown. */
+export const together = async <A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> => {
+  await Promise.allSettled([first, second]);
+  return [await first, await second];
+};

@@ -21,7 +21,7 @@ import {
 } from '@casvault/contracts';
 import { type MessagingClient } from '@casvault/messaging';
 import { BackupContent } from './backup-content.js';
-import { mapBounded } from './bounded.js';
+import { mapBounded, together } from './bounded.js';
 import { copyItems } from './copy-content.js';
 import { refuseSource } from './creation.rules.js';
 import { requireLicence } from './licence-check.js';
@@ -122,8 +122,11 @@ export class DefinitionCheck {
   async #backup(definition: Backup, isStrict: boolean, signal: AbortSignal): Promise<NewItem[]> {
     const { poolId } = definition;
     await requireLicence(this.client, definition, signal);
-    await inField('definition.poolId', this.client.request(getPool, { poolId }, { signal }));
-    return this.#content.items(definition, isStrict, signal);
+    const [, items] = await together(
+      inField('definition.poolId', this.client.request(getPool, { poolId }, { signal })),
+      this.#content.items(definition, isStrict, signal),
+    );
+    return items;
   }
 
   async #vm(vmId: VmId, signal: AbortSignal, field: string): Promise<NewItem> {

@@ -14,6 +14,7 @@ import { inTransaction, isUniqueViolation, type Transaction } from '@casvault/pe
 import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
 import { type BackupZones } from './backup-zones.js';
+import { together } from './bounded.js';
 import { type Confirmations } from './confirmations.js';
 import { type DefinitionCheck } from './definition-check.js';
 import { firstDues } from './firing.rules.js';
@@ -70,10 +71,9 @@ export class JobEdits {
       throw new Fault('INPUT_INVALID', `definition.kind: must stay ${before.definition.kind}`, {
         details: { field: 'definition.kind' },
       });
-    const timeZone = await zones.of(definition.group, signal);
+    const [timeZone] = await together(zones.of(definition.group, signal), check.items(definition, signal));
     const judged = { timeZone, now: clock.now(), kept: before.plans };
     const plans = checkedPlans(definition, request.plans, judged);
-    await check.items(definition, signal);
     return this.#changing(jobId, async (tx, job) => {
       if (job.version !== version)
         throw new Fault('CONFLICT', `job '${job.name}' is of version ${job.version} by now, not ${version}`, {

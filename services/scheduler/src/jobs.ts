@@ -20,6 +20,7 @@ import { inTransaction, isUniqueViolation } from '@casvault/persistence';
 import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
 import { type BackupZones } from './backup-zones.js';
+import { together } from './bounded.js';
 import { type Confirmations } from './confirmations.js';
 import { type DefinitionCheck } from './definition-check.js';
 import { firstDues } from './firing.rules.js';
@@ -75,9 +76,11 @@ export class Jobs {
     const existing = await this.#existing(request);
     if (existing) return existing;
     const { jobs, plans: planStore, runStore, zones, check, clock } = this.#o;
-    const timeZone = await zones.of(request.definition.group, signal);
+    const [timeZone, items] = await together(
+      zones.of(request.definition.group, signal),
+      check.items(request.definition, signal),
+    );
     const plans = checkedPlans(request.definition, request.plans, { timeZone, now: clock.now() });
-    const items = await check.items(request.definition, signal);
     const now = clock.now();
     const immediate = plans.find(({ type }) => type === 'immediate');
     const runId = immediate ? newId<RunId>() : null;
