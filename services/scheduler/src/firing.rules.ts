@@ -89,6 +89,10 @@ export const outcomeOf = (firing: Firing, isGoing: boolean): { run: Due | null; 
 export const firstDues = (plans: readonly Plan[], zone: string, now: Date): (Date | null)[] =>
   plans.map((plan) => nextDue(plan, zone, now));
 
+/** The first of them; null: none is due. */
+export const soonestOf = (dues: readonly (Date | null)[]): Date | null =>
+  dues.reduce((first, due) => (first === null || (due !== null && due < first) ? due : first), null);
+
 /** When the plans of a job are due whose zone has changed: a time of its own that has passed by that is still to be run. */
 export const duesInZone = (
   { plans, dueAts }: Pick<PlannedJob, 'plans' | 'dueAts'>,

@@ -71,9 +71,12 @@ export class JobEdits {
       throw new Fault('INPUT_INVALID', `definition.kind: must stay ${before.definition.kind}`, {
         details: { field: 'definition.kind' },
       });
-    const [timeZone] = await together(zones.of(definition.group, signal), check.items(definition, signal));
-    const judged = { timeZone, now: clock.now(), kept: before.plans };
-    const plans = checkedPlans(definition, request.plans, judged);
+    const judged = async (): Promise<Pick<Job, 'timeZone' | 'plans'>> => {
+      const timeZone = await zones.of(definition.group, signal);
+      const kept = { timeZone, now: clock.now(), kept: before.plans };
+      return { timeZone, plans: checkedPlans(definition, request.plans, kept) };
+    };
+    const [{ timeZone, plans }] = await together(judged(), check.items(definition, signal));
     return this.#changing(jobId, async (tx, job) => {
       if (job.version !== version)
         throw new Fault('CONFLICT', `job '${job.name}' is of version ${job.version} by now, not ${version}`, {

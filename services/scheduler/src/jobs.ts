@@ -23,7 +23,7 @@ import { type BackupZones } from './backup-zones.js';
 import { together } from './bounded.js';
 import { type Confirmations } from './confirmations.js';
 import { type DefinitionCheck } from './definition-check.js';
-import { firstDues } from './firing.rules.js';
+import { firstDues, soonestOf } from './firing.rules.js';
 import { type JobStore } from './job-store.js';
 import { asksForPlans, checkedPlans } from './plan-check.js';
 import { type PostgresPlanStore } from './plan-store.js';
@@ -75,16 +75,16 @@ export class Jobs {
   async create(request: NewJob, signal: AbortSignal, actor = ''): Promise<Job> {
     const existing = await this.#existing(request);
     if (existing) return existing;
-    const { jobs, plans: planStore, runStore, zones, check, clock } = this.#o;
-    const [timeZone, items] = await together(
-      zones.of(request.definition.group, signal),
+    const { jobs, plans: planStore, runStore, check, clock } = this.#o;
+    const [{ timeZone, plans }, items] = await together(
+      this.#plansOf(request, signal),
       check.items(request.definition, signal),
     );
-    const plans = checkedPlans(request.definition, request.plans, { timeZone, now: clock.now() });
     const now = clock.now();
     const immediate = plans.find(({ type }) => type === 'immediate');
     const runId = immediate ? newId<RunId>() : null;
     const { id, name, definition } = request;
+    const dues = firstDues(plans, timeZone, now);
     const job: Job = {
       id,
       name,
@@ -93,7 +93,7 @@ export class Jobs {
       timeZone,
       enabled: true,
       version: 1,
-      nextRunAt: null,
+      nextRunAt: soonestOf(dues)?.toISOString() ?? null,
       lastRunId: null,
       lastRunState: null,
       createdAt: now.toISOString(),
@@ -102,7 +102,7 @@ export class Jobs {
       await inTransaction(this.#o.database, async (tx) => {
         await jobs.insert(tx, job);
         await this.#o.confirmations.redeem(tx, request, { actor, jobId: id });
-        await planStore.setDues(tx, job.id, firstDues(plans, timeZone, now));
+        await planStore.setDues(tx, id, dues);
         const choice = choiceOf(immediate);
         if (runId) await runStore.insert(tx, { runId, job, choice, items, dueAt: null }, now);
       });
@@ -112,8 +112,18 @@ export class Jobs {
       if (earlier) return earlier;
       throw error;
     }
-    if (runId) await this.#o.runs.begin(runId);
-    return jobs.get(job.id);
+    if (runId === null) return job;
+    await this.#o.runs.begin(runId);
+    return jobs.get(id);
+  }
+
+  async #plansOf(
+    { definition, plans }: NewJob,
+    signal: AbortSignal,
+  ): Promise<Pick<Job, 'timeZone' | 'plans'>> {
+    const { zones, clock } = this.#o;
+    const timeZone = await zones.of(definition.group, signal);
+    return { timeZone, plans: checkedPlans(definition, plans, { timeZone, now: clock.now() }) };
   }
 
   /** F8: only with the VM's present name as a confirmation. Idempotent by `id`. */
