@@ -63,6 +63,12 @@ const choiceOf = (plan: Plan | undefined): RunChoice => {
   return pointKind ? { pointKind } : {};
 };
 
+/** A job, and the run that is to begin at once. */
+interface Made {
+  readonly job: Job;
+  readonly runId: RunId | null;
+}
+
 /** Jobs as they are made, and their runs; edits of them are in JobEdits. */
 export class Jobs {
   readonly #o: JobsOptions;
@@ -73,8 +79,24 @@ export class Jobs {
 
   /** Idempotent by `id`; the same id with other content is ALREADY_EXISTS. A restore is made only with its code (F6). */
   async create(request: NewJob, signal: AbortSignal, actor = ''): Promise<Job> {
-    const existing = await this.#existing(request);
-    if (existing) return existing;
+    const { job, runId } = await this.#made(request, signal, actor);
+    if (runId === null) return job;
+    await this.#o.runs.begin(runId);
+    return this.#o.jobs.get(job.id);
+  }
+
+  /** Whether the same request came before is looked at only when this one fails: most are the first, and make one trip less. */
+  async #made(request: NewJob, signal: AbortSignal, actor: string): Promise<Made> {
+    try {
+      return await this.#make(request, signal, actor);
+    } catch (error) {
+      const earlier = await this.#existing(request);
+      if (earlier) return { job: earlier, runId: null };
+      throw error;
+    }
+  }
+
+  async #make(request: NewJob, signal: AbortSignal, actor: string): Promise<Made> {
     const { jobs, plans: planStore, runStore, check, clock } = this.#o;
     const [{ timeZone, plans }, items] = await together(
       this.#plansOf(request, signal),
@@ -98,23 +120,14 @@ export class Jobs {
       lastRunState: null,
       createdAt: now.toISOString(),
     };
-    try {
-      await inTransaction(this.#o.database, async (tx) => {
-        await jobs.insert(tx, job);
-        await this.#o.confirmations.redeem(tx, request, { actor, jobId: id });
-        await planStore.setDues(tx, id, dues);
-        const choice = choiceOf(immediate);
-        if (runId) await runStore.insert(tx, { runId, job, choice, items, dueAt: null }, now);
-      });
-    } catch (error) {
-      // The same request, a moment earlier.
-      const earlier = isUniqueViolation(error) ? await this.#existing(request) : null;
-      if (earlier) return earlier;
-      throw error;
-    }
-    if (runId === null) return job;
-    await this.#o.runs.begin(runId);
-    return jobs.get(id);
+    await inTransaction(this.#o.database, async (tx) => {
+      await jobs.insert(tx, job);
+      await this.#o.confirmations.redeem(tx, request, { actor, jobId: id });
+      await planStore.setDues(tx, id, dues);
+      const choice = choiceOf(immediate);
+      if (runId) await runStore.insert(tx, { runId, job, choice, items, dueAt: null }, now);
+    });
+    return { job, runId };
   }
 
   async #plansOf(
