@@ -6,6 +6,7 @@ import { AccessHandlers, CLOCK } from './access.handlers.js';
 import { Access } from './access.js';
 import { type LicensingAuthConfig } from './config.js';
 import { LicenceHandlers } from './licence.handlers.js';
+import { observeLicences } from './licence-metrics.js';
 import { LicenceStore } from './licence-store.js';
 import { Licences } from './licences.js';
 import { TokenStore } from './token-store.js';
@@ -34,6 +35,7 @@ export const licensingAuthModule = async (host: Host<LicensingAuthConfig>): Prom
   const access = new Access({ users, tokens, sealer, clock, logger, sessionMs });
   const keys = config.CASVAULT_LICENCE_KEYS;
   const licences = new Licences({ store: new LicenceStore(database), keys, clock, logger });
+  observeLicences(licences, logger);
   await access.bootstrap(announcer(config.CASVAULT_BOOTSTRAP_PASSWORD_FILE));
   return {
     module: LicensingAuthModule,

@@ -1,4 +1,4 @@
-import { expiringForMs, stateOfLicence } from './licence.rules.js';
+import { daysLeftOf, expiringForMs, stateOfLicence } from './licence.rules.js';
 
 describe('B1: a licence', () => {
   const expiresAt = '2026-06-30T00:00:00.000Z';
@@ -16,5 +16,15 @@ describe('B1: a licence', () => {
 
   it('without an end stays valid', () => {
     expect(stateOfLicence({ expiresAt: null }, new Date('2999-01-01'))).toBe('valid');
+  });
+
+  it.each([
+    ['expiring', expiresAt, 1.5],
+    ['valid', null, Infinity],
+    ['expired', '2026-06-01T00:00:00.000Z', 0],
+    ['untrusted', expiresAt, 0],
+    ['untrusted', null, 0],
+  ] as const)('%s until %s allows what it names for %d days more', (state, end, days) => {
+    expect(daysLeftOf({ state, expiresAt: end }, new Date('2026-06-28T12:00:00.000Z'))).toBe(days);
   });
 });

@@ -1,9 +1,16 @@
-import { Fault, type Clock, type Licence, type LicensedFeature, type Logger } from '@casvault/contracts';
+import {
+  Fault,
+  licensedFeatureSchema,
+  type Clock,
+  type Licence,
+  type LicensedFeature,
+  type Logger,
+} from '@casvault/contracts';
 import { claimedTerms, readLicence } from '@casvault/licence';
-import { stateOfLicence } from './licence.rules.js';
+import { daysLeftOf, isInForce, stateOfLicence } from './licence.rules.js';
 import { type LicenceRow, type LicenceStore } from './licence-store.js';
 
-/** Licences in memory at once while features are looked for: 16 KiB each at the most. */
+/** Licences in memory at once while all are gone through: 16 KiB each at the most. */
 const readAtOnce = 100;
 
 interface World {
@@ -12,6 +19,15 @@ interface World {
   readonly keys: readonly string[];
   readonly clock: Clock;
   readonly logger: Logger;
+}
+
+export interface LicenceSurvey {
+  readonly counts: Readonly<Record<Licence['state'], number>>;
+  /**
+   * Days until the last licence with a feature ends: 0 when all that name it have ended or are not trusted, Infinity when one does not end.
+   * A feature that none names is not in it: who never had it has nothing that could end.
+   */
+  readonly daysLeft: ReadonlyMap<LicensedFeature, number>;
 }
 
 /** B1: what licences there are, and what they allow: whenever somebody asks, out of their signed text. */
@@ -44,15 +60,35 @@ export class Licences {
   /** Which of the features no licence has that is valid now. */
   async missing(features: readonly LicensedFeature[]): Promise<LicensedFeature[]> {
     const missing = new Set(features);
+    for await (const licence of this.all()) {
+      if (isInForce(licence))
+        for (const feature of features) if (licence.features.includes(feature)) missing.delete(feature);
+      if (missing.size === 0) break;
+    }
+    return [...missing];
+  }
+
+  async survey(): Promise<LicenceSurvey> {
+    const now = this.world.clock.now();
+    const counts = { valid: 0, expiring: 0, expired: 0, untrusted: 0 };
+    const daysLeft = new Map<LicensedFeature, number>();
+    for await (const licence of this.all()) {
+      counts[licence.state] += 1;
+      const days = daysLeftOf(licence, now);
+      for (const feature of licensedFeatureSchema.options)
+        if (licence.features.includes(feature))
+          daysLeft.set(feature, Math.max(days, daysLeft.get(feature) ?? 0));
+    }
+    return { counts, daysLeft };
+  }
+
+  private async *all(): AsyncGenerator<Licence> {
     let cursor: string | undefined;
     do {
       const { items, nextCursor } = await this.page({ cursor, limit: readAtOnce });
-      for (const { state, features: held } of items)
-        if (state === 'valid' || state === 'expiring')
-          for (const feature of features) if (held.includes(feature)) missing.delete(feature);
+      yield* items;
       cursor = nextCursor ?? undefined;
-    } while (missing.size > 0 && cursor !== undefined);
-    return [...missing];
+    } while (cursor !== undefined);
   }
 
   private async view({ text, importedAt }: LicenceRow, now: Date): Promise<Licence> {

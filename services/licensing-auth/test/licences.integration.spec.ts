@@ -9,7 +9,7 @@ import {
 } from '@casvault/contracts';
 import { issueLicence, newLicenceKey, type LicenceKey } from '@casvault/licence';
 import { type MessagingClient } from '@casvault/messaging';
-import { type RunningProcess } from '@casvault/testkit';
+import { freePort, parsePrometheusText, until, type RunningProcess } from '@casvault/testkit';
 import type pg from 'pg';
 import { LicensingAuthWorld } from './licensing-auth-world.js';
 
@@ -21,14 +21,19 @@ describe('B1: licences', () => {
   let client: MessagingClient;
   let rows: pg.Client;
   let service: RunningProcess;
+  let httpPort: number;
   let [issuer, former]: LicenceKey[] = [];
 
   const trusting = async (...keys: (LicenceKey | undefined)[]): Promise<void> => {
-    service = await world.service({ CASVAULT_LICENCE_KEYS: keys.map((key) => key?.publicKey).join(',') });
+    service = await world.service({
+      CASVAULT_LICENCE_KEYS: keys.map((key) => key?.publicKey).join(','),
+      CASVAULT_HTTP_PORT: String(httpPort),
+    });
   };
   beforeAll(async () => {
     world = await LicensingAuthWorld.start(randomBytes(32).toString('base64'));
     ({ client, rows } = world);
+    httpPort = await freePort();
     [issuer, former] = [await newLicenceKey(), await newLicenceKey()];
     await trusting(former, issuer);
   });
@@ -52,6 +57,21 @@ describe('B1: licences', () => {
   const missing = async () => (await client.request(checkFeatures, { features: ['advanced'] })).missing;
   const states = async () =>
     (await client.request(listLicences, {})).items.map(({ holder, state }) => [holder, state]);
+  /** Licences by state, and the days left of each feature, as a scrape has them. */
+  const scraped = async () => {
+    const answer = await fetch(`http://127.0.0.1:${httpPort}/metrics`);
+    const { samples } = parsePrometheusText(await answer.text());
+    const by = (metric: string, label: string) =>
+      Object.fromEntries<number>(
+        samples
+          .filter(({ name }) => name === metric)
+          .map(({ labels, value }) => [labels[label] ?? '', value] as const),
+      );
+    return {
+      counts: by('casvault_licences', 'state'),
+      daysLeft: by('casvault_licence_days_left', 'feature'),
+    };
+  };
 
   it('allows what one of them has, as long as it is valid', async () => {
     expect(await missing()).toEqual(['advanced']);
@@ -99,6 +119,24 @@ describe('B1: licences', () => {
     expect(await states()).toEqual([['Example GmbH', 'untrusted']]);
   });
 
+  it('H4: are counted by state, and how long the last of them lasts is told of what they name', async () => {
+    const none = { valid: 0, expiring: 0, expired: 0, untrusted: 0 };
+    expect(await scraped()).toEqual({ counts: none, daysLeft: {} });
+    const soon = new Date(Date.now() + 1_500).toISOString();
+    await bring(await sign(terms({ expiresAt: soon })));
+    await bring(await sign(terms({ features: ['what a later release knows'] })));
+    const ended = { counts: { ...none, valid: 1, expired: 1 }, daysLeft: { advanced: 0 } };
+    await until(async () => (await scraped()).daysLeft['advanced'] === 0);
+    expect(await scraped()).toEqual(ended);
+    for (const days of [20, 50, 40]) await bring(await sign(terms({ expiresAt: inDays(days) })));
+    const { counts, daysLeft } = await scraped();
+    expect(counts).toEqual({ valid: 3, expiring: 1, expired: 1, untrusted: 0 });
+    expect(daysLeft['advanced']).toBeGreaterThan(49.9);
+    expect(daysLeft['advanced']).toBeLessThanOrEqual(50);
+    await bring(await sign(terms()));
+    expect((await scraped()).daysLeft).toEqual({ advanced: Infinity });
+  });
+
   it('of an issuer who is no longer trusted allow nothing, and are shown so', async () => {
     await bring(await sign(terms(), former));
     expect(await missing()).toEqual([]);
@@ -106,6 +144,7 @@ describe('B1: licences', () => {
     await trusting(issuer);
     expect(await missing()).toEqual(['advanced']);
     expect(await states()).toEqual([['Example GmbH', 'untrusted']]);
+    expect(await scraped()).toMatchObject({ counts: { valid: 0, untrusted: 1 }, daysLeft: { advanced: 0 } });
   });
 
   it('come in pages', async () => {

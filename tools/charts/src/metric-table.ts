@@ -33,6 +33,9 @@ export const metricTable: Readonly<Record<string, Metric>> = {
   casvault_vm_backup_age_seconds: metric('gauge', 'vm_id', 'vm_name'),
   casvault_alert_deliveries: metric('gauge', 'state'),
 
+  casvault_licences: metric('gauge', 'state'),
+  casvault_licence_days_left: metric('gauge', 'feature'),
+
   casvault_points: metric('gauge', 'state'),
   casvault_points_by_verification: metric('gauge', 'found'),
   casvault_points_verified_by_age: metric('gauge', 'up_to_seconds'),
