@@ -8,6 +8,8 @@ import { RunningProcess } from './process.js';
 
 export interface NatsServer extends AsyncDisposable {
   readonly url: string;
+  /** Host and port of its monitoring, where that was asked for. */
+  readonly monitoring: string | null;
   /** Ends it as an operator would. Its data stay until `[Symbol.asyncDispose]`. */
   stop(): Promise<void>;
   kill(): Promise<void>;
@@ -28,7 +30,7 @@ export const natsServerPath = (): string => {
 
 /** A real nats-server with JetStream on loopback; data in `dir`, or in a fresh directory that goes with it. */
 export const startNats = async (
-  options: { dir?: string; auth?: { user: string; password: string } } = {},
+  options: { dir?: string; auth?: { user: string; password: string }; monitoring?: boolean } = {},
 ): Promise<NatsServer> => {
   const temp = options.dir === undefined ? await tempDir('nats') : null;
   const dir = options.dir ?? temp?.path ?? '';
@@ -36,6 +38,8 @@ export const startNats = async (
   const { auth } = options;
   const args = ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', dir];
   if (auth) args.push('--user', auth.user, '--pass', auth.password);
+  const monitoringPort = options.monitoring ? await freePort() : null;
+  if (monitoringPort !== null) args.push('-m', String(monitoringPort));
   let server: RunningProcess;
   const start = async () => {
     server = new RunningProcess(natsServerPath(), args);
@@ -44,6 +48,7 @@ export const startNats = async (
   await start();
   return {
     url: `nats://${auth ? `${encodeURIComponent(auth.user)}:${encodeURIComponent(auth.password)}@` : ''}127.0.0.1:${port}`,
+    monitoring: monitoringPort === null ? null : `127.0.0.1:${monitoringPort}`,
     start,
     stop: async () => void (await server.stop()),
     kill: () => server.kill9(),

@@ -151,8 +151,10 @@ export class RunningController {
   ) {}
 
   /** With `listen` false nobody takes nudges but real workers. */
-  static async start(options: { readonly listen?: boolean } = {}): Promise<RunningController> {
-    const nats = await startNats();
+  static async start(
+    options: { readonly listen?: boolean; readonly monitoring?: boolean } = {},
+  ): Promise<RunningController> {
+    const nats = await startNats({ monitoring: options.monitoring ?? false });
     const postgres = await startPostgres();
     const rolePrefix = `t${randomBytes(4).toString('hex')}`;
     const controller = new RunningController(nats, postgres, {
