@@ -122,7 +122,7 @@ describe('B1: licences', () => {
   it('H4: are counted by state, and how long the last of them lasts is told of what they name', async () => {
     const none = { valid: 0, expiring: 0, expired: 0, untrusted: 0 };
     expect(await scraped()).toEqual({ counts: none, daysLeft: {} });
-    const soon = new Date(Date.now() + 1_500).toISOString();
+    const soon = new Date(Date.now() + 3_000).toISOString();
     await bring(await sign(terms({ expiresAt: soon })));
     await bring(await sign(terms({ features: ['what a later release knows'] })));
     const ended = { counts: { ...none, valid: 1, expired: 1 }, daysLeft: { advanced: 0 } };
