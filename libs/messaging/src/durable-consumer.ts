@@ -9,16 +9,20 @@ import { type MessageContext } from './message-context.js';
 import { type NatsLink } from './nats-link.js';
 import { type HandlerTelemetry } from './telemetry.js';
 
-export interface DurableConsumerOptions {
-  readonly link: NatsLink;
-  readonly telemetry: HandlerTelemetry;
+/** A durable consumer as the server keeps it. */
+export interface Durable {
   readonly stream: string;
   /** Shared by the replicas of a service. */
   readonly durable: string;
   readonly subject: string;
-  readonly maxInFlight: number;
   /** The server forgets the consumer after this time without anybody asking; 0: never. */
   readonly inactiveThresholdMs: number;
+}
+
+export interface DurableConsumerOptions extends Durable {
+  readonly link: NatsLink;
+  readonly telemetry: HandlerTelemetry;
+  readonly maxInFlight: number;
   readonly handle: (data: Uint8Array, context: MessageContext) => Promise<void>;
 }
 
@@ -27,6 +31,23 @@ const ackWaitMs = 30_000;
 const progressEveryMs = 10_000;
 /** A pull asks for no more than can be handled now, so that nothing waits here that another replica could take. */
 const pullMs = 5_000;
+
+/** Makes the consumer on the server where it is not there, with its stream; one that is there stays as it is. */
+export const ensureDurable = async (link: NatsLink, options: Durable, anew: boolean): Promise<void> => {
+  const { stream, durable, subject, inactiveThresholdMs } = options;
+  const config: Partial<ConsumerConfig> = {
+    durable_name: durable,
+    filter_subject: subject,
+    ack_policy: AckPolicy.Explicit,
+    ack_wait: nanos(ackWaitMs),
+    max_deliver: -1,
+    max_ack_pending: 1_000,
+    deliver_policy: DeliverPolicy.All,
+    ...(inactiveThresholdMs > 0 ? { inactive_threshold: nanos(inactiveThresholdMs) } : {}),
+  };
+  await link.ensureStreams(anew);
+  await link.manager.consumers.add(stream, config);
+};
 
 /**
  * Takes the messages of one durable consumer, handles up to `maxInFlight` at the same time and acknowledges each by how
@@ -88,20 +109,9 @@ export class DurableConsumer {
   }
 
   async #consumer(anew: boolean): Promise<Consumer> {
-    const { link, stream, durable, subject, inactiveThresholdMs } = this.#o;
+    const { link, stream, durable } = this.#o;
     await link.whenConnected(2_000);
-    const config: Partial<ConsumerConfig> = {
-      durable_name: durable,
-      filter_subject: subject,
-      ack_policy: AckPolicy.Explicit,
-      ack_wait: nanos(ackWaitMs),
-      max_deliver: -1,
-      max_ack_pending: 1_000,
-      deliver_policy: DeliverPolicy.All,
-      ...(inactiveThresholdMs > 0 ? { inactive_threshold: nanos(inactiveThresholdMs) } : {}),
-    };
-    await link.ensureStreams(anew);
-    await link.manager.consumers.add(stream, config);
+    await ensureDurable(link, this.#o, anew);
     return link.jetstream.consumers.get(stream, durable);
   }
 

@@ -1,6 +1,6 @@
 import { SpanKind } from '@opentelemetry/api';
 import { transferNudgeSchema, type TransferId } from '@casvault/contracts';
-import { DurableConsumer } from './durable-consumer.js';
+import { DurableConsumer, ensureDurable, type Durable } from './durable-consumer.js';
 import { fromBytes, toBytes } from './headers.js';
 import { type MessageContext } from './message-context.js';
 import { type MessagingClient } from './messaging-client.js';
@@ -19,26 +19,56 @@ export type WorkLane = 'transfers' | 'hooks';
 const queueOf = (group: string, lane: WorkLane): string =>
   lane === 'transfers' ? tokenOf(group) : `${tokenOf(group)}=hooks`;
 
+const durableOf = (group: string, lane: WorkLane): Durable => {
+  const token = queueOf(group, lane);
+  return {
+    stream: streamNames.work,
+    durable: `work_${token}`,
+    subject: `work.${token}`,
+    inactiveThresholdMs: 0,
+  };
+};
+
+/** So often at most is looked whether the consumers of a group are there. */
+const ensureEveryMs = 5_000;
+
 /**
  * The doorbell of the data movers, two queues per group of backup hosts. A nudge says that a transfer may have work; who
  * gets it asks the controller. A nudge is kept until its handler ends, and goes to another worker when its worker dies.
  */
 export class WorkQueue {
   readonly #client: MessagingClient;
+  /** By group, in ms of the monotonic clock. */
+  readonly #ensuredAt = new Map<string, number>();
 
   constructor(client: MessagingClient) {
     this.#client = client;
   }
 
+  /** Also makes the consumers of the group, so that whoever scales its movers by them (KEDA) sees the nudge before there is a mover. */
   async publishNudge(
     group: string,
     transferId: TransferId,
     messageId: string,
     lane: WorkLane = 'transfers',
   ): Promise<void> {
-    const subject = `work.${queueOf(group, lane)}`;
+    const { subject } = durableOf(group, lane);
     const body = toBytes({ transferId });
     await sending(subject, SpanKind.PRODUCER, () => this.#client.store(subject, body, { messageId }));
+    await this.#ensureConsumers(group);
+  }
+
+  async #ensureConsumers(group: string): Promise<void> {
+    const now = performance.now();
+    if (now - (this.#ensuredAt.get(group) ?? -Infinity) < ensureEveryMs) return;
+    this.#ensuredAt.set(group, now);
+    try {
+      for (const lane of ['transfers', 'hooks'] as const)
+        await ensureDurable(this.#client.link, durableOf(group, lane), false);
+    } catch (error) {
+      this.#ensuredAt.delete(group);
+      throw error;
+    }
   }
 
   /**
@@ -50,17 +80,14 @@ export class WorkQueue {
     options: { signal: AbortSignal; maxInFlight: number; graceMs?: number; lane?: WorkLane },
     handler: (nudge: { transferId: TransferId }, context: MessageContext) => Promise<void>,
   ): Promise<void> {
-    const token = queueOf(group, options.lane ?? 'transfers');
+    const durable = durableOf(group, options.lane ?? 'transfers');
     const consumer = new DurableConsumer({
+      ...durable,
       link: this.#client.link,
       telemetry: new HandlerTelemetry(),
-      stream: streamNames.work,
-      durable: `work_${token}`,
-      subject: `work.${token}`,
       maxInFlight: options.maxInFlight,
-      inactiveThresholdMs: 0,
       handle: (data, context) =>
-        handler(parsed(transferNudgeSchema, fromBytes(data), 'INPUT_INVALID', `work.${token}`), context),
+        handler(parsed(transferNudgeSchema, fromBytes(data), 'INPUT_INVALID', durable.subject), context),
     });
     consumer.start();
     if (!options.signal.aborted)
