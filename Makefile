@@ -4,7 +4,7 @@ NODE := node_modules/.bin/node
 STACK := $(NODE) --no-warnings tools/stack/dist/src/cli.js
 JEST := $(NODE) --experimental-vm-modules --no-warnings node_modules/jest/bin/jest.js
 
-.PHONY: help demo demo-k8s sbom up down status soak-lab soak-kill soak-stops test check lint layers dead format unit with-servers integration e2e build bench bench-control-plane soak clean setup-node setup-demo setup-test
+.PHONY: help demo demo-k8s sbom up down status soak-lab soak-kill soak-stops test check lint layers dead format unit with-servers integration e2e build bench bench-control-plane soak clean setup-node setup-demo setup-test setup-tools
 
 help:
 	@echo "make demo   back up a running VM of an emulated CAS and restore it, byte for byte"
@@ -55,9 +55,7 @@ check: lint layers dead format
 lint layers dead format: build
 	@npm run --silent check:$@
 
-unit: build
-	@tools/setup/helm.sh >/dev/null
-	@tools/setup/promtool.sh >/dev/null
+unit: build setup-tools
 	@$(JEST) --selectProjects unit --maxWorkers=2
 
 with-servers: build setup-test
@@ -105,9 +103,13 @@ setup-demo: setup-node
 	@tools/setup/packages.sh demo
 	@tools/setup/nats-server.sh >/dev/null
 
-setup-test: setup-node
+setup-test: setup-node setup-tools
 	@tools/setup/packages.sh test
 	@tools/setup/nats-server.sh >/dev/null
+
+setup-tools:
+	@tools/setup/helm.sh >/dev/null
+	@tools/setup/prometheus.sh >/dev/null
 
 clean:
 	rm -rf .var .nx node_modules

@@ -8,7 +8,7 @@ const scrape = (telemetry: Telemetry): Promise<string[]> =>
       setHeader: () => undefined,
       end: (text: string) => resolve(text.split('\n').filter((line) => line.startsWith('x_'))),
     };
-    telemetry.serveMetrics({} as IncomingMessage, response as unknown as ServerResponse);
+    void telemetry.serveMetrics({ headers: {} } as IncomingMessage, response as unknown as ServerResponse);
   });
 
 describe('H4: a scrape', () => {

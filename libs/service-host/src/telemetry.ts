@@ -3,7 +3,7 @@ import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { context, metrics, propagation, trace } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
-import { PrometheusExporter } from '@opentelemetry/exporter-prometheus';
+import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
 import { resourceFromAttributes, type Resource } from '@opentelemetry/resources';
 import { AggregationTemporality, InstrumentType, MeterProvider } from '@opentelemetry/sdk-metrics';
 import {
@@ -12,10 +12,11 @@ import {
   ParentBasedSampler,
   TracerProvider,
 } from '@opentelemetry/sdk-trace';
+import { Exemplars } from './exemplars.js';
 
 export interface Telemetry {
-  /** Answers a scrape in Prometheus' text format. */
-  serveMetrics(request: IncomingMessage, response: ServerResponse): void;
+  /** Answers a scrape: in OpenMetrics with exemplars to who takes it, else in Prometheus' text format. Never rejects. */
+  serveMetrics(request: IncomingMessage, response: ServerResponse): Promise<void>;
   /** Sends out what is left. */
   shutdown(): Promise<void>;
 }
@@ -43,6 +44,10 @@ class PresentExporter extends PrometheusExporter {
       : AggregationTemporality.CUMULATIVE;
   }
 }
+
+const openMetricsType = 'application/openmetrics-text';
+const openVersion = 'version=1.0.0; charset=utf-8';
+const textType = 'text/plain; version=0.0.4; charset=utf-8';
 
 const observeProcess = (): void => {
   const meter = metrics.getMeter('casvault.process');
@@ -80,11 +85,24 @@ export const startTelemetry = async (options: {
   const tracer = await tracing(resource, options.endpoint);
   trace.setGlobalTracerProvider(tracer);
   const exporter = new PresentExporter({ preventServerStart: true });
-  const meter = new MeterProvider({ resource, readers: [exporter] });
+  const serializer = new PrometheusSerializer();
+  const exemplars = new Exemplars();
+  const meter = exemplars.watching(new MeterProvider({ resource, readers: [exporter] }));
   metrics.setGlobalMeterProvider(meter);
   observeProcess();
   return {
-    serveMetrics: (request, response) => exporter.getMetricsRequestHandler(request, response),
+    serveMetrics: async (request, response) => {
+      const isOpen = request.headers.accept?.includes(openMetricsType) === true;
+      try {
+        const { resourceMetrics } = await exporter.collect();
+        const scrape = serializer.serialize(resourceMetrics);
+        response.setHeader('content-type', isOpen ? `${openMetricsType}; ${openVersion}` : textType);
+        response.end(isOpen ? exemplars.openMetrics(scrape) : scrape);
+      } catch {
+        response.statusCode = 503;
+        response.end();
+      }
+    },
     shutdown: async () => {
       await tracer.shutdown();
       await meter.shutdown();

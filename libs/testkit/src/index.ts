@@ -6,6 +6,7 @@ export { startOtlpReceiver, type CollectedSpan, type OtlpReceiver } from './otlp
 export { freePort, tempDir, type TempDir } from './place.js';
 export { postgresText } from './postgres-text.js';
 export { startPostgres, type PostgresServer } from './postgres.js';
+export { startPrometheus, type Prometheus } from './prometheus.js';
 export { parsePrometheusText, type Sample, type Scrape } from './prometheus-text.js';
 export { recordSpans, type SpanRecorder } from './recorded-spans.js';
 export { RunningProcess, spawnService, type SpawnOptions } from './process.js';

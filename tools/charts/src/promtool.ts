@@ -15,8 +15,8 @@ export class Promtool {
   private constructor(readonly path: string) {}
 
   static async find(): Promise<Promtool> {
-    const { stdout } = await run(join(repositoryRoot, 'tools/setup/promtool.sh'), { timeout: timeoutMs });
-    return new Promtool(stdout.trim());
+    const { stdout } = await run(join(repositoryRoot, 'tools/setup/prometheus.sh'), { timeout: timeoutMs });
+    return new Promtool(join(stdout.trim(), 'promtool'));
   }
 
   /** Throws with promtool's own words. */

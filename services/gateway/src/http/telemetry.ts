@@ -102,7 +102,7 @@ export const addTelemetry = (http: FastifyInstance, logger: Logger): void => {
       'http.response.status_code': reply.statusCode,
     };
     active.add(-1, { 'http.request.method': request.method });
-    duration.record(durationMs / 1000, attributes);
+    duration.record(durationMs / 1000, attributes, record?.context);
     record?.span.setAttributes(attributes);
     if (reply.statusCode >= 500) record?.span.setStatus({ code: SpanStatusCode.ERROR });
     record?.span.end();
