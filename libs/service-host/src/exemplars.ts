@@ -35,8 +35,13 @@ const keyOf = (histogram: string, labels: readonly string[], bound: string): str
  * Memory: about 300 bytes for each bucket that a scrape shows.
  */
 export class Exemplars {
+  readonly #now: () => Date;
   readonly #kept = new Map<string, Exemplar>();
   readonly #watched = new WeakSet<Meter>();
+
+  constructor(now: () => Date) {
+    this.#now = now;
+  }
 
   /** The same provider; the histograms that are made with bounds of their own from now on are watched. */
   watching<P extends MeterProvider>(provider: P): P {
@@ -72,7 +77,12 @@ export class Exemplars {
     if (span === undefined || (span.traceFlags & TraceFlags.SAMPLED) === 0) return;
     const { traceId, spanId } = span;
     const labels = Object.entries(attributes).map(([name, is]) => `${plainName(name)}="${quoted(is)}"`);
-    this.#kept.set(keyOf(histogram, labels, bound), { traceId, spanId, value, atMs: Date.now() });
+    this.#kept.set(keyOf(histogram, labels, bound), {
+      traceId,
+      spanId,
+      value,
+      atMs: this.#now().getTime(),
+    });
   }
 
   /** A scrape in Prometheus' text format 0.0.4, as OpenTelemetry's exporter writes it, in OpenMetrics 1.0 with the exemplars. */

@@ -12,6 +12,7 @@ import {
   ParentBasedSampler,
   TracerProvider,
 } from '@opentelemetry/sdk-trace';
+import { systemClock } from './clock.js';
 import { Exemplars } from './exemplars.js';
 
 export interface Telemetry {
@@ -86,7 +87,7 @@ export const startTelemetry = async (options: {
   trace.setGlobalTracerProvider(tracer);
   const exporter = new PresentExporter({ preventServerStart: true });
   const serializer = new PrometheusSerializer();
-  const exemplars = new Exemplars();
+  const exemplars = new Exemplars(() => systemClock.now());
   const meter = exemplars.watching(new MeterProvider({ resource, readers: [exporter] }));
   metrics.setGlobalMeterProvider(meter);
   observeProcess();
