@@ -49,11 +49,19 @@ export class HealthServer {
     if (request.method !== 'GET') return json(405, { status: 'method not allowed' });
     const path = request.url?.split('?')[0];
     if (path === '/health/live') return json(200, { status: 'live' });
-    if (path === '/metrics') return this.#telemetry.serveMetrics(request, response);
+    if (path === '/metrics') return this.#scrape(request, response);
     if (path !== '/health/ready') return json(404, { status: 'not found' });
     const checks = await this.#results();
     const ready = this.#ready && Object.values(checks).every(Boolean);
     json(ready ? 200 : 503, { status: ready ? 'ready' : 'not ready', checks });
+  }
+
+  async #scrape({ headers }: IncomingMessage, response: ServerResponse): Promise<void> {
+    const scraped = await this.#telemetry.scrape(headers.accept).catch(() => null);
+    response.writeHead(scraped === null ? 503 : 200, {
+      'content-type': scraped?.contentType ?? 'text/plain',
+    });
+    response.end(scraped?.text);
   }
 
   async #results(): Promise<Record<string, boolean>> {

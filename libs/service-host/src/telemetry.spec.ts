@@ -1,15 +1,8 @@
-import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { metrics } from '@opentelemetry/api';
 import { startTelemetry, type Telemetry } from './telemetry.js';
 
-const scrape = (telemetry: Telemetry): Promise<string[]> =>
-  new Promise((resolve) => {
-    const response = {
-      setHeader: () => undefined,
-      end: (text: string) => resolve(text.split('\n').filter((line) => line.startsWith('x_'))),
-    };
-    void telemetry.serveMetrics({ headers: {} } as IncomingMessage, response as unknown as ServerResponse);
-  });
+const scrape = async (telemetry: Telemetry): Promise<string[]> =>
+  (await telemetry.scrape()).text.split('\n').filter((line) => line.startsWith('x_'));
 
 describe('H4: a scrape', () => {
   it('shows what a gauge has now, nothing that is gone, and counters as they stand', async () => {

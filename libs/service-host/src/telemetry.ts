@@ -1,5 +1,4 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { context, metrics, propagation, trace } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
@@ -16,8 +15,8 @@ import { systemClock } from './clock.js';
 import { Exemplars } from './exemplars.js';
 
 export interface Telemetry {
-  /** Answers a scrape: in OpenMetrics with exemplars to who takes it, else in Prometheus' text format. Never rejects. */
-  serveMetrics(request: IncomingMessage, response: ServerResponse): Promise<void>;
+  /** What a scrape shows: in OpenMetrics with exemplars to who accepts it, else in Prometheus' text format. */
+  scrape(accept?: string): Promise<{ readonly contentType: string; readonly text: string }>;
   /** Sends out what is left. */
   shutdown(): Promise<void>;
 }
@@ -46,9 +45,7 @@ class PresentExporter extends PrometheusExporter {
   }
 }
 
-const openMetricsType = 'application/openmetrics-text';
-const openVersion = 'version=1.0.0; charset=utf-8';
-const textType = 'text/plain; version=0.0.4; charset=utf-8';
+const openMetrics = 'application/openmetrics-text';
 
 const observeProcess = (): void => {
   const meter = metrics.getMeter('casvault.process');
@@ -92,17 +89,12 @@ export const startTelemetry = async (options: {
   metrics.setGlobalMeterProvider(meter);
   observeProcess();
   return {
-    serveMetrics: async (request, response) => {
-      const isOpen = request.headers.accept?.includes(openMetricsType) === true;
-      try {
-        const { resourceMetrics } = await exporter.collect();
-        const scrape = serializer.serialize(resourceMetrics);
-        response.setHeader('content-type', isOpen ? `${openMetricsType}; ${openVersion}` : textType);
-        response.end(isOpen ? exemplars.openMetrics(scrape) : scrape);
-      } catch {
-        response.statusCode = 503;
-        response.end();
-      }
+    scrape: async (accept = '') => {
+      const { resourceMetrics } = await exporter.collect();
+      const text = serializer.serialize(resourceMetrics);
+      return accept.includes(openMetrics)
+        ? { contentType: `${openMetrics}; version=1.0.0; charset=utf-8`, text: exemplars.openMetrics(text) }
+        : { contentType: 'text/plain; version=0.0.4; charset=utf-8', text };
     },
     shutdown: async () => {
       await tracer.shutdown();

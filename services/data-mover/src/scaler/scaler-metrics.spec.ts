@@ -1,16 +1,9 @@
-import { type IncomingMessage, type ServerResponse } from 'node:http';
 import { startTelemetry, type Telemetry } from '@casvault/service-host';
 import { parsePrometheusText, type Scrape } from '@casvault/testkit';
 import { ScalerMetrics } from './scaler-metrics.js';
 
-const scrape = (telemetry: Telemetry): Promise<Scrape> =>
-  new Promise((resolve) => {
-    const response = {
-      setHeader: () => undefined,
-      end: (text: string) => resolve(parsePrometheusText(text)),
-    };
-    telemetry.serveMetrics({} as IncomingMessage, response as unknown as ServerResponse);
-  });
+const scrape = async (telemetry: Telemetry): Promise<Scrape> =>
+  parsePrometheusText((await telemetry.scrape()).text);
 
 it('H4: a leader tells what it wants and finds, and nothing of it once another leads', async () => {
   const telemetry = await startTelemetry({ name: 'test', version: '0' });
