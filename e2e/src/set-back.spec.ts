@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { checkpointName, type Point, type RunDetail } from '@casvault/contracts';
 import { ApiClient, labBackup, sameDisk } from '@casvault/stack';
 import { deletePoints } from './history/deletion.js';
-import { writeAsGuest } from './history/guest-io.js';
+import { virshOn, writeAsGuest } from './history/guest-io.js';
 import {
   expectRestoredEqual,
   expectSucceeded,
@@ -158,9 +158,7 @@ describe('the control plane set back to a copy of its Postgres', () => {
     const name = checkpointName(unknown.id);
     const { vm, host } = inLab('busy');
     expect((await world.trial.lab.admin.leftovers(host.id)).checkpoints).toContain(`busy/${name}`);
-    const socket = `${host.env['XDG_RUNTIME_DIR'] ?? ''}/libvirt/libvirt-sock`;
-    const uri = `qemu+unix:///session?socket=${socket}`;
-    await run('virsh', ['--connect', uri, 'checkpoint-delete', vm.uuid, name]);
+    await virshOn(host, 'checkpoint-delete', vm.uuid, name);
     await untilNothingLeft(world, 60_000);
   });
 });

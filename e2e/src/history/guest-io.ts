@@ -24,8 +24,17 @@ const ended = ({ stdout, stderr }: { stdout: string; stderr: string }): void => 
   if (/error|failed|invalid/i.test(said)) throw new Error(`qemu-io: ${said.trim()}`);
 };
 
-/** A monitor that answers later than this does not answer. */
-const monitorPatienceMs = 60_000;
+/** A daemon or monitor that answers later than this does not answer. */
+const patienceMs = 60_000;
+
+/** One command of virsh on the libvirt of the host. */
+export const virshOn = (
+  { env }: LabHostInfo,
+  ...command: readonly string[]
+): Promise<{ stdout: string; stderr: string }> => {
+  const uri = `qemu+unix:///session?socket=${env['XDG_RUNTIME_DIR'] ?? ''}/libvirt/libvirt-sock`;
+  return run('virsh', ['--connect', uri, ...command], { timeout: patienceMs });
+};
 
 /**
  * Writes as the guest's device does, through QEMU's own monitor: below everything that the guest's system could delay, above
@@ -38,13 +47,11 @@ export const writeAsGuest = async (
   diskNumber: number,
   writes: readonly DiskWrite[],
 ): Promise<void> => {
-  const socket = `${host.env['XDG_RUNTIME_DIR'] ?? ''}/libvirt/libvirt-sock`;
   const device = `/machine/peripheral/virtio-disk${String(diskNumber)}/virtio-backend`;
   const lines = [...writes.map(command), 'flush'].map(
     (line) => `qemu-monitor-command ${vmUuid} --hmp 'qemu-io -d ${device} "${line}"'`,
   );
-  const uri = `qemu+unix:///session?socket=${socket}`;
-  ended(await run('virsh', ['--connect', uri, lines.join('; ')], { timeout: monitorPatienceMs }));
+  ended(await virshOn(host, lines.join('; ')));
 };
 
 /** The commands that have a file open. */
