@@ -6,7 +6,7 @@ import { firingOf, type Firing, type PlannedJob } from './firing.rules.js';
 const lookEveryMs = 1_000;
 const batch = 64;
 /** Jobs of which the content is asked for at the same time, and runs that are begun. */
-const atOnce = 4;
+const atOnce = 8;
 
 /** What a run is made of; a fault: it can't be, and the run has failed before it began. */
 export type Content<T> = { readonly items: readonly T[] } | { readonly fault: FaultJson };
