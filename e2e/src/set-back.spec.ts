@@ -30,7 +30,10 @@ const processes = [
   'gateway',
 ] as const;
 
-/** All is lost but the pools, the sealing key and an older copy of Postgres; docs/operations.md, "Backing up the control plane". */
+/**
+ * All is lost but the pools, the sealing key and an older copy of Postgres, in which a backup is under way. All services start at once: with a
+ * restore or a roll-back under way that is not safe (docs/operations.md, "Backing up the control plane").
+ */
 describe('the control plane set back to a copy of its Postgres', () => {
   let world: World;
   let pool: { readonly id: string; readonly path: string };
