@@ -57,11 +57,14 @@ export class HealthServer {
   }
 
   async #scrape({ headers }: IncomingMessage, response: ServerResponse): Promise<void> {
-    const scraped = await this.#telemetry.scrape(headers.accept).catch(() => null);
-    response.writeHead(scraped === null ? 503 : 200, {
-      'content-type': scraped?.contentType ?? 'text/plain',
-    });
-    response.end(scraped?.text);
+    try {
+      const { contentType, text } = await this.#telemetry.scrape(headers.accept);
+      response.writeHead(200, { 'content-type': contentType });
+      response.end(text);
+    } catch (error) {
+      response.writeHead(503, { 'content-type': 'text/plain' });
+      response.end(`no metrics: ${String(error)}\n`);
+    }
   }
 
   async #results(): Promise<Record<string, boolean>> {
