@@ -2,15 +2,18 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import {
   checkpointSchema,
+  endedItemSchema,
   Fault,
   faultSchema,
   healthSchema,
   openingSchema,
   type Checkpoint,
   type DiskServiceHealth,
+  type EndedItem,
   type Opening,
   type OpeningId,
   type OpenRequest,
+  type RunItemId,
 } from '@casvault/contracts';
 import { context, propagation, SpanKind, SpanStatusCode, trace, type Span } from '@opentelemetry/api';
 import { z } from 'zod';
@@ -25,7 +28,7 @@ export interface DiskServiceAccess {
 
 interface Call {
   /** Names the span. */
-  readonly operation: 'open' | 'get' | 'renew' | 'close' | 'health' | 'checkpoints' | 'remove-checkpoint';
+  readonly operation: 'open' | 'get' | 'renew' | 'close' | 'health' | 'checkpoints' | 'remove-checkpoint' | 'end-item' | 'ended-item';
   readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE';
   readonly path: string;
   readonly body?: unknown;
@@ -168,6 +171,29 @@ export class DiskServiceClient {
       timeoutMs: slowMs,
       ...only(options),
     });
+  }
+
+  /** No volume is opened for the item from now on; one that is open for it is lost. The host remembers it for a year. */
+  async endItem(itemId: RunItemId, options: { signal?: AbortSignal } = {}): Promise<void> {
+    const path = `/v1/ended-items/${itemId}`;
+    await this.#send({ operation: 'end-item', method: 'PUT', path, timeoutMs: slowMs, ...only(options) });
+  }
+
+  /** Null when the host knows of no end. */
+  async endedItem(itemId: RunItemId, options: { signal?: AbortSignal } = {}): Promise<EndedItem | null> {
+    const path = `/v1/ended-items/${itemId}`;
+    try {
+      return await this.#json(endedItemSchema, {
+        operation: 'ended-item',
+        method: 'GET',
+        path,
+        timeoutMs: quickMs,
+        ...only(options),
+      });
+    } catch (error) {
+      if (Fault.is(error) && error.code === 'NOT_FOUND') return null;
+      throw error;
+    }
   }
 
   async #json<T extends z.ZodType>(schema: T, call: Call): Promise<z.infer<T>> {

@@ -411,6 +411,8 @@ export const claimTransfer = defineQuery('data-mover', 'claim-transfer', 1, {
   reply: z.discriminatedUnion('outcome', [
     z.object({
       outcome: z.literal('claimed'),
+      /** Who asked for the transfer; absent from a controller of the release before. */
+      ownerId: runItemIdSchema.optional(),
       epoch: z.number().int(),
       leaseSeconds: z.number().int(),
       /** The packs of this attempt are written under this id. */

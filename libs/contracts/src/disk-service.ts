@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { bytesSchema, instantSchema } from './define.js';
-import { openingIdSchema, transferIdSchema } from './ids.js';
+import { openingIdSchema, runItemIdSchema, transferIdSchema } from './ids.js';
 import { reasonCodeSchema } from './reason.js';
 
 /**
@@ -14,6 +14,8 @@ import { reasonCodeSchema } from './reason.js';
  *   DELETE /v1/openings/{openingId}?keepCheckpoint=true|false -> 204, also when it is gone
  *   GET    /v1/vms/{uuid}/checkpoints          -> { items: checkpoint[] }, those of this product only
  *   DELETE /v1/vms/{uuid}/checkpoints/{name}   -> 204, also when it is gone; only names of this product (`checkpointName`)
+ *   PUT    /v1/ended-items/{itemId}            -> endedItemSchema: from now on no volume is opened for the item
+ *   GET    /v1/ended-items/{itemId}            -> endedItemSchema, 404
  *
  * Bearer token (or mTLS). Errors are problem+json with `code` from the fault codes. Every opening is a lease: not renewed
  * in time, it is closed and everything it made on the host (backup job, scratch files, exports, its checkpoint) is removed.
@@ -73,6 +75,8 @@ export const openRequestSchema = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('volume'),
     transferId: holderSchema,
+    /** For whom it is written: refused with ITEM_ENDED once the service was told that the item has ended. */
+    itemId: runItemIdSchema.optional(),
     path: z.string().startsWith('/'),
     format: z.enum(['qcow2', 'raw']),
     /** Must equal the volume's virtual size, unless `resize` is asked. */
@@ -147,6 +151,13 @@ export const checkpointSchema = z.object({
   targets: z.array(z.string()),
 });
 export type Checkpoint = z.infer<typeof checkpointSchema>;
+
+/**
+ * A run item that is over: what it wrote belongs to somebody else, or is gone. Hosts remember it, so that a control plane which was set
+ * back to an older copy of its databases writes nothing a second time.
+ */
+export const endedItemSchema = z.object({ itemId: runItemIdSchema, endedAt: instantSchema });
+export type EndedItem = z.infer<typeof endedItemSchema>;
 
 export const healthSchema = z.object({
   service: z.literal('casvault-disk-service'),

@@ -69,6 +69,8 @@ export const faultCodes = {
   HOOK_FAILED: 'conflict',
   // work
   LEASE_LOST: 'conflict',
+  /** Its host knows that the item has ended: nothing is written for it again, whatever the databases say of it. */
+  ITEM_ENDED: 'conflict',
   STOPPED: 'user',
   DEADLINE_EXCEEDED: 'unavailable',
   DEPENDENCY_UNAVAILABLE: 'unavailable',

@@ -15,6 +15,7 @@ import { Ports } from './host/ports.js';
 import { GuestFreezer } from './host/quiesce.js';
 import { bearerToken } from './http/access.guard.js';
 import { CheckpointsController } from './http/checkpoints.controller.js';
+import { EndedItemsController } from './http/ended-items.controller.js';
 import { HealthController, liveExportToken, serviceVersionToken } from './http/health.controller.js';
 import { nbdAddressToken, OpeningsController } from './http/openings.controller.js';
 import { ProblemFilter } from './http/problem.js';
@@ -22,6 +23,7 @@ import { traceRequests } from './http/request-trace.js';
 import { Metrics } from './metrics.js';
 import { CapturePlanner } from './opening/capture-planner.js';
 import { OpeningEffects } from './opening/effects.js';
+import { EndedItems } from './opening/ended-items.js';
 import { Openings } from './opening/openings.js';
 import { Planner } from './opening/planner.js';
 import { RecordStore } from './opening/record-store.js';
@@ -58,6 +60,7 @@ export async function createService(config: Config, logger: Logger, version: str
   await removeOld(tempDir(config));
   const parts = assemble(config, logger);
   await parts.store.load(logger);
+  await parts.ended.load(systemClock.now(), logger);
   await parts.servers.prepare();
   await parts.openings.resume(resumeGraceMs);
   await parts.sweeper.removeStrays().catch((error: unknown) => {
@@ -95,6 +98,7 @@ function assemble(config: Config, logger: Logger) {
   const live = new LiveCaptures(libvirt, config, config.nbdTlsDir !== null, logger);
   const servers = new ImageServers(config, config.nbdTlsDir);
   const store = new RecordStore(config.stateDir);
+  const ended = new EndedItems(config.stateDir);
   const checkpoints = new Checkpoints(libvirt, logger);
   const freezer = new GuestFreezer(libvirt, clock, logger);
   const domain = (vmUuid: string): Promise<Domain | null> => domainOrNull(libvirt, vmUuid);
@@ -109,12 +113,12 @@ function assemble(config: Config, logger: Logger) {
   const planner = new Planner({ captures, libvirt, checkpoints, volumeDirs, logger });
   const tls = config.nbdTlsDir !== null;
   const openings = new Openings({
-    ...{ store, effects, planner, checkpoints, clock, logger, metrics },
+    ...{ store, ended, effects, planner, checkpoints, clock, logger, metrics },
     tls,
     maxOpenings,
   });
   const sweeper = new Sweeper({ openings, store, live, servers, clock, logger, scratchReserveBytes });
-  return { metrics, libvirt, live, servers, store, openings, sweeper };
+  return { metrics, libvirt, live, servers, store, ended, openings, sweeper };
 }
 
 /** A VM that left this host does not run on it either. */
@@ -130,7 +134,7 @@ async function domainOrNull(libvirt: Libvirt, vmUuid: string): Promise<Domain | 
 function moduleOf(config: Config, parts: Parts, version: string): DynamicModule {
   return {
     module: DiskServiceModule,
-    controllers: [OpeningsController, CheckpointsController, HealthController],
+    controllers: [OpeningsController, CheckpointsController, EndedItemsController, HealthController],
     providers: [
       { provide: Openings, useValue: parts.openings },
       { provide: Metrics, useValue: parts.metrics },

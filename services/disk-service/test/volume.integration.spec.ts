@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { symlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { newId, type OpeningId, type VolumeRequest } from '@casvault/contracts';
+import { newId, type OpeningId, type RunItemId, type VolumeRequest } from '@casvault/contracts';
 import { HypervisorHost } from './hypervisor-host.js';
 
 const mib = 1 << 20;
@@ -152,6 +152,35 @@ describe('volumes for writing', () => {
     expect(await host.imageServers()).toHaveLength(1);
     await host.client.close(id);
     await host.client.close(id);
+  });
+
+  test('nothing is written for an item that has ended, also after the service was killed', async () => {
+    const path = await host.createImage('ended.raw', '16M', 'raw');
+    const itemId = newId<RunItemId>();
+    const asked = request(path, { format: 'raw', itemId });
+    expect(await host.client.endedItem(itemId)).toBeNull();
+    const late = await host.client.open(newId<OpeningId>(), asked);
+    const [first, second] = [Buffer.alloc(16 * mib, 1), Buffer.alloc(16 * mib, 2)];
+    await host.writeExport(late.disks[0]!, first);
+
+    await host.client.endItem(itemId);
+    const lost = { code: 'CAPTURE_LOST', message: expect.stringMatching(/its item has ended/) as string };
+    await expect(host.client.get(late.openingId)).rejects.toMatchObject(lost);
+    await expect(host.writeExport(late.disks[0]!, second)).rejects.toThrow();
+    const { endedAt } = (await host.client.endedItem(itemId))!;
+    await refused(asked, 'ITEM_ENDED', new RegExp(`item ${itemId} ended at ${endedAt}`));
+    await expect(host.client.open(late.openingId, asked)).rejects.toMatchObject({ code: 'ITEM_ENDED' });
+
+    await host.stopService('SIGKILL');
+    await host.startService();
+    await host.client.endItem(itemId);
+    expect(await host.client.endedItem(itemId)).toEqual({ itemId, endedAt });
+    await refused(asked, 'ITEM_ENDED', /nothing is written for it again/);
+    expect((await host.readImage(path, 'raw')).equals(first)).toBe(true);
+    const other = await host.client.open(newId<OpeningId>(), { ...asked, itemId: newId<RunItemId>() });
+    await host.client.close(other.openingId);
+    await host.client.close(late.openingId);
+    expect(await host.remains([])).toEqual([]);
   });
 
   test('a range of four ports serves four openings, and a freed port is used again', async () => {

@@ -1,6 +1,6 @@
 import { Fault, type Host, type HostId, type PageRequest, type PlatformId } from '@casvault/contracts';
 import { pageFrom, readCursor, reading } from '@casvault/persistence';
-import { type DataSource } from 'typeorm';
+import { type DataSource, IsNull } from 'typeorm';
 import { type HostRow, hostTable } from './host.table.js';
 
 const domainOf = (row: HostRow): Host => ({
@@ -42,6 +42,14 @@ export class HostStore {
     const row = await this.find({ id });
     if (row === null) throw new Fault('NOT_FOUND', `no host ${id} is known`, { details: { hostId: id } });
     return presentOf(row);
+  }
+
+  /** All that the platform has now. Memory: some 300 bytes each. */
+  async all(platformId: PlatformId): Promise<Host[]> {
+    const rows = await reading(this.database, (source) =>
+      source.getRepository(hostTable).findBy({ platformId, deletedAt: IsNull() }),
+    );
+    return rows.map(domainOf);
   }
 
   async page(

@@ -10,6 +10,7 @@ import {
 } from '@casvault/contracts';
 import { type CasAccess } from './cas-access.js';
 import { type DiskServices } from './disk-services.js';
+import { endUnknown, itemEnded, type EndedItems } from './ended-items.js';
 import { type HostStore } from './host-store.js';
 import {
   dropSnapshots,
@@ -50,6 +51,7 @@ export interface RestoreVmsOptions {
   readonly sync: PlatformSync;
   readonly access: CasAccess;
   readonly owners: Protection['owners'];
+  readonly ended: EndedItems;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -94,6 +96,8 @@ export class RestoreVms {
     const host = await hosts.get(request.platformId, request.hostId);
     const earlier = await restores.find(request.restoreId);
     refuseEnded(request.restoreId, earlier);
+    if (await this.options.ended.isOver(platform.id, host, request.restoreId, signal))
+      throw itemEnded(request.restoreId);
     const placed = diskServices.dataPlace(platform, host, request.network, signal);
     // Awaited when the VM is made, whatever comes of it until then.
     placed.catch(() => undefined);
@@ -270,21 +274,40 @@ export class RestoreVms {
     const platform = await platforms.get(platformId);
     const restore = await this.known(restoreId, platformId);
     const row = await access.with(platform, async (client) => {
-      const isSwapped = restore.overwrites !== null && restore.state !== 'finished';
-      const found = isSwapped
-        ? await this.swapIn(client, restore, signal)
-        : await this.find(client, restore, signal);
+      const found =
+        restore.state === 'finished'
+          ? await this.find(client, restore, signal)
+          : await this.handOver(client, restore, signal);
       if (found === null) throw notThere(restore);
-      if (restore.state !== 'finished') {
-        if (!isSwapped) await client.describeVm(found.externalId, '', signal);
-        if (restore.original && !isSwapped)
-          await this.options.vms.madeAnew(restore.original.vmId as VmId, found.uuid);
+      if (restore.state !== 'finished')
         await restores.save({ ...restore, state: 'finished', vmUuid: found.uuid });
-      }
       if (powerOn && found.powerState !== 'running') await client.startVm(found.externalId, signal);
       return found;
     });
     return (await sync.readVm(platformId, row.uuid, signal, { presumedId: row.externalId })).vmId;
+  }
+
+  /** From the moment that the hosts are told, the VM is its owner's: an earlier try may have got so far, and changes nothing again. */
+  private async handOver(
+    client: CasClient,
+    restore: RestoreVm,
+    signal: AbortSignal,
+  ): Promise<CasVmRow | null> {
+    const { platformId, restoreId, hostId, overwrites, original } = restore;
+    const { ended, vms } = this.options;
+    const isOver = (await ended.isOver(platformId, { id: hostId }, restoreId, signal)) === true;
+    if (overwrites !== null) {
+      if (isOver) return client.vmByUuid(overwrites, signal);
+      const row = await this.swapIn(client, restore, signal);
+      await ended.tell(platformId, restoreId, signal);
+      return row;
+    }
+    const marked = await this.find(client, restore, signal);
+    if (marked !== null && !isOver) await ended.tell(platformId, restoreId, signal);
+    if (marked !== null) await client.describeVm(marked.externalId, '', signal);
+    const row = marked ?? (isOver ? await this.find(client, { ...restore, state: 'finished' }, signal) : null);
+    if (row !== null && original) await vms.madeAnew(original.vmId as VmId, row.uuid);
+    return row;
   }
 
   /** Gives the disks to the VM that is overwritten. What is written first says which disks it had: it can be undone until it is finished. */
@@ -350,7 +373,7 @@ export class RestoreVms {
     description: string,
     signal: AbortSignal,
   ): Promise<string> {
-    const { platforms, restores, access } = this.options;
+    const { platforms, restores, access, ended } = this.options;
     const platform = await platforms.get(platformId);
     const restore = { ...(await this.known(restoreId, platformId)), becomesTemplate: true };
     const imageId = await access.with(platform, async (client) => {
@@ -361,6 +384,7 @@ export class RestoreVms {
       await restores.save({ ...restore, vmUuid: row.uuid });
       return convert(client, row, { ...restore, vmUuid: row.uuid }, description, signal);
     });
+    await ended.tell(platformId, restoreId, signal);
     await restores.save({ ...restore, state: 'finished' });
     return imageId;
   }
@@ -370,9 +394,13 @@ export class RestoreVms {
     platformId: PlatformId,
     signal: AbortSignal,
   ): Promise<'removed' | 'gone'> {
-    const { platforms, restores, access, logger } = this.options;
+    const { platforms, restores, access, ended, logger } = this.options;
     const restore = await restores.find(restoreId);
     if (restore?.platformId !== platformId || restore.state === 'finished') return 'gone';
+    if (await this.isHandedOver(restore, signal)) {
+      await restores.save({ ...restore, state: 'finished' });
+      return 'gone';
+    }
     const platform = await platforms.get(platformId);
     const outcome = await access.with(platform, async (client) => {
       const templateId = restore.becomesTemplate ? await markedTemplate(client, restore, signal) : null;
@@ -390,7 +418,17 @@ export class RestoreVms {
       return 'removed';
     });
     await restores.save({ ...restore, state: 'removed' });
+    await ended.tell(platformId, restoreId, signal);
     return outcome;
+  }
+
+  /** The marker tells it of a VM; where there may be none any more (F9: a template keeps it; S8: disks changed places), the host must. */
+  private async isHandedOver(restore: RestoreVm, signal: AbortSignal): Promise<boolean> {
+    const { restoreId, platformId, hostId, vmName, state, becomesTemplate, swap } = restore;
+    if (state === 'removed') return false;
+    const isOver = await this.options.ended.isOver(platformId, { id: hostId }, restoreId, signal);
+    if (isOver === null && (becomesTemplate || swap !== null)) throw endUnknown(`VM or template ${vmName}`);
+    return isOver === true;
   }
 
   private async known(restoreId: RunItemId, platformId: PlatformId): Promise<RestoreVm> {

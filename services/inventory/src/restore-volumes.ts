@@ -12,6 +12,7 @@ import {
 import { type z } from 'zod';
 import { type CasAccess } from './cas-access.js';
 import { type DiskServices } from './disk-services.js';
+import { endUnknown, itemEnded, type EndedItems } from './ended-items.js';
 import { type HostStore } from './host-store.js';
 import { type PlatformStore } from './platform-store.js';
 import { type PlatformSync } from './platform-sync.js';
@@ -31,6 +32,7 @@ export interface RestoreVolumesOptions {
   readonly diskServices: DiskServices;
   readonly sync: PlatformSync;
   readonly access: CasAccess;
+  readonly ended: EndedItems;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -67,7 +69,7 @@ export class RestoreVolumes {
   }
 
   private async createNow(request: RestoreVolumeRequest, signal: AbortSignal): Promise<RestoreVolumeReply> {
-    const { platforms, hosts, access, diskServices } = this.options;
+    const { platforms, hosts, access, ended, diskServices } = this.options;
     const { restoreId, storageName, disk } = request;
     const platform = await platforms.get(request.platformId);
     const host = await hosts.get(request.platformId, request.hostId);
@@ -76,6 +78,7 @@ export class RestoreVolumes {
     const volume = await access.with(platform, async (client) => {
       const earlier = await this.options.volumes.find(restoreId);
       refuseEnded(earlier);
+      if (await ended.isOver(platform.id, host, restoreId, signal)) throw itemEnded(restoreId);
       if (earlier === null) {
         await this.judge(client, request, hostExternalId, signal);
         await this.intend(request, place);
@@ -146,15 +149,18 @@ export class RestoreVolumes {
     platformId: PlatformId,
     signal: AbortSignal,
   ): Promise<VmId | null> {
-    const { platforms, volumes, access, sync } = this.options;
+    const { platforms, volumes, access, sync, ended } = this.options;
     const volume = await volumes.find(restoreId);
     if (volume === null || volume.platformId !== platformId || volume.state === 'removed')
       throw new Fault('NOT_FOUND', `no volume was made on this platform for restore ${restoreId}`);
-    const { attachTo } = volume;
-    if (attachTo !== null && volume.state !== 'finished')
+    const { attachTo, hostId } = volume;
+    const isOver =
+      volume.state === 'finished' || (await ended.isOver(platformId, { id: hostId }, restoreId, signal));
+    if (attachTo !== null && !isOver)
       await access.with(await platforms.get(platformId), (client) =>
         this.plug(client, volume, attachTo, signal),
       );
+    if (!isOver) await ended.tell(platformId, restoreId, signal);
     await volumes.save({ ...volume, state: 'finished' });
     if (attachTo === null) return null;
     const { uuid, externalId } = await this.options.vms.get(attachTo);
@@ -182,9 +188,13 @@ export class RestoreVolumes {
     platformId: PlatformId,
     signal: AbortSignal,
   ): Promise<'removed' | 'gone'> {
-    const { platforms, volumes, access, logger } = this.options;
+    const { platforms, volumes, access, ended, logger } = this.options;
     const volume = await volumes.find(restoreId);
     if (volume?.platformId !== platformId || volume.state === 'finished') return 'gone';
+    if (await this.isHandedOver(volume, signal)) {
+      await volumes.save({ ...volume, state: 'finished' });
+      return 'gone';
+    }
     const platform = await platforms.get(platformId);
     const place = await this.placeOf(volume);
     const outcome = await access.with(platform, async (client) => {
@@ -196,8 +206,18 @@ export class RestoreVolumes {
       return 'removed';
     });
     await volumes.save({ ...volume, state: outcome === 'attached' ? 'finished' : 'removed' });
+    await ended.tell(platformId, restoreId, signal);
     if (outcome !== 'attached') return outcome;
     throw new Fault('CONFLICT', `volume ${place.volumeName} is attached to a VM: it is left there, whole`);
+  }
+
+  /** A volume that no VM has looks the same before and after: only its host can tell whether it was handed over. */
+  private async isHandedOver(volume: RestoreVolume, signal: AbortSignal): Promise<boolean> {
+    const { restoreId, platformId, hostId, volumeName, state } = volume;
+    if (state === 'removed') return false;
+    const isOver = await this.options.ended.isOver(platformId, { id: hostId }, restoreId, signal);
+    if (isOver === null) throw endUnknown(`volume ${volumeName}`);
+    return isOver;
   }
 
   /** By what the pool says of the volume, and by what its VM says: a CVM may tell the one later than the other. */

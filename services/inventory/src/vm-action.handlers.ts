@@ -39,8 +39,8 @@ export class VmActionHandlers {
   }
 
   @OnQuery(leaveVmOff)
-  async leaveOff({ itemId, vmId }: Request<typeof leaveVmOff>) {
-    await this.power.leaveOff(itemId, vmId);
+  async leaveOff({ itemId, vmId }: Request<typeof leaveVmOff>, context: MessageContext) {
+    await this.power.leaveOff(itemId, vmId, context.signal);
     return {};
   }
 

@@ -5,6 +5,8 @@ import { type RegisteredPlatform } from './platform.js';
 import { type Shutdown } from './shutdown.js';
 import { VmPower } from './vm-power.js';
 
+const nothingEnds = { tell: async () => undefined, isOver: async () => false };
+
 /** A guest that is down so long after it was asked, and time that passes only while somebody sleeps. */
 class SlowGuest {
   now = Date.parse('2026-01-01T00:00:00Z');
@@ -76,6 +78,7 @@ class SlowGuest {
         leaveOff: () => Promise.reject(new Error('nothing is left off here')),
         handOver: () => Promise.reject(new Error('nothing is started here')),
       },
+      ended: nothingEnds,
       clock: this.clock,
       logger: new TestLogger(),
     });
@@ -89,6 +92,7 @@ describe('F8: a VM that was found off', () => {
     const row = { uuid: 'u', name: 'vm', externalId: '1', powerState: 'stopped' } as CasVmRow;
     const started: string[] = [];
     const client = { startVm: async (id: string) => void started.push(id) } as unknown as CasClient;
+    const told: RunItemId[] = [];
     let stored: Shutdown = {
       itemId,
       vmId,
@@ -112,11 +116,12 @@ describe('F8: a VM that was found off', () => {
         leaveOff: () => Promise.reject(new Error('nothing is left off here')),
         handOver: async () => false,
       },
+      ended: { ...nothingEnds, tell: async (_platform, id) => void told.push(id) },
       clock: { now: () => new Date(0), sleep: async () => undefined },
       logger: new TestLogger(),
     });
     expect(await power.start(itemId, vmId, new AbortController().signal)).toBe('started');
-    expect([started, stored.state]).toEqual([['1'], 'ended']);
+    expect([started, stored.state, told]).toEqual([['1'], 'ended', [itemId]]);
   });
 });
 

@@ -7,14 +7,16 @@ import {
   type RunItemId,
   type VmId,
 } from '@casvault/contracts';
+import { type EndedItems, itemEnded } from './ended-items.js';
 import { decideShutdown, decideStart, type Shutdown } from './shutdown.js';
 import { type ShutdownStore } from './shutdown-store.js';
 import { Turns } from './turns.js';
-import { type VmAccess } from './vm-access.js';
+import { type PresentVm, type VmAccess } from './vm-access.js';
 
 export interface VmPowerOptions {
   readonly shutdowns: Pick<ShutdownStore, 'find' | 'save' | 'end' | 'handOver' | 'leaveOff'>;
   readonly vms: Pick<VmAccess, 'with'>;
+  readonly ended: Pick<EndedItems, 'tell' | 'isOver'>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -45,7 +47,7 @@ export class VmPower {
   /**
    * Returns once the VM is off. PLATFORM_BUSY while the guest has time left: to be asked again. VM_STATE_REFUSED when it did not
    * shut down within the time since the first call: it is left running, and started again by the reconciler should it follow
-   * later. Safe to repeat: `wasRunning` is that of the first call.
+   * later. Safe to repeat: `wasRunning` is that of the first call. ITEM_ENDED when the VM's host remembers that the item is over.
    */
   shutDown(
     request: { itemId: RunItemId; vmId: VmId; withinSeconds: number },
@@ -57,6 +59,7 @@ export class VmPower {
       this.options.vms.with(vmId, signal, async ({ client, row, platform }) => {
         const earlier = await shutdowns.find(itemId, vmId);
         const step = decideShutdown(earlier, row.powerState);
+        if (await this.isOver({ platform, row }, itemId, signal)) throw itemEnded(itemId);
         const wasRunning = earlier?.wasRunning ?? step !== 'already-down';
         const askedAt = step === 'wait' && earlier ? earlier.askedAt : clock.now();
         const intent = { itemId, vmId, platformId: platform.id, wasRunning, askedAt };
@@ -97,10 +100,12 @@ export class VmPower {
   }
 
   /** It is its user's again, off, whoever else has it off: its disks are half written. Safe to repeat. */
-  leaveOff(itemId: RunItemId, vmId: VmId): Promise<void> {
+  leaveOff(itemId: RunItemId, vmId: VmId, signal: AbortSignal): Promise<void> {
     return this.turns.take(itemId, async () => {
       const shutdown = await this.options.shutdowns.find(itemId, vmId);
-      if (shutdown && shutdown.state !== 'ended') await this.options.shutdowns.leaveOff(shutdown);
+      if (shutdown === null || shutdown.state === 'ended') return;
+      await this.options.shutdowns.leaveOff(shutdown);
+      await this.options.ended.tell(shutdown.platformId, itemId, signal);
     });
   }
 
@@ -116,22 +121,43 @@ export class VmPower {
 
   /** `changed`: another has left the start to this item, or the VM off, since `shutdown` was read. */
   private startNow(shutdown: Shutdown, wasOffToo: boolean, signal: AbortSignal) {
-    const { shutdowns, vms, clock, logger } = this.options;
-    return vms.with(shutdown.vmId, signal, async ({ client, row }) => {
+    const { shutdowns, vms, ended, clock, logger } = this.options;
+    return vms.with(shutdown.vmId, signal, async ({ client, platform, row }) => {
+      const { itemId } = shutdown;
+      if (await this.isOver({ platform, row }, itemId, signal)) {
+        await shutdowns.save({ ...shutdown, state: 'ended' });
+        return 'ended' as const;
+      }
       const step = decideStart(shutdown, row.powerState, clock.now(), wasOffToo);
       if (step === 'watch') {
         await shutdowns.save({ ...shutdown, state: 'refused' });
         return 'watched' as const;
       }
       if (step === 'start') {
-        if (await shutdowns.handOver(shutdown)) return 'ended' as const;
+        if (await shutdowns.handOver(shutdown)) {
+          await ended.tell(platform.id, itemId, signal);
+          return 'ended' as const;
+        }
         await client.startVm(row.externalId, signal);
-        logger.info({ itemId: shutdown.itemId, vm: row.name }, 'VM started again');
+        logger.info({ itemId, vm: row.name }, 'VM started again');
+        await ended.tell(platform.id, itemId, signal);
         await shutdowns.save({ ...shutdown, state: 'ended' });
         return 'started' as const;
       }
-      return (await shutdowns.end(shutdown)) ? ('ended' as const) : ('changed' as const);
+      if (!(await shutdowns.end(shutdown))) return 'changed' as const;
+      await ended.tell(platform.id, itemId, signal);
+      return 'ended' as const;
     });
+  }
+
+  /** False also when its host can't tell: disks are written by that host alone, which would refuse. */
+  private async isOver(
+    { platform, row }: Pick<PresentVm, 'platform' | 'row'>,
+    itemId: RunItemId,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const host = { externalId: row.hostExternalId };
+    return (await this.options.ended.isOver(platform.id, host, itemId, signal)) === true;
   }
 
   /**

@@ -35,7 +35,7 @@ let hostIds: HostId[];
 beforeAll(async () => {
   const { path } = await tempDir('restore-image');
   const existing = { name: 'existing', host: 1, running: false, disks: [{ sizeBytes: 8 * MiB }] };
-  lab = await startLab({ dir: path, diskService: false, vms: [existing] });
+  lab = await startLab({ dir: path, vms: [existing] });
   inventory = await startInventory({ CASVAULT_SYNC_SECONDS: '3600' });
   const options = { url: inventory.natsUrl, service: 'snapshot-engine', logger: new TestLogger() };
   engine = await ScriptedService.start(options, ({ query }) => {
@@ -177,6 +177,20 @@ describe('F9: the image of a restore', () => {
     expect(await finish(request.restoreId)).toEqual({ imageId: externalId });
     expect(await inLab('forgotten')).toHaveLength(1);
     await dropFromLab('forgotten');
+  });
+
+  it('is the user’s though the databases were set back: by what its host remembers, or not removed at all', async () => {
+    const request = requestOf('set-back');
+    await create(request);
+    await finish(request.restoreId);
+    await inventory.query(`UPDATE restore_vm SET state = 'making' WHERE restore_id = $1`, [request.restoreId]);
+    await lab.admin.diskService(1, 'killed');
+    expect(await faultOf(remove(request.restoreId))).toMatchObject({ code: 'CONFLICT' });
+    await lab.admin.diskService(1, 'running');
+    live.delete(request.restoreId);
+    expect(await reconcile()).toEqual([]);
+    expect(await inLab('set-back')).toEqual([expect.objectContaining({ isTemplate: true })]);
+    await dropFromLab('set-back');
   });
 
   it('is removed with its disk by the reconciliation once its item is dead, VM or template', async () => {

@@ -30,7 +30,7 @@ let hostIds: HostId[];
 beforeAll(async () => {
   const { path } = await tempDir('restore-vm');
   const existing = { name: 'existing', host: 1, running: false, disks: [{ sizeBytes: 8 * MiB }] };
-  lab = await startLab({ dir: path, diskService: false, vms: [existing] });
+  lab = await startLab({ dir: path, vms: [existing] });
   inventory = await startInventory({ CASVAULT_SYNC_SECONDS: '3600' });
   const registration = registrationOf(lab, inventory.sealer);
   platformId = (await inventory.client.request(registerPlatform, registration, { deadlineMs })).id;
@@ -240,6 +240,23 @@ describe('F4: the VM of a restore', () => {
     expect(await inLab('handed-over')).toBeDefined();
     expect(await faultOf(create(request))).toMatchObject({ code: 'CONFLICT' });
     await removeFromLab('handed-over');
+  });
+
+  it('is the user’s once it is handed over, though the databases were set back', async () => {
+    const request = requestOf({ vmName: 'set-back' });
+    await create(request);
+    const { vmId } = await finish(request.restoreId);
+    const setBack = `UPDATE inventory.restore_vm SET state = 'making' WHERE restore_id = $1`;
+    await inventory.query(setBack, [request.restoreId]);
+    expect(await faultOf(create(request))).toMatchObject({ code: 'ITEM_ENDED' });
+    expect(await finish(request.restoreId)).toEqual({ vmId });
+    await inventory.query(setBack, [request.restoreId]);
+    await remove(request.restoreId);
+    expect(await inLab('set-back')).toBeDefined();
+    await removeFromLab('set-back');
+    await inventory.query('DELETE FROM inventory.restore_vm WHERE restore_id = $1', [request.restoreId]);
+    expect(await faultOf(create(request))).toMatchObject({ code: 'ITEM_ENDED' });
+    expect(await inLab('set-back')).toBeUndefined();
   });
 
   it('nothing that a restore did not make is removed, whatever its name', async () => {

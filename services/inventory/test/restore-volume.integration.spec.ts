@@ -39,7 +39,7 @@ beforeAll(async () => {
     { name: 'running', host: 1, guest: 'idle' as const, memoryMiB: 128, disks: [{ sizeBytes: 8 * MiB }] },
     { name: 'off', host: 1, running: false, disks: [{ sizeBytes: 8 * MiB }] },
   ];
-  lab = await startLab({ dir: path, diskService: false, vms });
+  lab = await startLab({ dir: path, vms });
   inventory = await startInventory({ CASVAULT_SYNC_SECONDS: '3600' });
   const options = { url: inventory.natsUrl, service: 'snapshot-engine', logger: new TestLogger() };
   engine = await ScriptedService.start(options, ({ query }) => {
@@ -83,6 +83,9 @@ const attach = (restoreId: RunItemId) =>
   inventory.client.request(attachRestoreVolume, { restoreId, platformId }, { deadlineMs });
 const remove = (restoreId: RunItemId) =>
   inventory.client.request(removeRestoreVolume, { restoreId, platformId }, { deadlineMs });
+/** As an older copy of the database has it. */
+const setBack = (restoreId: RunItemId) =>
+  inventory.query(`UPDATE restore_volume SET state = 'making' WHERE restore_id = $1`, [restoreId]);
 const loose = async (): Promise<string[]> => (await lab.admin.leftovers(1)).looseVolumes;
 const pathsOf = async (name: string): Promise<string[]> =>
   ((await lab.admin.vms()).find((vm) => vm.name === name)?.disks ?? []).map((disk) => disk.path);
@@ -131,13 +134,31 @@ describe('F9: the volume of a disk', () => {
   it('what a VM has attached is left to it, though nobody remembers that it was handed over', async () => {
     const request = requestOf({ attachTo: off });
     const { disks } = await create(request);
+    await lab.admin.diskService(1, 'killed');
     await attach(request.restoreId);
-    await inventory.query(`UPDATE restore_volume SET state = 'making' WHERE restore_id = $1`, [
-      request.restoreId,
-    ]);
+    await lab.admin.diskService(1, 'running');
+    expect(inventory.output).toContain('hosts were not told that an item has ended');
+    await setBack(request.restoreId);
     expect(await faultOf(remove(request.restoreId))).toMatchObject({ code: 'CONFLICT' });
     await remove(request.restoreId);
     expect(await pathsOf('off')).toContain(disks[0]?.path);
+  });
+
+  it('handed over, it is the user’s though the databases were set back: by what its host remembers, or not at all', async () => {
+    const request = requestOf();
+    const { disks } = await create(request);
+    await attach(request.restoreId);
+    await setBack(request.restoreId);
+    await lab.admin.diskService(1, 'killed');
+    expect(await faultOf(remove(request.restoreId))).toMatchObject({
+      code: 'CONFLICT',
+      message: expect.stringMatching(/host can't tell whether it was handed over/) as string,
+    });
+    await lab.admin.diskService(1, 'running');
+    await remove(request.restoreId);
+    expect(await loose()).toContain(disks[0]?.path);
+    await inventory.query('DELETE FROM restore_volume WHERE restore_id = $1', [request.restoreId]);
+    expect(await faultOf(create(request))).toMatchObject({ code: 'ITEM_ENDED' });
   });
 
   it('a raw disk on a bus without hot plug waits for the next boot of a running VM', async () => {

@@ -244,6 +244,25 @@ describe('R6: a safe shutdown', () => {
     expect(await stateOf('running')).toBe('running');
   });
 
+  it('given back, it is neither shut down nor started again by databases that were set back', async () => {
+    const itemId = item();
+    await lab.admin.workload(labId('running'));
+    await shutDown(itemId, 'running');
+    await start(itemId, 'running');
+    await inventory.query('DELETE FROM vm_shutdown WHERE item_id = $1', [itemId]);
+    expect((await faultOf(shutDown(itemId, 'running'))).code).toBe('ITEM_ENDED');
+    expect(await stateOf('running')).toBe('running');
+    await lab.admin.power(labId('running'), 'powerOff');
+    await inventory.query(
+      `INSERT INTO vm_shutdown (item_id, vm_id, platform_id, state, was_running, asked_at)
+       SELECT $1, id, platform_id, 'down', true, now() FROM vm WHERE name = 'running'`,
+      [itemId],
+    );
+    await start(itemId, 'running');
+    expect(await stateOf('running')).toBe('shutOff');
+    await lab.admin.power(labId('running'), 'start');
+  });
+
   it('F8: a VM that two items have off is started by the one that gives it back last', async () => {
     const [first, second] = [item(), item()];
     await lab.admin.workload(labId('running'));
@@ -333,7 +352,7 @@ describe('reconciliation', () => {
   it('removes what dead items left, starts what they shut down, and leaves to the living and to others what is theirs', async () => {
     const id = labId('running');
     await lab.admin.workload(id);
-    const [dead, alive] = [newId<RunItemId>(), newId<RunItemId>()];
+    const [dead, alive, restoring] = [newId<RunItemId>(), newId<RunItemId>(), newId<RunItemId>()];
     live.add(alive);
     const before = await pathsOf('running');
     await snapshot(alive, 'off', 'external');
@@ -346,7 +365,7 @@ describe('reconciliation', () => {
       vmName: 'half-made',
       platformId,
       hostId: (await facts('off')).vm.hostId,
-      restoreId: dead,
+      restoreId: restoring,
     };
     await inventory.client.request(
       createRestoreVm,

@@ -272,9 +272,13 @@ const onTransfer = (
       return finish({ ...told, ending: null }, now);
     case 'failed':
     case 'stopped':
-      return conclude(told, state.ending ?? { phase: 'failed', fault: transferFault(news) }, now);
+      return conclude(asLeft(told, news), state.ending ?? { phase: 'failed', fault: transferFault(news) }, now);
   }
 };
+
+/** Its host remembers that this item gave the VM back: the databases are older, and what they say of half-written disks is over. */
+const asLeft = (state: RollbackState, { fault }: TransferChanged): RollbackState =>
+  fault?.code === 'ITEM_ENDED' ? { ...state, writtenSince: null } : state;
 
 const reasonsOf = ({ result }: TransferChanged) =>
   result ? [...result.reasons, ...result.disks.flatMap(({ reasons }) => reasons)] : [];

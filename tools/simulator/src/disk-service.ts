@@ -1,6 +1,13 @@
-import { Fault, type Opening, type OpeningId, type OpenRequest, type TransferId } from '@casvault/contracts';
+import {
+  Fault,
+  type Opening,
+  type OpeningId,
+  type OpenRequest,
+  type RunItemId,
+  type TransferId,
+} from '@casvault/contracts';
 import { type DiskService } from '@casvault/data-mover/machine';
-import { type CheckpointsOptions } from '@casvault/inventory/machine';
+import { type CheckpointsOptions, type EndedItemsOptions } from '@casvault/inventory/machine';
 import {
   blockBytes,
   epoch,
@@ -14,6 +21,7 @@ import { type Edge, type SimProcess } from './process.js';
 import { type World } from './world.js';
 
 type HostCheckpoints = ReturnType<CheckpointsOptions['diskServices']['on']>;
+type HostMemory = ReturnType<EndedItemsOptions['diskServices']['on']>;
 type CaptureRequest = Extract<OpenRequest, { kind: 'capture' }>;
 
 /** One disk of an opening: the frozen blocks of a capture, or the volume that is written. */
@@ -53,6 +61,8 @@ export class DiskServices {
   readonly held = new Map<string, Held>();
   /** By VM: every instant that was ever captured. */
   readonly captured = new Map<string, Captured[]>();
+  /** What each host was told, by its address. */
+  readonly #ended = new Map<string, Map<RunItemId, string>>();
   readonly #world: World;
   readonly #platform: ModelPlatform;
 
@@ -103,6 +113,29 @@ export class DiskServices {
           for (const disk of vmOf(uuid)?.disks ?? []) disk.bitmaps.delete(name);
         }),
     };
+  }
+
+  /** As inventory tells and asks which items are over. */
+  endedOn(process: SimProcess, ip: string): HostMemory {
+    const { host, reach } = this.#reach(process, `//${ip}:`);
+    return {
+      endItem: (itemId) =>
+        reach('end item', () => {
+          const ended = this.#endedAt(host);
+          if (!ended.has(itemId)) ended.set(itemId, this.#instant(host));
+        }),
+      endedItem: (itemId) =>
+        reach('ended item', () => {
+          const endedAt = this.#endedAt(host).get(itemId);
+          return endedAt === undefined ? null : { itemId, endedAt };
+        }),
+    };
+  }
+
+  #endedAt({ ip }: ModelHost): Map<RunItemId, string> {
+    const known = this.#ended.get(ip) ?? new Map<RunItemId, string>();
+    this.#ended.set(ip, known);
+    return known;
   }
 
   #reach(process: SimProcess, url: string) {
@@ -246,6 +279,9 @@ export class DiskServices {
   }
 
   #volume(host: ModelHost, id: OpeningId, request: Extract<OpenRequest, { kind: 'volume' }>): Held {
+    const { itemId } = request;
+    if (itemId !== undefined && this.#endedAt(host).has(itemId))
+      throw new Fault('ITEM_ENDED', `item ${itemId} has ended`);
     const found = this.#platform.diskAt(request.path);
     if (found?.vm.host !== host) throw new Fault('DISK_SERVICE_REFUSED', `no volume ${request.path} here`);
     const { vm, disk } = found;

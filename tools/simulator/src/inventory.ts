@@ -24,6 +24,7 @@ import {
 import {
   capabilitiesOf,
   Checkpoints,
+  EndedItems,
   Reconciliation,
   VmPower,
   VmSnapshots,
@@ -61,6 +62,7 @@ export interface Installation {
  */
 export class ModelInventory {
   readonly #cvm: Cvm;
+  readonly #ended: EndedItems;
   readonly #power: VmPower;
   readonly #snapshots: VmSnapshots;
   readonly #checkpoints: Checkpoints;
@@ -78,10 +80,16 @@ export class ModelInventory {
     const shutdowns = inventory.shutdownsOf(process);
     const snapshots = inventory.snapshots.of(process);
     const vms = { with: this.#with };
-    this.#power = new VmPower({ shutdowns, vms, clock, logger });
+    const platforms = { get: async () => this.#platform() };
+    this.#ended = new EndedItems({
+      platforms,
+      hosts: { all: async () => platform.hosts.map(({ hostId: id, name, ip }) => ({ id, externalId: name, name, ip })) },
+      diskServices: { on: (_platform, ip) => disks.endedOn(process, ip) },
+      logger,
+    });
+    this.#power = new VmPower({ shutdowns, vms, ended: this.#ended, clock, logger });
     this.#snapshots = new VmSnapshots({ snapshots, vms, clock, logger });
     const known = { get: async (id: string) => this.#shown(this.#vm(id)) };
-    const platforms = { get: async () => this.#platform() };
     this.#checkpoints = new Checkpoints({
       vms: known,
       platforms,
@@ -142,8 +150,8 @@ export class ModelInventory {
         await this.#power.start(itemId, vmId, signal, wasOffToo);
         return {};
       }),
-      handler(leaveVmOff, async ({ itemId, vmId }) => {
-        await this.#power.leaveOff(itemId, vmId);
+      handler(leaveVmOff, async ({ itemId, vmId }, signal) => {
+        await this.#power.leaveOff(itemId, vmId, signal);
         return {};
       }),
       handler(createVmSnapshot, (request, signal) => this.#snapshots.create(request, signal)),
@@ -289,6 +297,7 @@ export class ModelInventory {
       platform.vms.find((one) => one.marker === restoreId || one.marker === `was ${restoreId}`),
     );
     if (!vm) throw new Fault('VM_NOT_FOUND', `the VM of restore ${restoreId} is not there`);
+    await this.#ended.tell(restore.platformId, restoreId, new AbortController().signal);
     await this.#cvm.ask('hand over', () => {
       vm.marker = `was ${restoreId}`;
     });

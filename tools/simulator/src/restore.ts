@@ -67,7 +67,8 @@ export class ModelRestore {
     const { claim, openings, lease } = this.#work;
     const id = volumeOpeningId(claim.openingId, target);
     const { sizeBytes } = diskOf(manifest, target);
-    const request = { kind: 'volume', path, format, sizeBytes, resize: true } as const;
+    const forItem = claim.ownerId === undefined ? {} : { itemId: claim.ownerId };
+    const request = { kind: 'volume', path, format, ...forItem, sizeBytes, resize: true } as const;
     const { lost } = await openings.open(id, request, lease.signal);
     this.#outage.reached();
     return { id, lost };

@@ -48,7 +48,8 @@ export class ModelRollback {
     const lost: AbortSignal[] = [];
     for (const [at, { path, format, target }] of spec.disks.entries()) {
       const { sizeBytes } = diskOf(manifest, target);
-      const request = { kind: 'volume', path, format, sizeBytes } as const;
+      const forItem = claim.ownerId === undefined ? {} : { itemId: claim.ownerId };
+      const request = { kind: 'volume', path, format, ...forItem, sizeBytes } as const;
       const held = await openings.open(volumeOpeningId(claim.openingId, target), request, lease.signal);
       this.#outage.reached();
       lost.push(held.lost);

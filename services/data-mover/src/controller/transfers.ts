@@ -10,6 +10,7 @@ import {
   type OpeningId,
   type PointId,
   type RunId,
+  type RunItemId,
   type TransferId,
   type WriterId,
 } from '@casvault/contracts';
@@ -157,6 +158,7 @@ export class Transfers {
       return { outcome: 'declined', state: state.state };
     return {
       outcome: 'claimed',
+      ownerId: state.request.ownerId as RunItemId,
       epoch: state.epoch,
       leaseSeconds,
       writerId,

@@ -87,7 +87,8 @@ export class TargetVolumes {
   ): Promise<OpenVolume> {
     const { claim, openings, lease, tools, transferId } = this.#work;
     const id = volumeOpeningId(claim.openingId, target);
-    const request = { kind: 'volume', path, format, ...terms } as const;
+    const forItem = claim.ownerId === undefined ? {} : { itemId: claim.ownerId };
+    const request = { kind: 'volume', path, format, ...forItem, ...terms } as const;
     const { opening, lost } = await inSpan('open volume', { 'casvault.disk': target }, () =>
       openings.open(id, request, lease.signal),
     );

@@ -2,18 +2,21 @@ import {
   Fault,
   type Checkpoint,
   type Clock,
+  type EndedItem,
   type Logger,
   type Opening,
   type OpeningId,
   type OpenRequest,
+  type RunItemId,
 } from '@casvault/contracts';
 import type { Checkpoints } from '../host/checkpoints.js';
 import type { Metrics } from '../metrics.js';
 import type { OpeningEffects } from './effects.js';
+import type { EndedItems } from './ended-items.js';
 import { KeyedLock } from './keyed-lock.js';
 import type { PlannedOpening, Planner } from './planner.js';
 import type { RecordStore } from './record-store.js';
-import { isHeld, isSameRequest, toOpening, vmOf, type OpeningRecord } from './record.js';
+import { isHeld, isSameRequest, itemOf, toOpening, vmOf, type OpeningRecord } from './record.js';
 
 /** How long a lost opening is told of (410), and an interrupted one is watched for what a killed step still makes. */
 const tellLostMs = 3_600_000;
@@ -23,6 +26,7 @@ const planTimeoutMs = 120_000;
 
 export interface OpeningsParts {
   readonly store: RecordStore;
+  readonly ended: EndedItems;
   readonly effects: OpeningEffects;
   readonly planner: Planner;
   readonly checkpoints: Checkpoints;
@@ -60,7 +64,8 @@ export class Openings {
 
   /**
    * Opens, or returns the same opening again with its lease renewed. Throws what `Planner.plan` and the host refuse,
-   * CONFLICT when the id stands for another request, CAPTURE_LOST when it stands for an opening that was lost.
+   * CONFLICT when the id stands for another request, CAPTURE_LOST when it stands for an opening that was lost, ITEM_ENDED when whom it
+   * is for has ended.
    */
   async open(
     id: OpeningId,
@@ -68,6 +73,7 @@ export class Openings {
     address: string,
   ): Promise<{ opening: Opening; isNew: boolean }> {
     return await this.#locks.run(id, async () => {
+      this.#refuseEnded(request);
       const known = this.#parts.store.get(id);
       if (known && known.state !== 'closed') {
         return { opening: await this.#again(known, request), isNew: false };
@@ -123,6 +129,23 @@ export class Openings {
       const record = this.#parts.store.get(id);
       if (record?.state === 'open' && stillSo(record)) await this.#lose(record, why);
     });
+  }
+
+  /**
+   * The item is over: what it wrote is somebody else's, or gone. Returns when that is remembered for good and no opening of it stands any
+   * more, however late its writer.
+   */
+  async endItem(itemId: RunItemId): Promise<EndedItem> {
+    const { ended, store, clock } = this.#parts;
+    const item = await ended.add(itemId, clock.now());
+    for (const { openingId } of store.all().filter(({ request }) => itemOf(request) === itemId))
+      await this.lose(openingId, 'its item has ended', () => true);
+    return item;
+  }
+
+  /** Null when no end was told. */
+  endedItem(itemId: RunItemId): EndedItem | null {
+    return this.#parts.ended.get(itemId);
   }
 
   /** All checkpoints of this product on the VM. Throws VM_NOT_FOUND. */
@@ -259,6 +282,8 @@ export class Openings {
     const planned = this.#record(id, request, address, plan);
     await store.save(planned);
     try {
+      // Once more: whoever ends the item from now on finds the record.
+      this.#refuseEnded(request);
       const made = await effects.make(planned, (record) => store.save(record));
       const open: OpeningRecord = {
         ...made,
@@ -273,6 +298,15 @@ export class Openings {
       await this.#giveUp(id);
       throw error;
     }
+  }
+
+  #refuseEnded(request: OpenRequest): void {
+    const itemId = itemOf(request);
+    const ended = itemId && this.#parts.ended.get(itemId);
+    if (!ended) return;
+    const { endedAt } = ended;
+    const message = `item ${itemId} ended at ${endedAt}: nothing is written for it again`;
+    throw new Fault('ITEM_ENDED', message, { details: { itemId, endedAt } });
   }
 
   #record(id: OpeningId, request: OpenRequest, address: string, plan: PlannedOpening): OpeningRecord {

@@ -1,6 +1,7 @@
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Fault, type Logger, type OpeningId } from '@casvault/contracts';
+import { type Logger, type OpeningId } from '@casvault/contracts';
+import { writeDurably } from './durable-file.js';
 import { openingRecordSchema, type OpeningRecord } from './record.js';
 
 /**
@@ -41,7 +42,7 @@ export class RecordStore {
 
   async save(record: OpeningRecord): Promise<void> {
     const path = this.#path(record.openingId);
-    await writeDurably(`${path}.tmp`, path, this.#dir, JSON.stringify(record, null, 2));
+    await writeDurably(path, JSON.stringify(record, null, 2));
     this.#records.set(record.openingId, record);
   }
 
@@ -60,30 +61,5 @@ function parseRecord(text: string): OpeningRecord | null {
     return openingRecordSchema.parse(JSON.parse(text));
   } catch {
     return null;
-  }
-}
-
-/** Content first, then the name, then the folder: after a crash the file is the old one or the new one. */
-async function writeDurably(temporary: string, path: string, dir: string, content: string): Promise<void> {
-  try {
-    const file = await open(temporary, 'w', 0o600);
-    try {
-      await file.writeFile(content);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-    const folder = await open(dir, 'r');
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
-  } catch (cause) {
-    const words = cause instanceof Error ? cause.message : String(cause);
-    throw new Fault('DEPENDENCY_UNAVAILABLE', `the state of an opening can't be written: ${words}`, {
-      cause,
-    });
   }
 }

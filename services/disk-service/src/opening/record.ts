@@ -6,6 +6,7 @@ import {
   type FaultDetails,
   type Opening,
   type OpenRequest,
+  type RunItemId,
 } from '@casvault/contracts';
 import { z } from 'zod';
 
@@ -79,9 +80,13 @@ export function vmOf(request: OpenRequest): { uuid: string; name: string } | nul
   return request.kind === 'capture' ? request.vm : null;
 }
 
-/** The same request: an idempotent repetition. The lease is no part of what is opened. */
+/** For whom it is written; null: nobody said, or nothing is written. */
+export const itemOf = (request: OpenRequest): RunItemId | null =>
+  request.kind === 'volume' ? (request.itemId ?? null) : null;
+
+/** The same request: an idempotent repetition. The lease is no part of what is opened, nor is for whom (an older mover does not say). */
 export function isSameRequest(a: OpenRequest, b: OpenRequest): boolean {
-  const comparable = (request: OpenRequest): string => JSON.stringify({ ...request, leaseSeconds: 0 });
+  const comparable = (request: OpenRequest): string => JSON.stringify({ ...request, leaseSeconds: 0, itemId: undefined });
   return comparable(openRequestSchema.parse(a)) === comparable(openRequestSchema.parse(b));
 }
 

@@ -60,6 +60,7 @@ export const httpFaults: Readonly<Record<FaultCode, HttpFault>> = {
   HOOK_REFUSED: { status: 422, title: 'The precondition or script cannot be run' },
   HOOK_FAILED: { status: 409, title: 'The precondition or script failed' },
   LEASE_LOST: { status: 409, title: 'Another worker has taken over' },
+  ITEM_ENDED: { status: 409, title: 'The item has ended already' },
   STOPPED: { status: 409, title: 'It was stopped' },
   DEADLINE_EXCEEDED: { status: 503, title: 'A service did not answer in time', retryAfterSeconds: 5 },
   DEPENDENCY_UNAVAILABLE: { status: 503, title: 'A service does not answer', retryAfterSeconds: 5 },
