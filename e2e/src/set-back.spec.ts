@@ -1,12 +1,12 @@
 import { execFile } from 'node:child_process';
-import { cp, rm } from 'node:fs/promises';
+import { copyFile, cp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { checkpointName, type Point, type RunDetail } from '@casvault/contracts';
+import { checkpointName, type Point, type RunDetail, type RunItem } from '@casvault/contracts';
 import { ApiClient, labBackup, sameDisk } from '@casvault/stack';
 import { deletePoints } from './history/deletion.js';
-import { virshOn, writeAsGuest } from './history/guest-io.js';
+import { virshOn, writeAsGuest, writeToImage } from './history/guest-io.js';
 import {
   expectRestoredEqual,
   expectSucceeded,
@@ -30,9 +30,16 @@ const processes = [
   'gateway',
 ] as const;
 
+/** What has been given to its owner after the copy, and what it held last. */
+interface Given {
+  readonly runId: RunDetail['id'];
+  readonly disk: { readonly path: string; readonly format: string };
+  readonly copy: string;
+}
+
 /**
- * All is lost but the pools, the sealing key and an older copy of Postgres, in which a backup is under way. All services start at once: with a
- * restore or a roll-back under way that is not safe (docs/operations.md, "Backing up the control plane").
+ * All is lost but the pools, the sealing key, what hosts remember, and an older copy of Postgres, in which a backup, a restore, the creation
+ * of a disk and a roll-back are under way.
  */
 describe('the control plane set back to a copy of its Postgres', () => {
   let world: World;
@@ -43,14 +50,14 @@ describe('the control plane set back to a copy of its Postgres', () => {
   /** Of `slow`: under way when the copy was taken, and what came of it before all was lost. */
   let underWay: RunDetail['id'];
   let finished: Point;
+  /** Under way as well: a new VM, a loose volume, and `rolled`. */
+  let given: { readonly vm: Given; readonly volume: Given; readonly rolled: Given };
 
   beforeAll(async () => {
     const disk = (seed: number) => [{ sizeBytes: 64 * MiB, dataBytes: 12 * MiB, seed }];
     world = await startWorld('set-back', {
-      vms: [
-        { name: 'busy', host: 1, disks: disk(1) },
-        { name: 'slow', host: 1, disks: disk(2) },
-      ],
+      env: { 'mover-1': { CASVAULT_DATA_MOVER_TRANSFERS: '4' } },
+      vms: ['busy', 'slow', 'rolled'].map((name, at) => ({ name, host: 1, disks: disk(at + 1) })),
     });
     pool = await world.trial.standardPool('set-back');
   });
@@ -68,9 +75,9 @@ describe('the control plane set back to a copy of its Postgres', () => {
     if (vm === undefined || host === undefined) throw new Error(`no ${name} in the lab`);
     return { vm, host };
   };
-  const write = async (name: string, pattern: number): Promise<void> => {
+  const write = async (name: string, pattern: number, length = 2 * MiB): Promise<void> => {
     const { vm, host } = inLab(name);
-    await writeAsGuest(host, vm.uuid, 0, [{ offset: pattern * MiB, length: 2 * MiB, pattern }]);
+    await writeAsGuest(host, vm.uuid, 0, [{ offset: pattern * MiB, length, pattern }]);
   };
   /** As a snapshot of the volume has it, or a server that lost its power: what was committed is in it. */
   const copyPostgres = async (): Promise<void> => {
@@ -89,21 +96,69 @@ describe('the control plane set back to a copy of its Postgres', () => {
     }
   };
 
-  it('knows nothing of what came after the copy', async () => {
-    const changed = async (pattern: number): Promise<Point> => {
-      await write('busy', pattern);
-      return backUp('busy');
+  const changed = async (pattern: number): Promise<Point> => {
+    await write('busy', pattern);
+    return backUp('busy');
+  };
+  const ended = (runId: RunDetail['id']) => world.trial.api.watchRun(runId, () => undefined);
+  const itemOf = async (runId: RunDetail['id']): Promise<RunItem> => {
+    const [item] = (await ended(runId)).items;
+    if (item === undefined) throw new Error('the run has no item');
+    return item;
+  };
+  /** Its mover tells of a disk. */
+  const untilWriting = (runId: RunDetail['id']) =>
+    untilRun(world, runId, ({ items }) => items.some(({ progress }) => progress.length > 0));
+  /** Rolls back, restores and creates. */
+  const startWriting = async (point: Point, ofRolled: Point) => {
+    const { api } = world.trial;
+    const options = { speedLimit: [...speedLimit] };
+    const place = await world.trial.placeOn(world.platform, '1');
+    const items = [{ pointId: point.id, target: { ...place, vmName: 'handed-over' } }];
+    const rolled = (await api.rollBack(ofRolled.id, { confirm: 'rolled', options })).id;
+    // Its VM is shut down first, which takes its time.
+    await untilWriting(rolled);
+    const vm = await world.trial.startJob({ kind: 'restore', items, options }, 'restore under way');
+    const volume = (await api.createVolume(point.id, 'vda', { ...place, name: 'loose', options })).id;
+    return { vm, volume, rolled };
+  };
+  /** Each is its owner's now, who writes to it. */
+  const give = async (runs: Awaited<ReturnType<typeof startWriting>>): Promise<typeof given> => {
+    for (const runId of Object.values(runs)) expectSucceeded(await ended(runId));
+    const made = await world.trial.api.getVm((await itemOf(runs.vm)).restoredVmId ?? ('' as never));
+    const [loose = ''] = (await world.trial.lab.admin.leftovers(1)).looseVolumes;
+    const rolled = await world.trial.vm(world.platform, 'rolled');
+    // Its owner's choice, and so its disk can be looked at.
+    await world.trial.lab.admin.power(inLab('rolled').vm.id, 'powerOff');
+    const disks = { vm: made.disks[0], volume: { path: loose, format: 'qcow2' }, rolled: rolled.disks[0] };
+    const taken = async (name: keyof typeof runs): Promise<Given> => {
+      const disk = disks[name];
+      if (disk === undefined) throw new Error(`no disk of ${name}`);
+      await writeToImage(disk.path, [{ offset: 0, length: 32 * MiB, pattern: 99 }]);
+      await copyFile(disk.path, folder(`${name}.copy`));
+      return { runId: runs[name], disk, copy: folder(`${name}.copy`) };
     };
+    return { vm: await taken('vm'), volume: await taken('volume'), rolled: await taken('rolled') };
+  };
+
+  it('is copied while runs are under way, which go on and end', async () => {
     known = [await backUp('busy'), await changed(20), await changed(24)];
+    const ofRolled = await backUp('rolled');
+    await write('rolled', 40, 10 * MiB);
+    const writing = await startWriting(known[2], ofRolled);
     const slow = await world.trial.vm(world.platform, 'slow');
     const definition = { ...labBackup, vmIds: [slow.id], poolId: pool.id, options: { speedLimit } };
     underWay = await world.trial.startJob(definition, 'under way');
+    const all = [underWay, ...Object.values(writing)];
+    for (const runId of all) await untilWriting(runId);
     await untilRun(world, underWay, (now) => sumOf(now, 'doneBytes') > 2 * MiB);
+    for (const runId of all) expect(await world.trial.api.getRun(runId)).toMatchObject({ state: 'running' });
     await copyPostgres();
-    finished = await pointOf(
-      world,
-      expectSucceeded(await world.trial.api.watchRun(underWay, () => undefined)),
-    );
+    finished = await pointOf(world, expectSucceeded(await ended(underWay)));
+    given = await give(writing);
+  });
+
+  it('knows nothing of what came after the copy', async () => {
     unknown = await changed(30);
     expect(unknown).toMatchObject({ kind: 'incremental', parentPointId: known[2].id });
     await deletePoints(world.trial.api, [known[0].id], 'single');
@@ -125,11 +180,29 @@ describe('the control plane set back to a copy of its Postgres', () => {
   });
 
   it('ends the run that was under way, and its point is in the pool', async () => {
-    const after = expectSucceeded(await world.trial.api.watchRun(underWay, () => undefined));
+    const after = expectSucceeded(await ended(underWay));
     expect(after.items).toMatchObject([{ pointId: finished.id, attempt: 1 }]);
     expect(after.items[0]?.reasons).toContain('WORKER_LOST');
     await expectInPool(finished);
     await expectRestoredEqual(world, await pointOf(world, after));
+  });
+
+  it.each(['vm', 'volume', 'rolled'] as const)(
+    'writes nothing a second time to what was given to its owner since: %s',
+    async (name) => {
+      const { runId, disk, copy } = given[name];
+      expect(await itemOf(runId)).toMatchObject({ state: 'failed', fault: { code: 'ITEM_ENDED' } });
+      expect(await sameDisk({ path: copy, format: disk.format }, disk)).toBe(true);
+    },
+  );
+
+  it('neither removes, powers nor shuts down what was given to its owner since', async () => {
+    const { trial, platform } = world;
+    await trial.api.syncPlatform(platform.id);
+    for (const name of ['handed-over', 'rolled'])
+      expect(await trial.vm(platform, name)).toMatchObject({ powerState: 'stopped' });
+    expect((await trial.lab.admin.leftovers(1)).looseVolumes).toEqual([given.volume.disk.path]);
+    await rm(given.volume.disk.path);
   });
 
   it('restores what it knows, and backs up anew what it does not', async () => {
