@@ -115,8 +115,9 @@ describe('the control plane set back to a copy of its Postgres', () => {
     const options = { speedLimit: [...speedLimit] };
     const place = await world.trial.placeOn(world.platform, '1');
     const items = [{ pointId: point.id, target: { ...place, vmName: 'handed-over' } }];
+    // A guest that still boots would not hear its power button.
+    await world.trial.lab.admin.workload(inLab('rolled').vm.id);
     const rolled = (await api.rollBack(ofRolled.id, { confirm: 'rolled', options })).id;
-    // Its VM is shut down first, which takes its time.
     await untilWriting(rolled);
     const vm = await world.trial.startJob({ kind: 'restore', items, options }, 'restore under way');
     const volume = (await api.createVolume(point.id, 'vda', { ...place, name: 'loose', options })).id;

@@ -28,7 +28,16 @@ export interface DiskServiceAccess {
 
 interface Call {
   /** Names the span. */
-  readonly operation: 'open' | 'get' | 'renew' | 'close' | 'health' | 'checkpoints' | 'remove-checkpoint' | 'end-item' | 'ended-item';
+  readonly operation:
+    | 'open'
+    | 'get'
+    | 'renew'
+    | 'close'
+    | 'health'
+    | 'checkpoints'
+    | 'remove-checkpoint'
+    | 'end-item'
+    | 'ended-item';
   readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE';
   readonly path: string;
   readonly body?: unknown;

@@ -63,7 +63,7 @@ export interface InventoryParts {
 
 /** The only wiring of the service. */
 export const inventoryParts = (parts: InventoryParts) => {
-  const { database, clock, logger, stopping, open } = parts;
+  const { database, clock, logger, stopping, open, owners } = parts;
   const access = new CasAccess({ open, requestTimeoutMs: parts.casTimeoutSeconds * 1000 });
   const platforms = new PlatformStore(database);
   const hosts = new HostStore(database);
@@ -89,7 +89,6 @@ export const inventoryParts = (parts: InventoryParts) => {
   const ended = new EndedItems({ platforms, hosts, diskServices, logger });
   const power = new VmPower({ shutdowns, vms: vmAccess, ended, clock, logger });
   const vmSnapshots = new VmSnapshots({ snapshots, vms: vmAccess, clock, logger });
-  const { owners } = parts;
   const known = { platforms, hosts, vms, diskServices, sync, access, owners, ended, clock, logger };
   const restoreVms = new RestoreVms({ ...known, restores });
   const volumes = new RestoreVolumeStore(database);

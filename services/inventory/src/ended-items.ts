@@ -90,5 +90,4 @@ export const itemEnded = (itemId: RunItemId): Fault =>
 export const endUnknown = (what: string): Fault =>
   new Fault('CONFLICT', `${what} is not removed while its host can't tell whether it was handed over`);
 
-const within = (signal: AbortSignal): AbortSignal =>
-  AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
+const within = (signal: AbortSignal): AbortSignal => AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);

@@ -305,7 +305,8 @@ export class RestoreVms {
     const marked = await this.find(client, restore, signal);
     if (marked !== null && !isOver) await ended.tell(platformId, restoreId, signal);
     if (marked !== null) await client.describeVm(marked.externalId, '', signal);
-    const row = marked ?? (isOver ? await this.find(client, { ...restore, state: 'finished' }, signal) : null);
+    const row =
+      marked ?? (isOver ? await this.find(client, { ...restore, state: 'finished' }, signal) : null);
     if (row !== null && original) await vms.madeAnew(original.vmId as VmId, row.uuid);
     return row;
   }

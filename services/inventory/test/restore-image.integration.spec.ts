@@ -183,7 +183,9 @@ describe('F9: the image of a restore', () => {
     const request = requestOf('set-back');
     await create(request);
     await finish(request.restoreId);
-    await inventory.query(`UPDATE restore_vm SET state = 'making' WHERE restore_id = $1`, [request.restoreId]);
+    await inventory.query(`UPDATE restore_vm SET state = 'making' WHERE restore_id = $1`, [
+      request.restoreId,
+    ]);
     await lab.admin.diskService(1, 'killed');
     expect(await faultOf(remove(request.restoreId))).toMatchObject({ code: 'CONFLICT' });
     await lab.admin.diskService(1, 'running');

@@ -146,7 +146,9 @@ describe('S8: a VM of the restored name', () => {
     await remove(request.restoreId);
     expect(await inLab('mine')).toEqual(after);
     // As an older copy of the database has it, the disks are changing places.
-    await inventory.query(`UPDATE restore_vm SET state = 'making' WHERE restore_id = $1`, [request.restoreId]);
+    await inventory.query(`UPDATE restore_vm SET state = 'making' WHERE restore_id = $1`, [
+      request.restoreId,
+    ]);
     expect(await reconcile()).toEqual([]);
     expect(await inLab('mine')).toEqual(after);
     const { items } = await inventory.client.request(listVms, { platformId, search: 'mine' });

@@ -113,7 +113,9 @@ export const registrationOf = (
       password,
       ...fields.connection,
     },
-    diskService: { token: sealer.seal(fields.token ?? lab.diskService?.token ?? 'token-of-the-disk-service') },
+    diskService: {
+      token: sealer.seal(fields.token ?? lab.diskService?.token ?? 'token-of-the-disk-service'),
+    },
   };
 };
 

@@ -272,7 +272,11 @@ const onTransfer = (
       return finish({ ...told, ending: null }, now);
     case 'failed':
     case 'stopped':
-      return conclude(asLeft(told, news), state.ending ?? { phase: 'failed', fault: transferFault(news) }, now);
+      return conclude(
+        asLeft(told, news),
+        state.ending ?? { phase: 'failed', fault: transferFault(news) },
+        now,
+      );
   }
 };
 

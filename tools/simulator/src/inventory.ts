@@ -83,7 +83,10 @@ export class ModelInventory {
     const platforms = { get: async () => this.#platform() };
     this.#ended = new EndedItems({
       platforms,
-      hosts: { all: async () => platform.hosts.map(({ hostId: id, name, ip }) => ({ id, externalId: name, name, ip })) },
+      hosts: {
+        all: async () =>
+          platform.hosts.map(({ hostId: id, name, ip }) => ({ id, externalId: name, name, ip })),
+      },
       diskServices: { on: (_platform, ip) => disks.endedOn(process, ip) },
       logger,
     });

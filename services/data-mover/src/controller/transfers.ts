@@ -10,7 +10,6 @@ import {
   type OpeningId,
   type PointId,
   type RunId,
-  type RunItemId,
   type TransferId,
   type WriterId,
 } from '@casvault/contracts';
@@ -158,7 +157,7 @@ export class Transfers {
       return { outcome: 'declined', state: state.state };
     return {
       outcome: 'claimed',
-      ownerId: state.request.ownerId as RunItemId,
+      ownerId: state.request.ownerId,
       epoch: state.epoch,
       leaseSeconds,
       writerId,

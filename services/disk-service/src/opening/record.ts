@@ -86,7 +86,8 @@ export const itemOf = (request: OpenRequest): RunItemId | null =>
 
 /** The same request: an idempotent repetition. The lease is no part of what is opened, nor is for whom (an older mover does not say). */
 export function isSameRequest(a: OpenRequest, b: OpenRequest): boolean {
-  const comparable = (request: OpenRequest): string => JSON.stringify({ ...request, leaseSeconds: 0, itemId: undefined });
+  const comparable = (request: OpenRequest): string =>
+    JSON.stringify({ ...request, leaseSeconds: 0, itemId: undefined });
   return comparable(openRequestSchema.parse(a)) === comparable(openRequestSchema.parse(b));
 }
 
