@@ -3,13 +3,11 @@ import {
   getHost,
   getVms,
   listVms,
-  newId,
   type ContentPreview,
   type FaultJson,
   type HostId,
   type JobDefinition,
   type previewContent,
-  type RunItemId,
   type Vm,
   type VmId,
 } from '@casvault/contracts';
@@ -58,7 +56,7 @@ const chosenOf = (found: readonly Found[], excludedVmIds: readonly VmId[]): Foun
 };
 
 const itemOf = (found: Found): NewItem => {
-  const common = { id: newId<RunItemId>(), kind: 'backup', pointId: null, target: null } as const;
+  const common = { kind: 'backup', pointId: null, target: null } as const;
   if ('vm' in found) {
     const { id: vmId, name: vmName, hostId: host } = found.vm;
     return { ...common, vmId, vmName, host };

@@ -1,11 +1,4 @@
-import {
-  getPool,
-  listPointsToCopy,
-  newId,
-  type JobDefinition,
-  type PointId,
-  type RunItemId,
-} from '@casvault/contracts';
+import { getPool, listPointsToCopy, type JobDefinition, type PointId } from '@casvault/contracts';
 import { type MessagingClient } from '@casvault/messaging';
 import { type z } from 'zod';
 import { inField } from './references.js';
@@ -44,7 +37,7 @@ export const copyItems = async (
       { signal },
     );
     for (const { pointId, chainId: host, vmId, vmName } of page.items)
-      items.set(pointId, { id: newId<RunItemId>(), kind: 'copy', vmId, vmName, host, pointId, target: null });
+      items.set(pointId, { kind: 'copy', vmId, vmName, host, pointId, target: null });
     from = page.nextCursor === null ? null : { cursor: page.nextCursor };
   }
   return [...items.values()];

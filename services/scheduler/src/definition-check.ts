@@ -5,7 +5,6 @@ import {
   getPool,
   getVm,
   listPoints,
-  newId,
   type Chain,
   type ChainId,
   type ContentPreview,
@@ -15,7 +14,6 @@ import {
   type PointId,
   type RunChoice,
   type RunId,
-  type RunItemId,
   type Vm,
   type VmId,
 } from '@casvault/contracts';
@@ -43,7 +41,6 @@ const isExtending = (
 ): boolean => poolId === chain.poolId && String(diskIds?.toSorted()) === String(chain.diskIds?.toSorted());
 
 const backupItem = (vm: Vm): NewItem => ({
-  id: newId<RunItemId>(),
   kind: 'backup',
   vmId: vm.id,
   vmName: vm.name,
@@ -140,7 +137,7 @@ export class DefinitionCheck {
     return mapBounded(items, atOnce, async ({ pointId, target }): Promise<NewItem> => {
       const { vmId, vmName } = await this.#sourceOf(pointId, target, signal);
       const host = target.hostId;
-      return { id: newId<RunItemId>(), kind: 'restore', vmId, vmName, host, pointId, target };
+      return { kind: 'restore', vmId, vmName, host, pointId, target };
     });
   }
 

@@ -1,12 +1,4 @@
-import {
-  Fault,
-  getOriginalPlace,
-  newId,
-  type PoolId,
-  type RestoreWish,
-  type RunItemId,
-  type VmId,
-} from '@casvault/contracts';
+import { Fault, getOriginalPlace, type PoolId, type RestoreWish, type VmId } from '@casvault/contracts';
 import { type MessagingClient } from '@casvault/messaging';
 import { mapBounded } from './bounded.js';
 import { atOnce, availablePoint, inField, requirePlatforms } from './references.js';
@@ -39,7 +31,7 @@ export const restoreItems = async (
         : wishOf(definition, index, sourceName);
       const target = whole(wish, index);
       const { vmName, hostId: host } = target;
-      return { id: newId<RunItemId>(), kind: 'restore', vmId, vmName, host, pointId, target };
+      return { kind: 'restore', vmId, vmName, host, pointId, target };
     },
   );
   const targets = items.map(({ target }) => target);

@@ -8,6 +8,7 @@ import {
   type restoreTargetSchema,
   type RollbackTarget,
   type RunItem,
+  type RunId,
   type RunItemId,
   type VmId,
 } from '@casvault/contracts';
@@ -21,7 +22,6 @@ export type ItemTarget = RestoreTarget | RollbackTarget | CreationTarget;
 
 /** An item as it is made with its run: the VM resolved to what inventory or the catalogue say now. */
 export interface NewItem {
-  readonly id: RunItemId;
   readonly kind: RunItem['kind'];
   readonly vmId: VmId | null;
   readonly vmName: string;
@@ -32,6 +32,12 @@ export interface NewItem {
   /** It has failed before the run began: what it names is gone. */
   readonly fault?: FaultJson;
 }
+
+/**
+ * The same run gives the same items: of a run that databases which were set back make a second time, hosts know what they have done for it.
+ */
+export const itemIdOf = (runId: RunId, seq: number, { vmId, pointId }: NewItem): RunItemId =>
+  idFrom<RunItemId>(runId, `item ${String(seq)} ${vmId ?? ''} ${pointId ?? ''}`);
 
 /** F9: the name on the platform of the volume that an item makes. */
 export const volumeNameOf = (id: RunItemId, target: ItemTarget | null): string | null =>

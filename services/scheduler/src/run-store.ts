@@ -20,7 +20,7 @@ import { jobTable } from './job.table.js';
 import { parallelOf } from './parallel.rules.js';
 import { attemptOf, hasItsTurn, isTerminal, itemSteps, type RunState, type WaitingItem } from './run.js';
 import { runItemTable, type RunItemRow } from './run-item.table.js';
-import { attemptIdOf, imageNameOf, volumeNameOf, type NewItem } from './run-item.js';
+import { attemptIdOf, imageNameOf, itemIdOf, volumeNameOf, type NewItem } from './run-item.js';
 import { hooksOf } from './run-hook.js';
 import { projectHook, RunHookStore } from './run-hook-store.js';
 import { appendLines } from './run-log-store.js';
@@ -371,14 +371,10 @@ export class RunStore {
   async #insertItems(tx: Transaction, runId: RunId, items: readonly NewItem[], now: Date): Promise<void> {
     const failed = { state: 'failed', phase: 'failed', finishedAt: now } as const;
     const queued = { state: 'queued', phase: null, finishedAt: null } as const;
-    const rows = items.map(({ fault = null, ...item }, seq) => ({
-      ...item,
-      attemptId: item.id,
-      runId,
-      seq,
-      fault,
-      ...(fault ? failed : queued),
-    }));
+    const rows = items.map(({ fault = null, ...item }, seq) => {
+      const id = itemIdOf(runId, seq, item);
+      return { ...item, id, attemptId: id, runId, seq, fault, ...(fault ? failed : queued) };
+    });
     for (let at = 0; at < rows.length; at += 1_000)
       await tx
         .createQueryBuilder()

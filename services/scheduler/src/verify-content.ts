@@ -1,11 +1,4 @@
-import {
-  getPool,
-  listPointsToVerify,
-  newId,
-  type JobDefinition,
-  type PointId,
-  type RunItemId,
-} from '@casvault/contracts';
+import { getPool, listPointsToVerify, type JobDefinition, type PointId } from '@casvault/contracts';
 import { type MessagingClient } from '@casvault/messaging';
 import { type z } from 'zod';
 import { inField } from './references.js';
@@ -39,7 +32,6 @@ export const verifyItems = async (
     );
     for (const { pointId, vmId, vmName } of page.items)
       items.set(pointId, {
-        id: newId<RunItemId>(),
         kind: 'verify',
         vmId,
         vmName,

@@ -23,8 +23,10 @@ import {
   type RunId,
   type VmId,
 } from '@casvault/contracts';
-import { until } from '@casvault/testkit';
+import { openDatabase } from '@casvault/persistence';
+import { TestLogger, until } from '@casvault/testkit';
 import { type z } from 'zod';
+import { migrations } from '../src/migrations.js';
 import { RunningScheduler } from './running-scheduler.js';
 
 type NewJob = z.input<typeof CreateJob.request>;
@@ -64,6 +66,22 @@ describe('D7, D9: plans over NATS and Postgres', () => {
         ({ id, state }) => id === runId && state === 'succeeded',
       ),
     );
+  };
+
+  /** To before the only run of the job. */
+  const setBackToBefore = async (job: Job, runId: RunId): Promise<void> => {
+    const database = await openDatabase({
+      url: scheduler.databaseUrl,
+      schema: 'scheduler',
+      tables: [],
+      migrations,
+      logger: new TestLogger(),
+    });
+    await database.query('DELETE FROM run_item WHERE run_id = $1', [runId]);
+    await database.query('DELETE FROM run WHERE id = $1', [runId]);
+    await database.query('DELETE FROM machine_instance WHERE id = $1', [runId]);
+    await database.query('UPDATE job_plan SET due_at = $2 WHERE job_id = $1', [job.id, job.nextRunAt]);
+    await database.destroy();
   };
 
   it('D7: a plan that is due in two seconds runs once, and then no more', async () => {
@@ -125,6 +143,22 @@ describe('D7, D9: plans over NATS and Postgres', () => {
     });
     expect(run).toMatchObject({ dueAt: job.nextRunAt, reasons: [] });
     await succeed(run!.id);
+  });
+
+  it('D7: the run that a set back database makes a second time has the items of the first', async () => {
+    const job = await create(jobOf([inMs(2_000)]));
+    const [first] = await until(async () => {
+      const runs = await runsOf(job.id);
+      return runs.length > 0 ? runs : null;
+    });
+    const asked = await scheduler.peers.askedFor(first!.id, 1);
+    await succeed(first!.id);
+    await scheduler.service.kill9();
+    scheduler.peers.asked.length = 0;
+    await setBackToBefore(job, first!.id);
+    await scheduler.boot();
+    expect(await scheduler.peers.askedFor(first!.id, 1)).toEqual(asked);
+    await succeed(first!.id);
   });
 
   it('D7: a plan of which the content is gone is a failed run with the reason', async () => {
