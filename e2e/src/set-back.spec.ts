@@ -106,6 +106,11 @@ describe('the control plane set back to a copy of its Postgres', () => {
     if (item === undefined) throw new Error('the run has no item');
     return item;
   };
+  const signalMover = (signal: 'SIGSTOP' | 'SIGCONT'): void => {
+    const { pid } = world.stack.process('mover-1');
+    if (pid === null) throw new Error('the mover does not run');
+    process.kill(pid, signal);
+  };
   /** Its mover tells of a disk. */
   const untilWriting = (runId: RunDetail['id']) =>
     untilRun(world, runId, ({ items }) => items.some(({ progress }) => progress.length > 0));
@@ -153,8 +158,11 @@ describe('the control plane set back to a copy of its Postgres', () => {
     const all = [underWay, ...Object.values(writing)];
     for (const runId of all) await untilWriting(runId);
     await untilRun(world, underWay, (now) => sumOf(now, 'doneBytes') > 2 * MiB);
+    // However slow the machine is, none of them ends before it is copied.
+    signalMover('SIGSTOP');
     for (const runId of all) expect(await world.trial.api.getRun(runId)).toMatchObject({ state: 'running' });
     await copyPostgres();
+    signalMover('SIGCONT');
     finished = await pointOf(world, expectSucceeded(await ended(underWay)));
     given = await give(writing);
   });

@@ -188,21 +188,15 @@ export class DiskServiceClient {
     await this.#send({ operation: 'end-item', method: 'PUT', path, timeoutMs: slowMs, ...only(options) });
   }
 
-  /** Null when the host knows of no end. */
-  async endedItem(itemId: RunItemId, options: { signal?: AbortSignal } = {}): Promise<EndedItem | null> {
-    const path = `/v1/ended-items/${itemId}`;
-    try {
-      return await this.#json(endedItemSchema, {
-        operation: 'ended-item',
-        method: 'GET',
-        path,
-        timeoutMs: quickMs,
-        ...only(options),
-      });
-    } catch (error) {
-      if (Fault.is(error) && error.code === 'NOT_FOUND') return null;
-      throw error;
-    }
+  /** Its `endedAt` is null when the host knows of no end. A service of the release before knows of none: NOT_FOUND. */
+  async endedItem(itemId: RunItemId, options: { signal?: AbortSignal } = {}): Promise<EndedItem> {
+    return await this.#json(endedItemSchema, {
+      operation: 'ended-item',
+      method: 'GET',
+      path: `/v1/ended-items/${itemId}`,
+      timeoutMs: quickMs,
+      ...only(options),
+    });
   }
 
   async #json<T extends z.ZodType>(schema: T, call: Call): Promise<z.infer<T>> {

@@ -15,7 +15,7 @@ import { reasonCodeSchema } from './reason.js';
  *   GET    /v1/vms/{uuid}/checkpoints          -> { items: checkpoint[] }, those of this product only
  *   DELETE /v1/vms/{uuid}/checkpoints/{name}   -> 204, also when it is gone; only names of this product (`checkpointName`)
  *   PUT    /v1/ended-items/{itemId}            -> endedItemSchema: from now on no volume is opened for the item
- *   GET    /v1/ended-items/{itemId}            -> endedItemSchema, 404
+ *   GET    /v1/ended-items/{itemId}            -> endedItemSchema
  *
  * Bearer token (or mTLS). Errors are problem+json with `code` from the fault codes. Every opening is a lease: not renewed
  * in time, it is closed and everything it made on the host (backup job, scratch files, exports, its checkpoint) is removed.
@@ -154,9 +154,9 @@ export type Checkpoint = z.infer<typeof checkpointSchema>;
 
 /**
  * A run item that is over: what it wrote belongs to somebody else, or is gone. Hosts remember it, so that a control plane which was set
- * back to an older copy of its databases writes nothing a second time.
+ * back to an older copy of its databases writes nothing a second time. `endedAt` is null for one of which no end was told.
  */
-export const endedItemSchema = z.object({ itemId: runItemIdSchema, endedAt: instantSchema });
+export const endedItemSchema = z.object({ itemId: runItemIdSchema, endedAt: instantSchema.nullable() });
 export type EndedItem = z.infer<typeof endedItemSchema>;
 
 export const healthSchema = z.object({

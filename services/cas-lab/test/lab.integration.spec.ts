@@ -314,30 +314,39 @@ describe('the lab', () => {
     await lab.admin.deleteVm(id);
   });
 
+  interface Opened {
+    readonly disks: { readonly host: string; readonly port: number; readonly exportName: string }[];
+    readonly close: () => Promise<Response>;
+  }
+  /** At the disk service of the first host. */
+  const opened = async (request: object): Promise<Opened> => {
+    const address = `${lab.hosts[0]?.address ?? ''}:${String(lab.diskService?.port)}`;
+    const url = `http://${address}/v1/openings/${randomUUID()}`;
+    const headers = { authorization: `Bearer ${lab.diskService?.token ?? ''}` };
+    const reply = await fetch(url, {
+      method: 'PUT',
+      headers: { ...headers, 'content-type': 'application/json' },
+      body: JSON.stringify(request),
+    });
+    expect(reply.status).toBe(201);
+    const { disks } = (await reply.json()) as Pick<Opened, 'disks'>;
+    return { disks, close: () => fetch(url, { method: 'DELETE', headers }) };
+  };
+
   describe('the workload', () => {
     /** Copies the disks of an opening at the disk service, one after the other, and inspects them. */
     const captured = async (): Promise<WitnessReport> => {
       const vm = await busy();
-      const host = lab.hosts[0];
-      const openingId = randomUUID();
-      const url = `http://${host?.address ?? ''}:${String(lab.diskService?.port)}/v1/openings/${openingId}`;
-      const headers = { authorization: `Bearer ${lab.diskService?.token ?? ''}` };
       const disks = vm.disks.map(({ target, path }) => ({ target, path }));
-      const body = { kind: 'capture', vm: { uuid: vm.uuid, name: vm.name }, disks, leaseSeconds: 60 };
-      const reply = await fetch(url, {
-        method: 'PUT',
-        headers: { ...headers, 'content-type': 'application/json' },
-        body: JSON.stringify(body),
-      });
-      expect(reply.status).toBe(201);
-      const opening = (await reply.json()) as { disks: { host: string; port: number; exportName: string }[] };
+      const vmNamed = { uuid: vm.uuid, name: vm.name };
+      const opening = await opened({ kind: 'capture', vm: vmNamed, disks, leaseSeconds: 60 });
       const files = [join(dir.path, 'a.raw'), join(dir.path, 'b.raw')];
       for (const [index, disk] of opening.disks.entries()) {
         const source = `nbd://${disk.host}:${String(disk.port)}/${disk.exportName}`;
         await run('qemu-img', ['convert', '-O', 'raw', source, files[index] ?? '']);
         await sleep(300);
       }
-      expect((await fetch(url, { method: 'DELETE', headers })).status).toBe(204);
+      expect((await opening.close()).status).toBe(204);
       return await inspectWitnessFiles(files[0] ?? '', files[1] ?? '');
     };
 
@@ -413,12 +422,18 @@ describe('the lab', () => {
   });
 
   it('starts again with the same machines in the same states, and leaves nothing running between', async () => {
+    const spare = { name: 'spare', host: 1, running: false, disks: [{ sizeBytes: 16 * MiB }] };
+    const { id, disks } = await lab.admin.createVm(spare);
+    const volume = { kind: 'volume', path: disks[0]?.path, format: 'qcow2', sizeBytes: 16 * MiB };
+    await opened({ ...volume, leaseSeconds: 600 });
+    expect((await processesOf(lab)).filter((line) => line.startsWith('qemu-nbd'))).toHaveLength(1);
     const before = await lab.admin.vms();
     await lab.stop();
     expect(await processesOf(lab)).toEqual([]);
     lab = await startLab({ dir: dir.path });
     expect(await lab.admin.vms()).toEqual(before);
     expect((await lab.admin.workload(before[0]?.id ?? 0)).running).toBe(true);
+    await lab.admin.deleteVm(id);
   });
 
   it('that was killed is taken over: its daemons are replaced, its machines run on', async () => {

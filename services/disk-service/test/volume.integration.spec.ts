@@ -158,7 +158,7 @@ describe('volumes for writing', () => {
     const path = await host.createImage('ended.raw', '16M', 'raw');
     const itemId = newId<RunItemId>();
     const asked = request(path, { format: 'raw', itemId });
-    expect(await host.client.endedItem(itemId)).toBeNull();
+    expect(await host.client.endedItem(itemId)).toEqual({ itemId, endedAt: null });
     const late = await host.client.open(newId<OpeningId>(), asked);
     const [first, second] = [Buffer.alloc(16 * mib, 1), Buffer.alloc(16 * mib, 2)];
     await host.writeExport(late.disks[0]!, first);
@@ -167,7 +167,7 @@ describe('volumes for writing', () => {
     const lost = { code: 'CAPTURE_LOST', message: expect.stringMatching(/its item has ended/) as string };
     await expect(host.client.get(late.openingId)).rejects.toMatchObject(lost);
     await expect(host.writeExport(late.disks[0]!, second)).rejects.toThrow();
-    const { endedAt } = (await host.client.endedItem(itemId))!;
+    const { endedAt } = await host.client.endedItem(itemId);
     await refused(asked, 'ITEM_ENDED', new RegExp(`item ${itemId} ended at ${endedAt}`));
     await expect(host.client.open(late.openingId, asked)).rejects.toMatchObject({ code: 'ITEM_ENDED' });
 

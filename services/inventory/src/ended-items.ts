@@ -68,7 +68,8 @@ export class EndedItems {
     );
     if (found === undefined) return null;
     try {
-      return (await this.on(platform, found.ip).endedItem(itemId, { signal: within(signal) })) !== null;
+      const { endedAt } = await this.on(platform, found.ip).endedItem(itemId, { signal: within(signal) });
+      return endedAt !== null;
     } catch {
       if (signal.aborted) throw Fault.ofAbort(signal);
       return null;

@@ -125,10 +125,7 @@ export class DiskServices {
           if (!ended.has(itemId)) ended.set(itemId, this.#instant(host));
         }),
       endedItem: (itemId) =>
-        reach('ended item', () => {
-          const endedAt = this.#endedAt(host).get(itemId);
-          return endedAt === undefined ? null : { itemId, endedAt };
-        }),
+        reach('ended item', () => ({ itemId, endedAt: this.#endedAt(host).get(itemId) ?? null })),
     };
   }
 

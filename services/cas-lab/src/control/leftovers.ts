@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { imageInfo, imageLayers } from '../host/disk-images.js';
 import { type LabHost } from '../host/lab-host.js';
 import { type Machines } from '../platform/machines.js';
+import { toolProcesses } from '../process/tool-processes.js';
 
 /** What a backup or a restore may have left on a host. All empty: nothing. */
 export interface Leftovers {
@@ -45,7 +46,7 @@ export async function findLeftovers(host: LabHost, machines: Machines): Promise<
     ...found,
     scratchFiles: await filesBelow(host.folders.scratch),
     listeningPorts: await listeningPorts(host.address),
-    processes: await toolProcesses(host.folders.root),
+    processes: (await toolProcesses(host.folders.root)).map(({ words }) => words.join(' ').trim()),
     looseVolumes: (await filesBelow(host.folders.vms)).filter((path) => !used.has(path)),
   };
 }
@@ -70,14 +71,4 @@ async function listeningPorts(address: string): Promise<number[]> {
     return state === '0A' && at === word ? [Number.parseInt(port, 16)] : [];
   });
   return ports.filter((port) => port >= dataPorts.first && port <= dataPorts.last).sort((a, b) => a - b);
-}
-
-async function toolProcesses(root: string): Promise<string[]> {
-  const found: string[] = [];
-  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-    const words = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0');
-    const isTool = /(^|\/)qemu-(nbd|storage-daemon|img)$/.test(words[0] ?? '');
-    if (isTool && words.some((word) => word.includes(root))) found.push(words.join(' ').trim());
-  }
-  return found;
 }

@@ -1,5 +1,6 @@
 import { chown, mkdir, open, rm, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Fault } from '@casvault/contracts';
 import { z } from 'zod';
 import { runCommand, type LabUser } from '../process/run-command.js';
@@ -36,10 +37,28 @@ export interface ImageInfo {
   readonly bitmaps: readonly string[];
 }
 
+/** Reads that meet a writer in the middle of the image's own tables are tried so often, so far apart. */
+const readTries = 10;
+const betweenTriesMs = 100;
+const isGone = /No such file|Permission denied/;
+
+/** `qemu-img info` of an image that may be in use: who reads past its lock may find tables that are half written at the moment. */
+async function readInfo(...args: readonly string[]): Promise<unknown> {
+  for (let left = readTries; ; left -= 1) {
+    try {
+      const output = await runCommand('qemu-img', ['info', '--force-share', '--output=json', ...args]);
+      return JSON.parse(output);
+    } catch (error) {
+      const mayPass = Fault.is(error) && error.code === 'CONFLICT' && !isGone.test(error.message);
+      if (left === 1 || !mayPass) throw error;
+    }
+    await delay(betweenTriesMs);
+  }
+}
+
 /** What the image says of itself; it may be in use by a running machine. */
 export async function imageInfo(path: string): Promise<ImageInfo> {
-  const output = await runCommand('qemu-img', ['info', '--force-share', '--output=json', path]);
-  const info = imageInfoSchema.parse(JSON.parse(output));
+  const info = imageInfoSchema.parse(await readInfo(path));
   return {
     format: info.format,
     sizeBytes: info['virtual-size'],
@@ -52,17 +71,14 @@ export async function imageInfo(path: string): Promise<ImageInfo> {
 
 /** Names of the internal snapshots in an image; it may be in use. */
 export async function imageSnapshots(path: string): Promise<string[]> {
-  const output = await runCommand('qemu-img', ['info', '--force-share', '--output=json', path]);
-  return imageInfoSchema.parse(JSON.parse(output)).snapshots.map(({ name }) => name);
+  return imageInfoSchema.parse(await readInfo(path)).snapshots.map(({ name }) => name);
 }
 
 /** The image and every layer below it. */
 export async function imageLayers(path: string): Promise<string[]> {
-  const args = ['info', '--force-share', '--output=json', '--backing-chain', path];
-  const layers: unknown = JSON.parse(await runCommand('qemu-img', args));
   return z
     .array(z.object({ filename: z.string() }))
-    .parse(layers)
+    .parse(await readInfo('--backing-chain', path))
     .map(({ filename }) => filename);
 }
 

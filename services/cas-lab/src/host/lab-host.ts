@@ -6,6 +6,7 @@ import { Fault } from '@casvault/contracts';
 import { escapeXml, Libvirt } from '@casvault/libvirt';
 import { Daemon } from '../process/daemon.js';
 import { endProcess } from '../process/process-identity.js';
+import { endToolProcesses } from '../process/tool-processes.js';
 import { systemPath, type LabUser } from '../process/run-command.js';
 import { withTempFiles } from '../process/temp-files.js';
 import { type CacheType } from './domain-xml.js';
@@ -104,6 +105,7 @@ export class LabHost {
   /** Ends the daemons. The machines are the caller's to stop before; one that still runs is ended hard. */
   async stop(): Promise<void> {
     await this.#diskService?.stop();
+    await endToolProcesses(this.folders.root);
     await this.#libvirtd.stop();
     await this.#endMachinesLeft();
   }

@@ -33,10 +33,19 @@ export async function endLeftover(path: string): Promise<void> {
 
 /** SIGTERM to a process that is not a child, then SIGKILL when `isStillIt` says so after five seconds. */
 export async function endProcess(pid: number, isStillIt: () => Promise<boolean>): Promise<void> {
-  process.kill(pid, 'SIGTERM');
+  signalled(pid, 'SIGTERM');
   for (let waited = 0; waited < graceMs; waited += 100) {
     if (!(await isStillIt())) return;
     await sleep(100);
   }
-  if (await isStillIt()) process.kill(pid, 'SIGKILL');
+  if (await isStillIt()) signalled(pid, 'SIGKILL');
+}
+
+/** One that has just ended is no error. */
+function signalled(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }

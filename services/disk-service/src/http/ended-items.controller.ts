@@ -1,4 +1,4 @@
-import { Fault, runItemIdSchema, type EndedItem } from '@casvault/contracts';
+import { runItemIdSchema, type EndedItem } from '@casvault/contracts';
 import { Controller, Get, Inject, Param, Put, UseGuards } from '@nestjs/common';
 import { Openings } from '../opening/openings.js';
 import { AccessGuard } from './access.guard.js';
@@ -19,8 +19,6 @@ export class EndedItemsController {
 
   @Get()
   get(@Param('itemId') id: string): EndedItem {
-    const ended = this.#openings.endedItem(runItemIdSchema.parse(id));
-    if (ended) return ended;
-    throw new Fault('NOT_FOUND', `no end of item ${id} was told here`, { details: { itemId: id } });
+    return this.#openings.endedItem(runItemIdSchema.parse(id));
   }
 }

@@ -34,15 +34,14 @@ export class EndedItems {
     }
   }
 
-  get(itemId: RunItemId): EndedItem | null {
-    const endedAt = this.#ended.get(itemId);
-    return endedAt === undefined ? null : { itemId, endedAt };
+  get(itemId: RunItemId): EndedItem {
+    return { itemId, endedAt: this.#ended.get(itemId) ?? null };
   }
 
   /** Told again: the first end counts. */
   async add(itemId: RunItemId, now: Date): Promise<EndedItem> {
     const known = this.get(itemId);
-    if (known) return known;
+    if (known.endedAt !== null) return known;
     const endedAt = now.toISOString();
     await writeDurably(join(this.#dir, itemId), endedAt);
     this.#ended.set(itemId, endedAt);

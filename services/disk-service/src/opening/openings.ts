@@ -143,8 +143,7 @@ export class Openings {
     return item;
   }
 
-  /** Null when no end was told. */
-  endedItem(itemId: RunItemId): EndedItem | null {
+  endedItem(itemId: RunItemId): EndedItem {
     return this.#parts.ended.get(itemId);
   }
 
@@ -302,9 +301,8 @@ export class Openings {
 
   #refuseEnded(request: OpenRequest): void {
     const itemId = itemOf(request);
-    const ended = itemId && this.#parts.ended.get(itemId);
-    if (!ended) return;
-    const { endedAt } = ended;
+    const endedAt = itemId && this.#parts.ended.get(itemId).endedAt;
+    if (!endedAt) return;
     const message = `item ${itemId} ended at ${endedAt}: nothing is written for it again`;
     throw new Fault('ITEM_ENDED', message, { details: { itemId, endedAt } });
   }
