@@ -2,7 +2,13 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { contentTicketSchema, transferNudgeSchema } from '../data-mover.js';
 import { type Command, type Event, type Query } from '../define.js';
-import { checkpointSchema, healthSchema, openingSchema, openRequestSchema } from '../disk-service.js';
+import {
+  checkpointSchema,
+  endedItemSchema,
+  healthSchema,
+  openingSchema,
+  openRequestSchema,
+} from '../disk-service.js';
 import { faultSchema } from '../fault.js';
 import * as contracts from '../index.js';
 import { type SchemaSet } from './json-schema.js';
@@ -35,6 +41,7 @@ export const messagesOf = (exports: Readonly<Record<string, unknown>> = contract
     ['disk-service PUT opening request', openRequestSchema],
     ['disk-service opening reply', openingSchema],
     ['disk-service checkpoint reply', checkpointSchema],
+    ['disk-service ended item reply', endedItemSchema],
     ['disk-service health reply', healthSchema],
   ]);
   for (const contract of Object.values(exports).filter(isContract)) {
