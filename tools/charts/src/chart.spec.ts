@@ -61,6 +61,7 @@ describe('the chart', () => {
   it('has every service that a cluster runs', () => {
     const names = workloads(of('production')).map(titleOf);
     expect(names.sort()).toEqual([
+      'CronJob casvault-dump',
       'Deployment casvault-data-mover-archive',
       'Deployment casvault-data-mover-controller',
       'Deployment casvault-data-mover-default',
@@ -87,7 +88,8 @@ describe('the chart', () => {
   });
 
   it('puts no secret of a production release into an object', () => {
-    expect(of('production').filter(({ kind }) => kind === 'Secret' || kind === 'ConfigMap')).toEqual([]);
+    const holders = of('production').filter(({ kind }) => kind === 'Secret' || kind === 'ConfigMap');
+    expect(holders.map(titleOf)).toEqual(['ConfigMap casvault-dump']);
   });
 
   it('has a README with the values as they are', async () => {
@@ -114,6 +116,15 @@ describe('the chart', () => {
     ['trial.enabled=false', 'is not set'],
     ['dataMovers.groups.default.pools[0]=nowhere', 'nowhere is not one of pools'],
     ['ingress.enabled=true', 'ingress.host: is not set'],
+    ['controlPlaneBackup.enabled=true', 'controlPlaneBackup.existingClaim: is not set'],
+    [
+      'controlPlaneBackup.enabled=true,controlPlaneBackup.existingClaim=a',
+      'controlPlaneBackup.existingSecret: is not set',
+    ],
+    ['controlPlaneBackup.image=docker.io/library/postgres:latest', 'controlPlaneBackup/image'],
+    ['controlPlaneBackup.image=docker.io/library/postgres', 'controlPlaneBackup/image'],
+    ['controlPlaneBackup.schedule=nightly', 'controlPlaneBackup/schedule'],
+    ['controlPlaneBackup.keep=0', 'controlPlaneBackup/keep'],
     ['dataMovers.defaults.autoscaling.builtin.maxReplicas=0', 'builtin/maxReplicas'],
     [`${autoscaling}.builtin.enabled=true,${autoscaling}.keda.enabled=true`, 'autoscaling'],
     [`${autoscaling}.builtin.enabled=true,dataMovers.defaults.autoscaling.keda.enabled=true`, 'both enabled'],
@@ -182,6 +193,46 @@ describe('the chart', () => {
   ])('the policy refuses %s %j = %j', (title, path, value, problem) => {
     const problems = policyProblems(changed(of('production'), title, path, value));
     expect(problems).toContainEqual(expect.stringContaining(problem));
+  });
+
+  const dump = 'CronJob casvault-dump';
+  const job = ['spec', 'jobTemplate', 'spec'];
+  const dumpPod = [...job, 'template', 'spec'];
+  it.each([
+    [dump, ['metadata', 'name'], 'n'.repeat(53), 'its name is too long'],
+    [dump, ['spec', 'concurrencyPolicy'], 'Allow', 'beside itself'],
+    [dump, ['spec', 'timeZone'], undefined, 'has no time zone'],
+    [dump, ['spec', 'startingDeadlineSeconds'], undefined, 'how late it begins'],
+    [dump, ['spec', 'failedJobsHistoryLimit'], 100, 'every job that failed'],
+    [dump, ['spec', 'successfulJobsHistoryLimit'], undefined, 'every job that it made'],
+    [dump, [...job, 'activeDeadlineSeconds'], undefined, 'run for ever'],
+    [dump, [...job, 'backoffLimit'], 6, 'again too often'],
+    [dump, [...dumpPod, 'restartPolicy'], 'OnFailure', 'begun again in place'],
+    [dump, [...dumpPod, 'securityContext', 'runAsNonRoot'], undefined, 'pod may run as root'],
+    [dump, [...dumpPod, 'automountServiceAccountToken'], true, 'mounts the token'],
+    [dump, [...dumpPod, 'containers', 0, 'image'], 'postgres:latest', 'no fixed version'],
+    [dump, [...dumpPod, 'containers', 0, 'resources', 'limits'], undefined, 'limits are not set'],
+    [dump, [...dumpPod, 'containers', 0, 'volumeMounts', 0, 'name'], 'x', 'a volume that is not there'],
+    ['NetworkPolicy casvault-dump', ['kind'], 'Nothing', 'no network policy'],
+    ['ServiceAccount casvault-dump', ['kind'], 'Nothing', 'an account that is not made here'],
+  ])('the policy refuses %s %j = %j of the dumps', (title, path, value, problem) => {
+    const problems = policyProblems(changed(of('production'), title, path, value));
+    expect(problems).toContainEqual(expect.stringContaining(problem));
+  });
+
+  it('dumps by the script of files/, to Postgres and nowhere else', async () => {
+    const script = await readFile(join(chart, 'files/dump-control-plane.sh'), 'utf8');
+    const map = of('production').find((one) => titleOf(one) === 'ConfigMap casvault-dump');
+    expect(map?.['data']).toEqual({ 'dump-control-plane.sh': script });
+    const fence = of('production').find((one) => titleOf(one) === 'NetworkPolicy casvault-dump');
+    expect(fence?.['spec']).toMatchObject({
+      ingress: [],
+      egress: [
+        { ports: [{ port: 53 }, { port: 53 }] },
+        { ports: [{ port: 5432, protocol: 'TCP' }], to: [{ ipBlock: { cidr: '10.40.0.0/24' } }] },
+      ],
+    });
+    expect(of('trial').filter((one) => titleOf(one).endsWith('-dump'))).toEqual([]);
   });
 
   const scaled = 'Deployment vault-data-mover-second';

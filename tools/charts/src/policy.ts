@@ -11,13 +11,17 @@ import {
 } from './manifest.js';
 
 /** Kinds with pods, and where their template is. */
-const workloadKinds = new Set(['Deployment', 'StatefulSet', 'DaemonSet', 'Job']);
-/** Kinds whose pods live on: they have probes. */
+const workloadKinds = new Set(['Deployment', 'StatefulSet', 'DaemonSet', 'Job', 'CronJob']);
+/** Kinds whose pods live on: they have probes, and a selector of their own making. */
 const servingKinds = new Set(['Deployment', 'StatefulSet', 'DaemonSet']);
 
 export const workloads = (manifests: readonly Manifest[]): Manifest[] =>
   manifests.filter(({ kind }) => workloadKinds.has(kind));
-export const podOf = (workload: Manifest): Branch => branch(at(workload, 'spec', 'template', 'spec'));
+const templateOf = (workload: Manifest): Tree | undefined =>
+  workload.kind === 'CronJob'
+    ? at(workload, 'spec', 'jobTemplate', 'spec', 'template')
+    : at(workload, 'spec', 'template');
+export const podOf = (workload: Manifest): Branch => branch(at(templateOf(workload), 'spec'));
 export const containersOf = (workload: Manifest): Branch[] => branches(podOf(workload)['containers']);
 
 /**
@@ -61,7 +65,8 @@ const podProblems = (workload: Manifest): string[] => {
     ],
     [
       'selector does not match its pods',
-      isWithin(at(workload, 'spec', 'selector', 'matchLabels'), labelsOf(workload)),
+      !servingKinds.has(workload.kind) ||
+        isWithin(at(workload, 'spec', 'selector', 'matchLabels'), labelsOf(workload)),
     ],
     [
       'pods are not spread',
@@ -120,8 +125,7 @@ const gracePeriodSuffices = (workload: Manifest): boolean => {
   });
 };
 
-const labelsOf = (workload: Manifest): Tree | undefined =>
-  at(workload, 'spec', 'template', 'metadata', 'labels');
+const labelsOf = (workload: Manifest): Tree | undefined => at(templateOf(workload), 'metadata', 'labels');
 /** Every label of the selector is one of the labels; a selector without any selects nothing here. */
 const isWithin = (selector: Tree | undefined, labels: Tree | undefined): boolean => {
   const wanted = Object.entries(branch(selector));
@@ -161,6 +165,7 @@ const objectProblems = (manifest: Manifest, manifests: readonly Manifest[]): str
   if (manifest.kind === 'Role') return roleProblems(manifest, manifests);
   if (manifest.kind === 'Service') return serviceProblems(manifest, manifests);
   if (manifest.kind === 'ScaledObject') return scalerProblems(manifest, manifests);
+  if (manifest.kind === 'CronJob') return cronJobProblems(manifest);
   return [];
 };
 
@@ -226,3 +231,24 @@ const scalerProblems = (scaler: Manifest, manifests: readonly Manifest[]): strin
     ],
   ]);
 };
+
+/** The API takes no longer name: eleven characters more have to go into those of its jobs. */
+const cronJobNameLength = 52;
+
+const cronJobProblems = (cronJob: Manifest): string[] => {
+  const spec = cronJob['spec'];
+  const job = at(spec, 'jobTemplate', 'spec');
+  return broken([
+    ['its name is too long', text(at(cronJob, 'metadata', 'name')).length <= cronJobNameLength],
+    ['may run beside itself', at(spec, 'concurrencyPolicy') === 'Forbid'],
+    ['has no time zone: its schedule is in that of the controllers', text(at(spec, 'timeZone')) !== ''],
+    ['has no bound of how late it begins', isPositive(at(spec, 'startingDeadlineSeconds'))],
+    ['may run for ever', isPositive(at(job, 'activeDeadlineSeconds'))],
+    ['tries again too often', isCount(at(job, 'backoffLimit'), 3)],
+    ['keeps every job that it made', isCount(at(spec, 'successfulJobsHistoryLimit'), 10)],
+    ['keeps every job that failed', isCount(at(spec, 'failedJobsHistoryLimit'), 10)],
+    ['its pods are begun again in place', podOf(cronJob)['restartPolicy'] === 'Never'],
+  ]);
+};
+const isCount = (value: Tree | undefined, most: number): boolean =>
+  typeof value === 'number' && value >= 0 && value <= most;
