@@ -50,6 +50,11 @@ if [ ! -e /usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qem
    [ ! -e /usr/lib/aarch64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so ]; then
   missing="$missing libvirt-daemon-driver-qemu"
 fi
+# Tests of dumps need a server with the pg_dump of its version: both are in a folder of that version, which is in no PATH.
+if [ "$profile" = test ]; then
+  set -- /usr/lib/postgresql/*/bin/postgres
+  [ -x "$1" ] || missing="$missing postgresql"
+fi
 missing=$(echo $missing)
 [ -n "$missing" ] || exit 0
 
@@ -61,6 +66,15 @@ fi
 echo "Installing: $missing"
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
+case " $missing " in
+  *" postgresql "*)
+    # The package would make a database cluster and start it; tests start servers of their own.
+    no_cluster=/etc/postgresql-common/createcluster.d/casvault-test.conf
+    mkdir -p "${no_cluster%/*}"
+    echo 'create_main_cluster = false' >"$no_cluster"
+    trap 'rm -f "$no_cluster"' EXIT
+    ;;
+esac
 if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; } >"$log" 2>&1; then
   tail -n 30 "$log" >&2
   echo "packages.sh: apt-get failed" >&2

@@ -5,7 +5,7 @@ export { startNatsTap, type NatsTap } from './nats-tap.js';
 export { startOtlpReceiver, type CollectedSpan, type OtlpReceiver } from './otlp-receiver.js';
 export { freePort, tempDir, type TempDir } from './place.js';
 export { postgresText } from './postgres-text.js';
-export { startPostgres, type PostgresServer } from './postgres.js';
+export { postgresPrograms, startPostgres, type PostgresOptions, type PostgresServer } from './postgres.js';
 export { startPrometheus, type Prometheus } from './prometheus.js';
 export { parsePrometheusText, type Sample, type Scrape } from './prometheus-text.js';
 export { recordSpans, type SpanRecorder } from './recorded-spans.js';

