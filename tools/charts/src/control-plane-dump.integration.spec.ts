@@ -281,15 +281,15 @@ describe('dumps of the control plane', () => {
     expect(later).not.toContain(last[0]);
   });
 
-  /** A folder with an earlier dump; whatever fails, it and nothing else is there afterwards. */
+  /** A folder with more dumps than one; whatever fails, they and nothing else are there afterwards. */
   const refusing = async (name: string, attempt: (target: string) => Promise<Ended>): Promise<string> => {
     const target = await place(name);
-    const earlier = join(target, 'casvault-20200101T000000Z.dump');
-    await writeFile(earlier, 'earlier');
+    const earlier = ['casvault-20200101T000000Z.dump', 'casvault-20200102T000000Z.dump'];
+    for (const one of earlier) await writeFile(join(target, one), one);
     const { code, output } = await attempt(target);
     expect(code).not.toBe(0);
-    expect(await readdir(target)).toEqual(['casvault-20200101T000000Z.dump']);
-    expect(await readFile(earlier, 'utf8')).toBe('earlier');
+    expect((await readdir(target)).sort()).toEqual(earlier);
+    for (const one of earlier) expect(await readFile(join(target, one), 'utf8')).toBe(one);
     return output;
   };
 
