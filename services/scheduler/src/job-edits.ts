@@ -20,7 +20,7 @@ import { type DefinitionCheck } from './definition-check.js';
 import { firstDues } from './firing.rules.js';
 import { type JobStore } from './job-store.js';
 import { asksFor } from './jobs.js';
-import { checkedPlans } from './plan-check.js';
+import { judgedPlans } from './plan-check.js';
 import { shownDues, withStart } from './plan.rules.js';
 import { type PostgresPlanStore } from './plan-store.js';
 import { type RunStore } from './run-store.js';
@@ -62,7 +62,7 @@ export class JobEdits {
 
   /** CONFLICT when the job is no longer of that version; the same edit again changes nothing. A restore takes its code anew (F6). */
   async update({ jobId, version, ...request }: Edit, actor: string, signal: AbortSignal): Promise<Job> {
-    const { jobs, zones, check, clock } = this.#o;
+    const { jobs, check, clock } = this.#o;
     const before = await jobs.get(jobId);
     if (before.version === version + 1 && asksFor(request, before)) return before;
     refuseForOneRequest(before);
@@ -71,12 +71,10 @@ export class JobEdits {
       throw new Fault('INPUT_INVALID', `definition.kind: must stay ${before.definition.kind}`, {
         details: { field: 'definition.kind' },
       });
-    const judged = async (): Promise<Pick<Job, 'timeZone' | 'plans'>> => {
-      const timeZone = await zones.of(definition.group, signal);
-      const kept = { timeZone, now: clock.now(), kept: before.plans };
-      return { timeZone, plans: checkedPlans(definition, request.plans, kept) };
-    };
-    const [{ timeZone, plans }] = await together(judged(), check.items(definition, signal));
+    const [{ timeZone, plans }] = await together(
+      judgedPlans(this.#o, { ...request, kept: before.plans }, signal),
+      check.items(definition, signal),
+    );
     return this.#changing(jobId, async (tx, job) => {
       if (job.version !== version)
         throw new Fault('CONFLICT', `job '${job.name}' is of version ${job.version} by now, not ${version}`, {

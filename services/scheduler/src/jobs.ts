@@ -25,7 +25,7 @@ import { type Confirmations } from './confirmations.js';
 import { type DefinitionCheck } from './definition-check.js';
 import { firstDues, soonestOf } from './firing.rules.js';
 import { type JobStore } from './job-store.js';
-import { asksForPlans, checkedPlans } from './plan-check.js';
+import { asksForPlans, judgedPlans } from './plan-check.js';
 import { type PostgresPlanStore } from './plan-store.js';
 import { type NewRun, type RunStore } from './run-store.js';
 import { type Runs } from './runs.js';
@@ -99,7 +99,7 @@ export class Jobs {
   async #make(request: NewJob, signal: AbortSignal, actor: string): Promise<Made> {
     const { jobs, plans: planStore, runStore, check, clock } = this.#o;
     const [{ timeZone, plans }, items] = await together(
-      this.#plansOf(request, signal),
+      judgedPlans(this.#o, request, signal),
       check.items(request.definition, signal),
     );
     const now = clock.now();
@@ -128,15 +128,6 @@ export class Jobs {
       if (runId) await runStore.insert(tx, { runId, job, choice, items, dueAt: null }, now);
     });
     return { job, runId };
-  }
-
-  async #plansOf(
-    { definition, plans }: NewJob,
-    signal: AbortSignal,
-  ): Promise<Pick<Job, 'timeZone' | 'plans'>> {
-    const { zones, clock } = this.#o;
-    const timeZone = await zones.of(definition.group, signal);
-    return { timeZone, plans: checkedPlans(definition, plans, { timeZone, now: clock.now() }) };
   }
 
   /** F8: only with the VM's present name as a confirmation. Idempotent by `id`. */

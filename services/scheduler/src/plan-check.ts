@@ -1,5 +1,14 @@
-import { Fault, instantOfText, planRefusal, type JobDefinition, type Plan } from '@casvault/contracts';
+import {
+  Fault,
+  instantOfText,
+  planRefusal,
+  type Clock,
+  type Job,
+  type JobDefinition,
+  type Plan,
+} from '@casvault/contracts';
 import { isDeepStrictEqual } from 'node:util';
+import { type BackupZones } from './backup-zones.js';
 import { nextDue, withStart } from './plan.rules.js';
 
 const refuse = (seq: number, field: string, rule: string): never => {
@@ -7,11 +16,27 @@ const refuse = (seq: number, field: string, rule: string): never => {
   throw new Fault('INPUT_INVALID', `${name}: ${rule}`, { details: { field: name } });
 };
 
-/** The plans as they are kept; those that the job has already are not judged anew. INPUT_INVALID with what is wrong, by field. */
-export const checkedPlans = (
-  { kind }: Pick<JobDefinition, 'kind'>,
+interface PlansOfJob {
+  readonly definition: Pick<JobDefinition, 'kind' | 'group'>;
+  readonly plans: readonly Plan[];
+  /** Those that the job has already are not judged anew. */
+  readonly kept?: readonly Plan[];
+}
+
+/** The plans as they are kept, in the zone of the job's group. INPUT_INVALID with what is wrong, by field. */
+export const judgedPlans = async (
+  { zones, clock }: { readonly zones: Pick<BackupZones, 'of'>; readonly clock: Clock },
+  { definition: { kind, group }, plans, kept = [] }: PlansOfJob,
+  signal: AbortSignal,
+): Promise<Pick<Job, 'timeZone' | 'plans'>> => {
+  const timeZone = await zones.of(group, signal);
+  return { timeZone, plans: checkedPlans(kind, plans, { timeZone, now: clock.now(), kept }) };
+};
+
+const checkedPlans = (
+  kind: JobDefinition['kind'],
   plans: readonly Plan[],
-  { timeZone, now, kept = [] }: { timeZone: string; now: Date; kept?: readonly Plan[] },
+  { timeZone, now, kept }: { timeZone: string; now: Date; kept: readonly Plan[] },
 ): Plan[] =>
   plans.map((plan, seq) => {
     const refusal = planRefusal(kind, plan);

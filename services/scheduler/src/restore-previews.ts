@@ -19,7 +19,7 @@ import { type z } from 'zod';
 import { type BackupZones } from './backup-zones.js';
 import { mapBounded } from './bounded.js';
 import { type Confirmations } from './confirmations.js';
-import { checkedPlans } from './plan-check.js';
+import { judgedPlans } from './plan-check.js';
 import { atOnce, availablePoint } from './references.js';
 import { fieldOf, originalPath } from './restore-check.js';
 import {
@@ -96,15 +96,9 @@ export class RestorePreviews {
     return { itemCount, items: shown, refusals: refusals.map((fault) => fault.toJSON()), confirmation };
   }
 
-  async #planRefusals({ definition, plans }: Request, signal: AbortSignal): Promise<Fault[]> {
-    const { zones, clock } = this.#o;
-    const timeZone = await zones.of(definition.group, signal);
-    try {
-      checkedPlans(definition, plans, { timeZone, now: clock.now() });
-      return [];
-    } catch (error) {
-      return [refusalOf(error)];
-    }
+  async #planRefusals(request: Request, signal: AbortSignal): Promise<Fault[]> {
+    const judged = await orRefusal(judgedPlans(this.#o, request, signal));
+    return Fault.is(judged) ? [judged] : [];
   }
 
   async #look(

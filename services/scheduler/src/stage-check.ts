@@ -12,7 +12,7 @@ import { BackupContent } from './backup-content.js';
 import { type BackupZones } from './backup-zones.js';
 import { copyItems } from './copy-content.js';
 import { requireLicence } from './licence-check.js';
-import { checkedPlans } from './plan-check.js';
+import { judgedPlans } from './plan-check.js';
 import { shownDues } from './plan.rules.js';
 import { inField } from './references.js';
 import { type NewItem } from './run-item.js';
@@ -95,12 +95,13 @@ export class StageCheck {
     { kind = 'backup', plans: asked, definition }: Stage<'plans'>,
     signal: AbortSignal,
   ): Promise<CheckedStage> {
-    const timeZone = await this.zones.of(definition.group, signal);
-    const now = this.clock.now();
+    const { zones, clock } = this;
     let plans: PlanPreview[] | null = null;
-    const refusals = await refusalsOf(() => {
-      const checked = checkedPlans({ kind }, asked, { timeZone, now });
-      plans = checked.map((plan) => ({ timeZone, dues: shownDues(plan, timeZone, now, timesShown) }));
+    const refusals = await refusalsOf(async () => {
+      const job = { definition: { ...definition, kind }, plans: asked };
+      const { timeZone, plans: judged } = await judgedPlans({ zones, clock }, job, signal);
+      const now = clock.now();
+      plans = judged.map((plan) => ({ timeZone, dues: shownDues(plan, timeZone, now, timesShown) }));
     });
     return { ...nothing, refusals, plans };
   }
