@@ -59,6 +59,17 @@ describe('H3: alerts of a run that is over', () => {
     expect(alert?.text['zh-CN']).toMatch(/；5 个时间点中 2 个失败/);
   });
 
+  it('E8: names a VM of which several points failed once, with their number', () => {
+    const names = ['db', 'web', 'db', 'mail', 'db'];
+    const textOf = (failed: Partial<FailedVms>) =>
+      alertsOf(run({ kind: 'verify', state: 'failed', itemCount: 9, failed: { ...full, ...failed } }))[0]
+        ?.text;
+    expect(textOf({ names, count: 5 })?.en).toMatch(/; 5 of 9 points failed \(db ×3, web, mail\)\. /);
+    expect(textOf({ names, count: 5 })?.['zh-CN']).toMatch(/5 个失败（db ×3、web、mail）。/);
+    const many = [...names, 'a', 'b', 'a', 'c', 'a'];
+    expect(textOf({ names: many, count: 12 })?.en).toMatch(/\(db ×3, web, mail, a ×3, b and 3 more\)\. /);
+  });
+
   it('D7: says why a run was not begun, and when it was due', () => {
     const [skipped] = alertsOf(run({ state: 'skipped', reasons: ['PREVIOUS_RUN_GOES_ON'], itemCount: 0 }));
     expect(skipped?.text.en).toMatch(/due at 2026-03-01T02:00:00.000Z: skipped: the last run/);

@@ -95,11 +95,25 @@ const alertOf = (run: EndedRun, kind: AlertKind, vms: FailedVms): Alert => ({
 /** Names come from people and platforms: one line, whatever is in them. */
 const plain = (text: string): string => text.replace(/\p{Cc}+/gu, ' ');
 
-const namesOf = ({ names, count }: FailedVms): Bilingual => {
-  const shown = names.slice(0, namesInText).map(plain);
-  const isAll = shown.length === count;
+/** The first `most` of the names, each once, in their order: a VM of which two points are concerned is `db ×2`. `count`: of how many it tells. */
+export const namedOnce = (
+  names: readonly string[],
+  most: number,
+): { readonly shown: readonly string[]; readonly count: number } => {
+  const times = new Map<string, number>();
+  for (const name of names) times.set(name, (times.get(name) ?? 0) + 1);
+  const told = [...times].slice(0, most);
   return {
-    en: shown.join(', ') + (isAll ? '' : ` and ${count - shown.length} more`),
+    shown: told.map(([name, count]) => (count === 1 ? name : `${name} ×${count}`)),
+    count: told.reduce((sum, [, count]) => sum + count, 0),
+  };
+};
+
+const namesOf = ({ names, count }: FailedVms): Bilingual => {
+  const { shown, count: told } = namedOnce(names.map(plain), namesInText);
+  const isAll = told === count;
+  return {
+    en: shown.join(', ') + (isAll ? '' : ` and ${count - told} more`),
     'zh-CN': shown.join('、') + (isAll ? '' : ` 等 ${count} 个`),
   };
 };

@@ -76,6 +76,8 @@ describe('H3: sending alerts', () => {
     const text = mailTextOf(noticeOf(alert({ vmCount: 2, reasons: ['CAPTURE_LIVE'] }), channelId));
     expect(text).toMatch(/^it failed\n失败\n\nkind: run-failed\nseverity: error\njob: nightly \(/);
     expect(text).toMatch(/\nVMs: db, …\nreasons: CAPTURE_LIVE\nalert: /);
+    const ofPoints = alert({ vmNames: ['db', 'web', 'db'], vmCount: 3 });
+    expect(mailTextOf(noticeOf(ofPoints, channelId))).toMatch(/\nVMs: db ×2, web\nalert: /);
     const notice = testNotice(newId<AlertId>(), channelId, new Date(0));
     expect(notice).toMatchObject({ event: 'test', alert: null, at: '1970-01-01T00:00:00.000Z' });
     expect(mailTextOf(notice)).toMatch(/test of an alert channel.*\n.*测试消息/);

@@ -1,4 +1,5 @@
 import { type Alert, type AlertChannelId, type AlertId, type AlertNotice } from '@casvault/contracts';
+import { namedOnce, namesTold } from './alert.rules.js';
 
 /** Every time and bound of sending alerts, in one place. */
 export const deliveryLimits = {
@@ -57,6 +58,11 @@ export const subjectOf = ({ text, alert }: Notice): string => {
   return `[Casvault] ${level}${text.en}`.replace(/\p{Cc}+/gu, ' ').slice(0, 200);
 };
 
+const vmsOf = ({ vmNames, vmCount }: Alert): string => {
+  const { shown, count } = namedOnce(vmNames, namesTold);
+  return [...shown, ...(vmCount > count ? ['…'] : [])].join(', ');
+};
+
 /** The body of an e-mail: both languages, then the facts. */
 export const mailTextOf = ({ text, alert, at }: Notice): string => {
   const facts: readonly (readonly [string, string])[] = alert
@@ -65,10 +71,7 @@ export const mailTextOf = ({ text, alert, at }: Notice): string => {
         ['severity', alert.severity],
         ['job', `${alert.jobName} (${alert.jobId})`],
         ['run', alert.runId],
-        [
-          'VMs',
-          alert.vmCount > alert.vmNames.length ? `${alert.vmNames.join(', ')}, …` : alert.vmNames.join(', '),
-        ],
+        ['VMs', vmsOf(alert)],
         ['reasons', alert.reasons.join(', ')],
         ['alert', alert.id],
       ]
