@@ -21,11 +21,10 @@ import {
   type RunId,
   type RunLogLine,
 } from '@casvault/contracts';
-import { inTransaction, openDatabase } from '@casvault/persistence';
-import { freePort, postgresText, TestLogger, until } from '@casvault/testkit';
+import { inTransaction } from '@casvault/persistence';
+import { freePort, postgresText, until } from '@casvault/testkit';
 import { type DataSource } from 'typeorm';
 import { type z } from 'zod';
-import { schedulerDatabase } from '../src/data-source.js';
 import { HistoryStore } from '../src/history-store.js';
 import { appendLines } from '../src/run-log-store.js';
 import { maxLogLines } from '../src/run-log.rules.js';
@@ -49,12 +48,7 @@ describe('H3: alerts over NATS, Postgres and HTTP', () => {
   beforeAll(async () => {
     receiver = await WebhookReceiver.start();
     scheduler = await RunningScheduler.start();
-    database = await openDatabase({
-      ...schedulerDatabase,
-      url: scheduler.databaseUrl,
-      schema: 'scheduler',
-      logger: new TestLogger(),
-    });
+    database = await scheduler.openDatabase();
   });
   afterAll(async () => {
     await database.destroy();

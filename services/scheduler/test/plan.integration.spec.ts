@@ -23,10 +23,8 @@ import {
   type RunId,
   type VmId,
 } from '@casvault/contracts';
-import { openDatabase } from '@casvault/persistence';
-import { TestLogger, until } from '@casvault/testkit';
+import { until } from '@casvault/testkit';
 import { type z } from 'zod';
-import { migrations } from '../src/migrations.js';
 import { RunningScheduler } from './running-scheduler.js';
 
 type NewJob = z.input<typeof CreateJob.request>;
@@ -70,13 +68,7 @@ describe('D7, D9: plans over NATS and Postgres', () => {
 
   /** To before the only run of the job. */
   const setBackToBefore = async (job: Job, runId: RunId): Promise<void> => {
-    const database = await openDatabase({
-      url: scheduler.databaseUrl,
-      schema: 'scheduler',
-      tables: [],
-      migrations,
-      logger: new TestLogger(),
-    });
+    const database = await scheduler.openDatabase();
     await database.query('DELETE FROM run_item WHERE run_id = $1', [runId]);
     await database.query('DELETE FROM run WHERE id = $1', [runId]);
     await database.query('DELETE FROM machine_instance WHERE id = $1', [runId]);

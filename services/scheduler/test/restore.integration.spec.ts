@@ -18,12 +18,9 @@ import {
   type RunId,
   type VmId,
 } from '@casvault/contracts';
-import { openDatabase } from '@casvault/persistence';
-import { TestLogger } from '@casvault/testkit';
 import { randomBytes } from 'node:crypto';
 import { type z } from 'zod';
 import { Confirmations } from '../src/confirmations.js';
-import { migrations } from '../src/migrations.js';
 import { RunningScheduler } from './running-scheduler.js';
 
 type Asked = z.input<typeof previewRestore.request>;
@@ -98,13 +95,7 @@ describe('F4, F6: restores over NATS and Postgres', () => {
 
   /** As issued an hour ago. */
   const expiredCode = async (asked: Asked): Promise<string> => {
-    const database = await openDatabase({
-      url: scheduler.databaseUrl,
-      schema: 'scheduler',
-      tables: [],
-      migrations,
-      logger: new TestLogger(),
-    });
+    const database = await scheduler.openDatabase();
     const clock = { now: () => new Date(new Date().getTime() - 3_600_000) };
     const codes = new Confirmations({ database, clock, random: randomBytes });
     const { code } = await codes.issue(previewRestore.request.parse(asked), 'anna');

@@ -55,7 +55,7 @@ import {
 } from '@casvault/contracts';
 import { createSealer, type Sealer } from '@casvault/service-host';
 import { inContracts, ScriptedService, type ContractOf, type Script } from '@casvault/messaging/testing';
-import { provisionSchema } from '@casvault/persistence';
+import { openDatabase, provisionSchema } from '@casvault/persistence';
 import {
   freePort,
   parsePrometheusText,
@@ -69,6 +69,8 @@ import {
   type RunningProcess,
   type Scrape,
 } from '@casvault/testkit';
+import { type DataSource } from 'typeorm';
+import { schedulerDatabase } from '../src/data-source.js';
 
 const main = fileURLToPath(new URL('../src/main.js', import.meta.url));
 const at = '2026-01-01T00:00:00.000Z';
@@ -392,8 +394,10 @@ export class RunningScheduler {
     return scheduler;
   }
 
-  get databaseUrl(): string {
-    return this.env['CASVAULT_DATABASE_URL'] ?? '';
+  /** A way of its own to the database of the service; whoever opens it destroys it. */
+  openDatabase(): Promise<DataSource> {
+    const url = this.env['CASVAULT_DATABASE_URL'] ?? '';
+    return openDatabase({ ...schedulerDatabase, url, schema: 'scheduler', logger: new TestLogger() });
   }
   async boot(): Promise<void> {
     this.service = spawnService(main, { env: this.env });
