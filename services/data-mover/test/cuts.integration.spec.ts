@@ -227,7 +227,8 @@ describe('a connection that is cut', () => {
         behind += 3 * mib;
       }
     await expectResumed(backup, 0);
-    expect(world.controller.state(transferId).epoch).toBe(1);
+    // Time passes thirty times as fast here: a machine that halts for three seconds loses the claim, but never the capture.
+    expect(world.controller.state(transferId).recaptures).toBe(0);
     expect(await backup.resent()).toBeLessThan(6 * bufferMiB * mib + overheadBytes);
   });
 
@@ -241,8 +242,7 @@ describe('a connection that is cut', () => {
     await cut;
     for (const backup of [one, other]) {
       await expectResumed(backup, 4 * mib);
-      const { epoch, recaptures } = world.controller.state(backup.transferId);
-      expect({ epoch, recaptures }).toEqual({ epoch: 1, recaptures: 0 });
+      expect(world.controller.state(backup.transferId).recaptures).toBe(0);
       const resent = (await backup.resent()) / mib;
       expect(resent).toBeLessThan(bufferMiB + overheadBytes / mib);
     }
