@@ -27,3 +27,13 @@ export const retryUnavailable: RetryPolicy<unknown> = (_effect, { fault, attempt
   if (fault.kind !== 'unavailable') return null;
   return done && attempt >= attemptsWhenDone ? null : backoffMs(attempt);
 };
+
+/** As `retryUnavailable`, but effects of a type that `limits` names are given up after so many attempts. */
+export const retryWithin =
+  <F extends { readonly type: string }>(
+    limits: Readonly<Partial<Record<F['type'], number>>>,
+  ): RetryPolicy<F> =>
+  (effect, failure) => {
+    const limit = limits[effect.type as F['type']];
+    return limit !== undefined && failure.attempt >= limit ? null : retryUnavailable(effect, failure);
+  };

@@ -1,16 +1,10 @@
-import {
-  getPoolAccess,
-  itemChanged,
-  removePoints,
-  startTransfer,
-  stopTransfer,
-  type PoolId,
-} from '@casvault/contracts';
-import { retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
+import { getPoolAccess, removePoints, type PoolId } from '@casvault/contracts';
+import { retryWithin, type Perform } from '@casvault/machine';
 import { type Messenger } from '@casvault/messaging';
 import { type CopyStore } from './copy-store.js';
 import { type CopyEffect, type CopyEvent } from './copy.machine.js';
 import { attemptLimits } from './deadlines.js';
+import { performTransfer } from './transfer.effects.js';
 
 export interface CopyWorld {
   readonly client: Pick<Messenger, 'request' | 'send' | 'publish'>;
@@ -48,22 +42,12 @@ export const performCopy =
     switch (effect.type) {
       case 'placePoint':
         return placePoint(world, effect, signal);
-      case 'startTransfer':
-        await world.client.send(startTransfer, effect.command, { messageId });
-        return null;
-      case 'stopTransfer':
-        await world.client.send(stopTransfer, { transferId: effect.transferId }, { messageId });
-        return null;
       case 'removeData':
         await world.client.send(removePoints, effect.command, { messageId });
         return null;
-      case 'itemChanged':
-        await world.client.publish(itemChanged, effect.change, { messageId });
-        return null;
+      default:
+        return performTransfer(world.client, effect, messageId);
     }
   };
 
-export const retryCopy: RetryPolicy<CopyEffect> = (effect, failure) =>
-  effect.type === 'placePoint' && failure.attempt >= attemptLimits.loadPoint
-    ? null
-    : retryUnavailable(effect, failure);
+export const retryCopy = retryWithin<CopyEffect>({ placePoint: attemptLimits.loadPoint });

@@ -2,30 +2,17 @@ import {
   Fault,
   type CopySpec,
   type FaultJson,
-  type ItemChanged,
   type PointId,
   type removePoints,
-  type startTransfer,
   type TransferChanged,
-  type TransferId,
 } from '@casvault/contracts';
 import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
 import { type z } from 'zod';
 import { copyItemOf, removalIdOf, type CopyIds, type CopyRequest, type CopyState } from './copy.js';
 import { after, deadlines, earliest, isPast, timedOut } from './deadlines.js';
 import { isTerminal, laterThan, type Ending } from './item.js';
-import {
-  askedAgain,
-  hasEnded,
-  heard,
-  isSilent,
-  isUnheard,
-  mustAskAgain,
-  nextLook,
-  transferFault,
-  transferSilent,
-  watchTransfer,
-} from './transfer-watch.js';
+import { transferSteps, type TransferEffect } from './transfer-steps.js';
+import { askedAgain, hasEnded, mustAskAgain, nextLook, watchTransfer } from './transfer-watch.js';
 
 /**
  * The copy of one point in another pool (E7): given its place in the catalogue -> made by a mover -> available; or, when that fails or is
@@ -43,10 +30,8 @@ export type CopyEvent =
 
 export type CopyEffect =
   | { readonly type: 'placePoint'; readonly request: CopyRequest; readonly ids: CopyIds }
-  | { readonly type: 'startTransfer'; readonly command: z.infer<typeof startTransfer.payload> }
-  | { readonly type: 'stopTransfer'; readonly transferId: TransferId }
   | { readonly type: 'removeData'; readonly command: z.infer<typeof removePoints.payload> }
-  | { readonly type: 'itemChanged'; readonly change: ItemChanged };
+  | TransferEffect;
 
 type CopyStep = Step<CopyState, CopyEffect>;
 
@@ -90,18 +75,16 @@ const begin = (request: CopyRequest, ids: CopyIds, now: Date): CopyStep =>
     [{ type: 'placePoint', request, ids }],
   );
 
-const startCommand = ({ request, ids, spec }: CopyState, stopAsked?: true): CopyEffect[] => {
-  if (!spec) return [];
-  const { itemId: ownerId, group } = request;
-  const command = { transferId: ids.transferId, ownerId, group, spec, ...(stopAsked ? { stopAsked } : {}) };
-  return [{ type: 'startTransfer', command }];
-};
-
-/** What was never heard of may never have come: it is named in full, so that it is recorded as stopped. */
-const stopCommand = (state: CopyState): CopyEffect[] =>
-  state.transfer && isUnheard(state.transfer)
-    ? startCommand(state, true)
-    : [{ type: 'stopTransfer', transferId: state.ids.transferId }];
+const transferring = transferSteps<CopyState, CopyEffect>({
+  command: ({ request: { itemId: ownerId, group }, ids: { transferId }, spec }) =>
+    spec && { transferId, ownerId, group, spec },
+  isAwaited: ({ stage }) => stage === 'moving' || stage === 'stopping',
+  stepOf,
+  published,
+  succeeded: (state, result, now) =>
+    over({ ...state, result, availableAt: now.toISOString(), ending: null }, now),
+  failed: (state, fault, now) => conclude(state, state.ending ?? { phase: 'failed', fault }, now),
+});
 
 const removeCommand = ({ request, ids, spec }: CopyState): CopyEffect[] =>
   spec
@@ -152,7 +135,7 @@ const conclude = (state: CopyState, ending: Ending, now: Date): CopyStep => {
     transfer: askedAgain(transfer, now),
     deadlineAt: after(now, deadlines.stopMs),
   };
-  return stepOf(stopping, stopCommand(state));
+  return stepOf(stopping, transferring.stopping(state));
 };
 
 const fail = (state: CopyState, fault: FaultJson, now: Date): CopyStep =>
@@ -162,29 +145,11 @@ const onPlaced = (state: CopyState, spec: CopySpec, now: Date): CopyStep => {
   if (state.stage !== 'facts') return stepOf(state);
   const transfer = watchTransfer(state.ids.transferId, now);
   const moving: CopyState = { ...state, spec, transfer, stage: 'moving', phase: 'transferring' };
-  return published(moving, now, startCommand(moving));
+  return published(moving, now, transferring.starting(moving));
 };
 
 const onFound = (state: CopyState, foundId: PointId, now: Date): CopyStep =>
   state.stage === 'facts' ? over({ ...state, foundId }, now) : stepOf(state);
-
-const onTransfer = (state: CopyState, news: TransferChanged, now: Date): CopyStep => {
-  const transfer = state.transfer && heard(state.transfer, news, now);
-  if (!transfer || (state.stage !== 'moving' && state.stage !== 'stopping')) return stepOf(state);
-  const told = { ...state, transfer };
-  switch (news.state) {
-    case 'queued':
-    case 'running':
-      return published(told, now);
-    case 'succeeded': {
-      const availableAt = now.toISOString();
-      return over({ ...told, result: news.result, availableAt, ending: null }, now);
-    }
-    case 'failed':
-    case 'stopped':
-      return conclude(told, state.ending ?? { phase: 'failed', fault: transferFault(news) }, now);
-  }
-};
 
 /** What was written is gone, or the data-mover has given up: either way this is the end. */
 const onRemoval = (state: CopyState, news: TransferChanged, now: Date): CopyStep => {
@@ -199,19 +164,11 @@ const stop = (state: CopyState, now: Date): CopyStep => {
   return conclude(state, { phase: 'stopped', fault }, now);
 };
 
-const wokenMoving = (state: CopyState, now: Date): CopyStep => {
-  const { transfer } = state;
-  if (!transfer) return stepOf(state);
-  if (isSilent(transfer, now)) return fail(state, transferSilent(), now);
-  if (!mustAskAgain(transfer, now)) return stepOf(state);
-  return stepOf({ ...state, transfer: askedAgain(transfer, now) }, startCommand(state));
-};
-
 const wokenEnding = (state: CopyState, now: Date): CopyStep => {
   const { transfer, stage } = state;
   if (isPast(state.deadlineAt, now)) return settle(state, now);
   if (!transfer || !mustAskAgain(transfer, now)) return stepOf(state);
-  const commands = stage === 'removing' ? removeCommand(state) : stopCommand(state);
+  const commands = stage === 'removing' ? removeCommand(state) : transferring.stopping(state);
   return stepOf({ ...state, transfer: askedAgain(transfer, now) }, commands);
 };
 
@@ -220,7 +177,7 @@ const woken = (state: CopyState, now: Date): CopyStep => {
     case 'over':
       return stepOf(state);
     case 'moving':
-      return wokenMoving(state, now);
+      return transferring.woken(state, now);
     case 'stopping':
     case 'removing':
       return wokenEnding(state, now);
@@ -251,7 +208,7 @@ const step = (state: CopyState | null, event: CopyEvent, now: Date): CopyStep =>
     case 'transferNews':
       return event.change.kind === 'removal'
         ? onRemoval(state, event.change, now)
-        : onTransfer(state, event.change, now);
+        : transferring.news(state, event.change, now);
     case 'woken':
       return woken(state, now);
     case 'effectFailed':

@@ -1,5 +1,5 @@
 import { Fault, removeCheckpoints, removePoints, stopTransfer, type VmId } from '@casvault/contracts';
-import { retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
+import { retryWithin, type Perform } from '@casvault/machine';
 import { type Messenger } from '@casvault/messaging';
 import { attemptLimits } from './deadlines.js';
 import { type DeletionStore } from './deletion-store.js';
@@ -45,7 +45,6 @@ export const performDeletion =
   };
 
 /** A host that is away is given up after a while: what is left on it goes with the VM's next backup. */
-export const retryDeletion: RetryPolicy<DeletionEffect> = (effect, failure) =>
-  effect.type === 'removeCheckpoints' && failure.attempt >= attemptLimits.removeCheckpoints
-    ? null
-    : retryUnavailable(effect, failure);
+export const retryDeletion = retryWithin<DeletionEffect>({
+  removeCheckpoints: attemptLimits.removeCheckpoints,
+});

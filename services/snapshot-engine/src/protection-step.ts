@@ -5,7 +5,6 @@ import {
   type pointAvailable,
   type pointCaptured,
   type removePoints,
-  type startTransfer,
   type TransferId,
 } from '@casvault/contracts';
 import { type Step } from '@casvault/machine';
@@ -13,6 +12,7 @@ import { type z } from 'zod';
 import { earliest } from './deadlines.js';
 import { isTerminal, laterThan } from './item.js';
 import { type PlatformUse, type ProtectionState, type ProtectVm } from './protection.js';
+import { type TransferEffect } from './transfer-steps.js';
 import { isUnheard, nextLook } from './transfer-watch.js';
 
 export type Snapshot = z.infer<typeof createVmSnapshot.reply>;
@@ -26,12 +26,10 @@ export type ProtectionEffect =
       readonly use: PlatformUse['kind'];
       readonly request: ProtectVm;
     }
-  | { readonly type: 'startTransfer'; readonly command: z.infer<typeof startTransfer.payload> }
-  | { readonly type: 'stopTransfer'; readonly transferId: TransferId }
   | { readonly type: 'removeData'; readonly command: z.infer<typeof removePoints.payload> }
-  | { readonly type: 'itemChanged'; readonly change: ItemChanged }
   | { readonly type: 'pointCaptured'; readonly fact: z.infer<typeof pointCaptured.payload> }
-  | { readonly type: 'pointAvailable'; readonly fact: z.infer<typeof pointAvailable.payload> };
+  | { readonly type: 'pointAvailable'; readonly fact: z.infer<typeof pointAvailable.payload> }
+  | TransferEffect;
 
 export type ProtectionStep = Step<ProtectionState, ProtectionEffect>;
 

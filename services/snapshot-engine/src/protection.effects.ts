@@ -3,15 +3,12 @@ import {
   Fault,
   getPoolAccess,
   getVmFacts,
-  itemChanged,
   pointAvailable,
   pointCaptured,
   removePoints,
   removeVmSnapshot,
   shutDownVm,
-  startTransfer,
   startVm,
-  stopTransfer,
 } from '@casvault/contracts';
 import { backoffMs, retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
 import { type Messenger } from '@casvault/messaging';
@@ -22,6 +19,7 @@ import { heldByDeletion, type ProtectVm } from './protection.js';
 import { type ProtectionEffect } from './protection-step.js';
 import { asksForReserve } from './reserve.rules.js';
 import { type ProtectionEvent } from './protection.machine.js';
+import { performTransfer } from './transfer.effects.js';
 
 /** The CVM is asked meanwhile. */
 const factsDeadlineMs = 60_000;
@@ -82,17 +80,8 @@ export const performProtection =
         return loadFacts(world, effect.request, signal);
       case 'platform':
         return onPlatform(world, effect, signal);
-      case 'startTransfer':
-        await client.send(startTransfer, effect.command, { messageId });
-        return null;
-      case 'stopTransfer':
-        await client.send(stopTransfer, { transferId: effect.transferId }, { messageId });
-        return null;
       case 'removeData':
         await client.send(removePoints, effect.command, { messageId });
-        return null;
-      case 'itemChanged':
-        await client.publish(itemChanged, effect.change, { messageId });
         return null;
       case 'pointCaptured':
         await client.publish(pointCaptured, effect.fact, { messageId });
@@ -100,6 +89,8 @@ export const performProtection =
       case 'pointAvailable':
         await client.publish(pointAvailable, effect.fact, { messageId });
         return null;
+      default:
+        return performTransfer(client, effect, messageId);
     }
   };
 

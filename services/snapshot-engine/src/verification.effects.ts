@@ -1,8 +1,9 @@
-import { Fault, getPoolAccess, itemChanged, startTransfer, stopTransfer } from '@casvault/contracts';
-import { retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
+import { Fault, getPoolAccess } from '@casvault/contracts';
+import { retryWithin, type Perform } from '@casvault/machine';
 import { type Messenger } from '@casvault/messaging';
 import { attemptLimits } from './deadlines.js';
 import { type PointStore } from './point-store.js';
+import { performTransfer } from './transfer.effects.js';
 import { type VerificationRequest } from './verification.js';
 import {
   verificationMachine,
@@ -37,19 +38,9 @@ export const performVerification =
     switch (effect.type) {
       case 'loadPoint':
         return loadPoint(world, effect.request, signal);
-      case 'startTransfer':
-        await world.client.send(startTransfer, effect.command, { messageId });
-        return null;
-      case 'stopTransfer':
-        await world.client.send(stopTransfer, { transferId: effect.transferId }, { messageId });
-        return null;
-      case 'itemChanged':
-        await world.client.publish(itemChanged, effect.change, { messageId });
-        return null;
+      default:
+        return performTransfer(world.client, effect, messageId);
     }
   };
 
-export const retryVerification: RetryPolicy<VerificationEffect> = (effect, failure) =>
-  effect.type === 'loadPoint' && failure.attempt >= attemptLimits.loadPoint
-    ? null
-    : retryUnavailable(effect, failure);
+export const retryVerification = retryWithin<VerificationEffect>({ loadPoint: attemptLimits.loadPoint });

@@ -1,29 +1,16 @@
 import {
   Fault,
   type FaultJson,
-  type ItemChanged,
-  type startTransfer,
   type TransferChanged,
   type RunItemId,
   type TransferId,
   type Verified,
 } from '@casvault/contracts';
 import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
-import { type z } from 'zod';
 import { after, deadlines, earliest, isPast, timedOut } from './deadlines.js';
 import { laterThan } from './item.js';
-import {
-  askedAgain,
-  hasEnded,
-  heard,
-  isSilent,
-  isUnheard,
-  mustAskAgain,
-  nextLook,
-  transferFault,
-  transferSilent,
-  watchTransfer,
-} from './transfer-watch.js';
+import { transferSteps, type TransferEffect } from './transfer-steps.js';
+import { nextLook, watchTransfer } from './transfer-watch.js';
 import { itemOf, type VerificationRequest, type VerificationState } from './verification.js';
 
 /**
@@ -38,10 +25,7 @@ export type VerificationEvent =
   | RuntimeEvent<VerificationEffect>;
 
 export type VerificationEffect =
-  | { readonly type: 'loadPoint'; readonly request: VerificationRequest }
-  | { readonly type: 'startTransfer'; readonly command: z.infer<typeof startTransfer.payload> }
-  | { readonly type: 'stopTransfer'; readonly transferId: TransferId }
-  | { readonly type: 'itemChanged'; readonly change: ItemChanged };
+  { readonly type: 'loadPoint'; readonly request: VerificationRequest } | TransferEffect;
 
 type VerificationStep = Step<VerificationState, VerificationEffect>;
 
@@ -91,21 +75,20 @@ const begin = (request: VerificationRequest, transferId: TransferId, now: Date):
     [{ type: 'loadPoint', request }],
   );
 
-const startCommand = (state: VerificationState, stopAsked = false): VerificationEffect[] => {
-  const { request, source, transferId } = state;
-  if (!source) return [];
-  const { pointId, depth, group } = request;
-  const ownerId = request.verificationId as string as RunItemId;
-  const spec = { kind: 'verify' as const, pointId, depth, ...source };
-  const command = { transferId, ownerId, group, spec, ...(stopAsked ? { stopAsked } : {}) };
-  return [{ type: 'startTransfer', command }];
-};
-
-const stopCommands = (state: VerificationState): VerificationEffect[] => {
-  const { transfer, transferId } = state;
-  if (!transfer || hasEnded(transfer)) return [];
-  return isUnheard(transfer) ? startCommand(state, true) : [{ type: 'stopTransfer', transferId }];
-};
+const transferring = transferSteps<VerificationState, VerificationEffect>({
+  command: ({ request: { verificationId, pointId, depth, group }, transferId, source }) =>
+    source && {
+      transferId,
+      ownerId: verificationId as string as RunItemId,
+      group,
+      spec: { kind: 'verify', pointId, depth, ...source },
+    },
+  isAwaited: isOpen,
+  stepOf,
+  published,
+  succeeded: (state, result, now) => checked(state, result?.verified, now),
+  failed: (state, fault, now) => ended(state, 'failed', fault, now),
+});
 
 const ended = (
   state: VerificationState,
@@ -113,7 +96,7 @@ const ended = (
   fault: FaultJson | null,
   now: Date,
 ): VerificationStep => {
-  const stops = stopCommands(state);
+  const stops = transferring.stopping(state);
   return published({ ...state, phase, fault, finishedAt: now.toISOString() }, now, stops);
 };
 
@@ -125,7 +108,7 @@ const onPoint = (
   if (!isOpen(state) || state.source) return stepOf(state);
   const transfer = watchTransfer(state.transferId, now);
   const reading = { ...state, source, transfer, deadlineAt: after(now, deadlines.verificationMs) };
-  return published(reading, now, startCommand(reading));
+  return published(reading, now, transferring.starting(reading));
 };
 
 const checked = (state: VerificationState, verified: Verified | undefined, now: Date): VerificationStep => {
@@ -134,22 +117,6 @@ const checked = (state: VerificationState, verified: Verified | undefined, now: 
   const isSound =
     verified.objects.length === 0 && verified.disks.every(({ damagedBytes }) => damagedBytes === 0);
   return ended({ ...state, verified }, isSound ? 'sound' : 'damaged', null, now);
-};
-
-const onTransfer = (state: VerificationState, news: TransferChanged, now: Date): VerificationStep => {
-  const transfer = isOpen(state) && state.transfer ? heard(state.transfer, news, now) : null;
-  if (!transfer) return stepOf(state);
-  const told = { ...state, transfer };
-  switch (news.state) {
-    case 'queued':
-    case 'running':
-      return published(told, now);
-    case 'succeeded':
-      return checked(told, news.result?.verified, now);
-    case 'failed':
-    case 'stopped':
-      return ended(told, 'failed', transferFault(news), now);
-  }
 };
 
 const woken = (state: VerificationState, now: Date): VerificationStep => {
@@ -161,10 +128,7 @@ const woken = (state: VerificationState, now: Date): VerificationStep => {
       : timedOut('the point was not found', deadlines.factsMs);
     return ended(state, 'failed', late, now);
   }
-  if (!transfer) return stepOf(state);
-  if (isSilent(transfer, now)) return ended(state, 'failed', transferSilent(), now);
-  if (!mustAskAgain(transfer, now)) return stepOf(state);
-  return stepOf({ ...state, transfer: askedAgain(transfer, now) }, startCommand(state));
+  return transferring.woken(state, now);
 };
 
 /** Without which there is no verification. */
@@ -180,7 +144,7 @@ const step = (state: VerificationState | null, event: VerificationEvent, now: Da
     case 'pointLoaded':
       return onPoint(state, event.source, now);
     case 'transferNews':
-      return onTransfer(state, event.change, now);
+      return transferring.news(state, event.change, now);
     case 'woken':
       return woken(state, now);
     case 'effectFailed':
