@@ -1,7 +1,6 @@
 import {
   bytesBehind,
   Fault,
-  nextWriter,
   replaceOpening,
   type BackupSpec,
   type DiskExport,
@@ -10,7 +9,6 @@ import {
   type OpeningId,
   type ReasonCode,
   type TransferResult,
-  type WriterId,
 } from '@casvault/contracts';
 import {
   backupPoint,
@@ -29,6 +27,7 @@ import { type HeldOpening, type HeldOpenings } from './held-openings.js';
 import { Outage } from './outage.js';
 import { parallelismOf, threadsOf } from './parallelism.rules.js';
 import { locationOf, prepareRepository, withStore } from './pool-place.js';
+import { PoolWriter, type EarlierWriter } from './pool-writer.js';
 import { remedyFor, remedyWhileOpen } from './remedy.rules.js';
 import { inDiskSpans, inSpan } from './spans.js';
 import { judgeTracker, requireTrackers, sampleSeed, type JudgedTracker } from './tracker.rules.js';
@@ -71,11 +70,7 @@ export class BackupTransfer {
   readonly #reasons = new Set<ReasonCode>();
   #openingId: OpeningId;
   #capturedAt: string | null;
-  #writerId: WriterId;
-  /** The writer may have packs: another attempt needs another one. */
-  #writerUsed = false;
-  /** Of the present capture. */
-  #earlierWriters: WriterId[];
+  readonly #writer: PoolWriter;
   #mayBeCommitted: boolean;
   #progress: readonly DiskProgress[] = [];
 
@@ -85,8 +80,7 @@ export class BackupTransfer {
     this.#outage = new Outage(spec.options, tools.clock, tools.monotonic);
     this.#openingId = claim.openingId;
     this.#capturedAt = claim.capturedAt;
-    this.#writerId = claim.writerId;
-    this.#earlierWriters = this.#ofThisCapture(claim.earlierWriters);
+    this.#writer = new PoolWriter(work, (earlier) => this.#isOfThisCapture(earlier));
     this.#mayBeCommitted = claim.epoch > 1;
   }
 
@@ -109,21 +103,14 @@ export class BackupTransfer {
     const committed = this.#mayBeCommitted ? await this.#committed(location) : null;
     if (committed) return committed;
     warmEngine(tools.resting, threadsOf(spec.options, spec.disks.length));
-    await Promise.all([this.#prepareRepository(location), lease.prove()]);
+    await Promise.all([prepareRepository(spec, location, lease.signal), lease.prove()]);
     const held = await inSpan('open capture', { 'casvault.opening': this.#openingId }, () => this.#capture());
     const trackers = await this.#judgeTrackers(location, held.opening);
     await lease.captured(held.opening);
     this.#capturedAt = held.opening.openedAt;
-    this.#writerUsed = true;
+    this.#writer.use();
     this.#mayBeCommitted = true;
     return this.#resultOf(await this.#move(location, held, trackers));
-  }
-
-  /** A chain that has a parent has its repository: another one in its place must not be taken for it. */
-  async #prepareRepository(location: StoreLocation): Promise<void> {
-    const { spec, lease } = this.#work;
-    if (spec.parentPointId === null)
-      await withStore(location, (store) => prepareRepository(spec.pool, store, lease.signal));
   }
 
   /** Before the first byte is read. The parent's manifest is the proof. */
@@ -224,8 +211,8 @@ export class BackupTransfer {
       chainId,
       pointId,
       kind: pointKind,
-      writerId: this.#writerId,
-      earlierWriters: this.#earlierWriters,
+      writerId: this.#writer.id,
+      earlierWriters: this.#writer.earlier,
       parentPointId,
       createdAt: tools.clock.now().toISOString(),
       facts: {
@@ -298,19 +285,7 @@ export class BackupTransfer {
       if (remedyWhileOpen(fault) === 'fail') throw fault;
     }
     await this.#outage.wait(fault, lease.signal);
-    await this.#takeNextWriter();
-  }
-
-  async #takeNextWriter(): Promise<void> {
-    if (!this.#writerUsed) return;
-    const { lease, tools, transferId } = this.#work;
-    const { epoch } = lease;
-    const next = await lease.ask((options) =>
-      tools.client.request(nextWriter, { transferId, epoch }, options),
-    );
-    this.#writerId = next.writerId;
-    this.#writerUsed = false;
-    this.#earlierWriters = this.#ofThisCapture(next.earlierWriters);
+    await this.#writer.handOver();
   }
 
   /** A new capture: nothing of the old one counts. The controller bounds how often. */
@@ -329,16 +304,13 @@ export class BackupTransfer {
     this.#reasons.add('CAPTURE_LOST_RESTARTED');
     this.#openingId = next.openingId;
     this.#capturedAt = null;
-    this.#writerId = next.writerId;
-    this.#writerUsed = false;
-    this.#earlierWriters = [];
+    this.#writer.beginAnew(next.writerId);
     this.#progress = [];
     await openings.close(lostOpeningId, lease.signal);
   }
 
   /** A capture that was never told of has no packs. */
-  #ofThisCapture(writers: readonly { writerId: WriterId; openingId: OpeningId }[]): WriterId[] {
-    if (this.#capturedAt === null) return [];
-    return writers.filter(({ openingId }) => openingId === this.#openingId).map(({ writerId }) => writerId);
+  #isOfThisCapture({ openingId }: EarlierWriter): boolean {
+    return this.#capturedAt !== null && openingId === this.#openingId;
   }
 }

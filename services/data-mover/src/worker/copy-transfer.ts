@@ -1,17 +1,10 @@
-import {
-  bytesBehind,
-  Fault,
-  nextWriter,
-  type CopySpec,
-  type DiskProgress,
-  type TransferResult,
-  type WriterId,
-} from '@casvault/contracts';
+import { bytesBehind, type CopySpec, type DiskProgress, type TransferResult } from '@casvault/contracts';
 import { copyPoint, type BackupResult, type CopyRequest } from '@casvault/data-path';
 import { Outage } from './outage.js';
 import { parallelismOf } from './parallelism.rules.js';
-import { locationOf, prepareRepository, withStore } from './pool-place.js';
-import { remedyFor } from './remedy.rules.js';
+import { throughOutages } from './pool-attempts.js';
+import { locationOf, prepareRepository } from './pool-place.js';
+import { PoolWriter } from './pool-writer.js';
 import { inSpan } from './spans.js';
 import { type Work } from './work.js';
 
@@ -25,41 +18,27 @@ const mostDisks = 64;
 export class CopyTransfer {
   readonly #work: Work<CopySpec>;
   readonly #outage: Outage;
-  #writerId: WriterId;
-  #earlierWriters: WriterId[];
-  /** The writer may have packs: another attempt needs another one. */
-  #writerUsed = false;
+  readonly #writer: PoolWriter;
   #progress: readonly DiskProgress[] = [];
 
   constructor(work: Work<CopySpec>) {
-    const { claim, spec, tools } = work;
+    const { spec, tools } = work;
     this.#work = work;
     this.#outage = new Outage(spec.options, tools.clock, tools.monotonic);
-    this.#writerId = claim.writerId;
-    this.#earlierWriters = claim.earlierWriters.map(({ writerId }) => writerId);
+    this.#writer = new PoolWriter(work, () => true);
   }
 
-  async run(): Promise<TransferResult> {
-    const { lease } = this.#work;
-    for (;;) {
-      lease.throwIfEnded();
-      try {
-        return await this.#attempt();
-      } catch (error) {
-        lease.throwIfEnded();
-        await this.#recover(Fault.from(error));
-      }
-    }
+  run(): Promise<TransferResult> {
+    const attempt = () => this.#attempt();
+    return throughOutages(this.#work, this.#outage, attempt, () => this.#writer.handOver());
   }
 
   async #attempt(): Promise<TransferResult> {
     const { spec, lease, tools, speed } = this.#work;
     const location = locationOf(spec.pool, tools.unseal);
-    // A chain that has a parent has its repository: another one in its place must not be taken for it.
-    if (spec.parentPointId === null)
-      await withStore(location, (store) => prepareRepository(spec.pool, store, lease.signal));
+    await prepareRepository(spec, location, lease.signal);
     await lease.prove();
-    this.#writerUsed = true;
+    this.#writer.use();
     const request = this.#request(location);
     const copy = () =>
       copyPoint(request, {
@@ -82,8 +61,8 @@ export class CopyTransfer {
       chainId,
       pointId,
       parentPointId,
-      writerId: this.#writerId,
-      earlierWriters: this.#earlierWriters,
+      writerId: this.#writer.id,
+      earlierWriters: this.#writer.earlier,
       createdAt: tools.clock.now().toISOString(),
       tools: { casvault: tools.version },
       compression: options.compression,
@@ -97,22 +76,6 @@ export class CopyTransfer {
     if (bytesBehind(progress) > bytesBehind(this.#progress)) this.#outage.over();
     this.#progress = progress;
     this.#work.onProgress(progress);
-  }
-
-  /** Returns when another attempt is due, or throws. */
-  async #recover(fault: Fault): Promise<void> {
-    const { lease, tools, transferId } = this.#work;
-    tools.logger.warn({ err: fault, transferId }, 'transfer interrupted');
-    if (remedyFor(fault) !== 'wait') throw fault;
-    await this.#outage.wait(fault, lease.signal);
-    if (!this.#writerUsed) return;
-    const { epoch } = lease;
-    const next = await lease.ask((options) =>
-      tools.client.request(nextWriter, { transferId, epoch }, options),
-    );
-    this.#writerId = next.writerId;
-    this.#writerUsed = false;
-    this.#earlierWriters = next.earlierWriters.map(({ writerId }) => writerId);
   }
 }
 

@@ -1,4 +1,4 @@
-import { Fault, type Pool } from '@casvault/contracts';
+import { Fault, type PointId, type Pool } from '@casvault/contracts';
 import { createRepository, openLocked } from '@casvault/data-path';
 import { openObjectStore, type ObjectStore, type StoreLocation } from '@casvault/object-store';
 
@@ -22,16 +22,22 @@ export const withStore = async <T>(
   }
 };
 
-/** Makes the pool's repository where there is none yet. ALREADY_EXISTS: the place holds another pool's. */
+/**
+ * Makes the repository of a new point's pool where there is none yet. A chain that has a parent has its repository: another one in its place
+ * must not be taken for it. ALREADY_EXISTS: the place holds another pool's.
+ */
 export const prepareRepository = async (
-  pool: Pool,
-  store: ObjectStore,
+  { pool, parentPointId }: { readonly pool: Pool; readonly parentPointId: PointId | null },
+  location: StoreLocation,
   signal: AbortSignal,
 ): Promise<void> => {
-  try {
-    await openLocked(store, { signal });
-  } catch (error) {
-    if (Fault.from(error).code !== 'POOL_OBJECT_MISSING') throw error;
-    await createRepository(store, { repositoryId: pool.id, createdAt: new Date(pool.createdAt), signal });
-  }
+  if (parentPointId !== null) return;
+  await withStore(location, async (store) => {
+    try {
+      await openLocked(store, { signal });
+    } catch (error) {
+      if (Fault.from(error).code !== 'POOL_OBJECT_MISSING') throw error;
+      await createRepository(store, { repositoryId: pool.id, createdAt: new Date(pool.createdAt), signal });
+    }
+  });
 };
