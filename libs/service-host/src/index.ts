@@ -6,6 +6,7 @@ export {
   serviceShape,
   type ServiceConfig,
 } from './config-reader.js';
+export { observeGauges } from './gauges.js';
 export { type ReadyCheck } from './health-server.js';
 export { createLogger } from './logger.js';
 export { runService, type Host, type ServiceOptions } from './run-service.js';

@@ -1,4 +1,5 @@
 import { type Finding, type Logger } from '@casvault/contracts';
+import { observeGauges } from '@casvault/service-host';
 import { type Counter, type Histogram, metrics } from '@opentelemetry/api';
 import { type BackupHostStore } from './backup-host-store.js';
 import { type PlatformStore } from './platform-store.js';
@@ -21,23 +22,17 @@ export class InventoryMetrics {
     this.findings = meter.createCounter('casvault_reconciliation_findings_total', {
       description: 'What passes over platforms found left there, by kind and what became of it',
     });
-    const states = meter.createObservableGauge('casvault_platforms', { description: 'Registered platforms' });
-    const vms = meter.createObservableGauge('casvault_vms', {
-      description: 'VMs of the registered platforms',
+    const gauges = {
+      casvault_platforms: 'Registered platforms',
+      casvault_vms: 'VMs of the registered platforms',
+    };
+    const options = { meter: 'casvault.inventory', unread: 'platforms are not counted', logger };
+    observeGauges(gauges, options, async (observe) => {
+      const { online, offline, vms } = await platforms.countByState();
+      observe('casvault_platforms', online, { state: 'online' });
+      observe('casvault_platforms', offline, { state: 'offline' });
+      observe('casvault_vms', vms);
     });
-    meter.addBatchObservableCallback(
-      async (result) => {
-        try {
-          const counts = await platforms.countByState();
-          result.observe(states, counts.online, { state: 'online' });
-          result.observe(states, counts.offline, { state: 'offline' });
-          result.observe(vms, counts.vms);
-        } catch (error) {
-          logger.warn({ err: error }, 'platforms are not counted');
-        }
-      },
-      [states, vms],
-    );
   }
 
   synchronised(outcome: 'succeeded' | 'failed', durationMs: number): void {
@@ -52,43 +47,29 @@ export class InventoryMetrics {
 
 /** `casvault_backup_hosts{group,state}`. */
 export const observeBackupHosts = (hosts: BackupHostStore, now: () => Date, logger: Logger): void => {
-  const gauge = metrics.getMeter('casvault.inventory').createObservableGauge('casvault_backup_hosts', {
-    description: 'Backup hosts that were ever seen, by group and state',
-  });
-  gauge.addCallback(async (result) => {
-    try {
-      for (const { group, online, offline } of await hosts.countByState(now())) {
-        result.observe(online, { group, state: 'online' });
-        result.observe(offline, { group, state: 'offline' });
-      }
-    } catch (error) {
-      logger.warn({ err: error }, 'backup hosts are not counted');
+  const gauges = { casvault_backup_hosts: 'Backup hosts that were ever seen, by group and state' };
+  const options = { meter: 'casvault.inventory', unread: 'backup hosts are not counted', logger };
+  observeGauges(gauges, options, async (observe) => {
+    for (const { group, online, offline } of await hosts.countByState(now())) {
+      observe('casvault_backup_hosts', online, { group, state: 'online' });
+      observe('casvault_backup_hosts', offline, { group, state: 'offline' });
     }
   });
 };
 
 /** `casvault_pool_capacity_bytes{pool_id,pool}`, `casvault_pool_free_bytes{pool_id,pool}` where the medium tells its room. */
 export const observePools = (pools: Pools, stopping: AbortSignal, logger: Logger): void => {
-  const meter = metrics.getMeter('casvault.inventory');
-  const capacity = meter.createObservableGauge('casvault_pool_capacity_bytes', {
-    description: 'Size of the medium of a storage pool',
+  const gauges = {
+    casvault_pool_capacity_bytes: 'Size of the medium of a storage pool',
+    casvault_pool_free_bytes: 'Free room on the medium of a storage pool',
+  };
+  const options = { meter: 'casvault.inventory', unread: 'pools are not measured', logger };
+  observeGauges(gauges, options, async (observe) => {
+    const { items } = await pools.page({ limit: poolsShown }, stopping);
+    for (const { id, name, capacityBytes, freeBytes } of items) {
+      const labels = { pool_id: id, pool: name };
+      if (capacityBytes !== null) observe('casvault_pool_capacity_bytes', capacityBytes, labels);
+      if (freeBytes !== null) observe('casvault_pool_free_bytes', freeBytes, labels);
+    }
   });
-  const free = meter.createObservableGauge('casvault_pool_free_bytes', {
-    description: 'Free room on the medium of a storage pool',
-  });
-  meter.addBatchObservableCallback(
-    async (result) => {
-      try {
-        const { items } = await pools.page({ limit: poolsShown }, stopping);
-        for (const { id, name, capacityBytes, freeBytes } of items) {
-          const labels = { pool_id: id, pool: name };
-          if (capacityBytes !== null) result.observe(capacity, capacityBytes, labels);
-          if (freeBytes !== null) result.observe(free, freeBytes, labels);
-        }
-      } catch (error) {
-        logger.warn({ err: error }, 'pools are not measured');
-      }
-    },
-    [capacity, free],
-  );
 };

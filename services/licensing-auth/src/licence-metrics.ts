@@ -1,5 +1,5 @@
 import { type Logger } from '@casvault/contracts';
-import { metrics } from '@opentelemetry/api';
+import { observeGauges } from '@casvault/service-host';
 import { type Licences } from './licences.js';
 
 /**
@@ -7,21 +7,15 @@ import { type Licences } from './licences.js';
  * and features, however many licences.
  */
 export const observeLicences = (licences: Pick<Licences, 'survey'>, logger: Logger): void => {
-  const meter = metrics.getMeter('casvault.licensing-auth');
-  const byState = meter.createObservableGauge('casvault_licences', { description: 'Licences, by state' });
-  const daysLeft = meter.createObservableGauge('casvault_licence_days_left', {
-    description: 'Days until the last licence with a feature ends, 0 when none is in force',
+  const gauges = {
+    casvault_licences: 'Licences, by state',
+    casvault_licence_days_left: 'Days until the last licence with a feature ends, 0 when none is in force',
+  };
+  const options = { meter: 'casvault.licensing-auth', unread: 'licences are not counted', logger };
+  observeGauges(gauges, options, async (observe) => {
+    const survey = await licences.survey();
+    for (const [state, count] of Object.entries(survey.counts))
+      observe('casvault_licences', count, { state });
+    for (const [feature, days] of survey.daysLeft) observe('casvault_licence_days_left', days, { feature });
   });
-  meter.addBatchObservableCallback(
-    async (result) => {
-      try {
-        const survey = await licences.survey();
-        for (const [state, count] of Object.entries(survey.counts)) result.observe(byState, count, { state });
-        for (const [feature, days] of survey.daysLeft) result.observe(daysLeft, days, { feature });
-      } catch (error) {
-        logger.warn({ err: error }, 'licences are not counted');
-      }
-    },
-    [byState, daysLeft],
-  );
 };

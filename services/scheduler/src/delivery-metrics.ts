@@ -1,17 +1,13 @@
 import { type Logger } from '@casvault/contracts';
-import { metrics } from '@opentelemetry/api';
+import { observeGauges } from '@casvault/service-host';
 import { type DeliveryStore } from './delivery-store.js';
 
 /** `casvault_alert_deliveries{state}`. */
 export const observeDeliveries = (deliveries: DeliveryStore, logger: Logger): void => {
-  const gauge = metrics
-    .getMeter('casvault.scheduler')
-    .createObservableGauge('casvault_alert_deliveries', { description: 'Deliveries of alerts, by state' });
-  gauge.addCallback(async (result) => {
-    try {
-      for (const { state, count } of await deliveries.countByState()) result.observe(count, { state });
-    } catch (error) {
-      logger.warn({ err: error }, 'deliveries are not counted');
-    }
+  const gauges = { casvault_alert_deliveries: 'Deliveries of alerts, by state' };
+  const options = { meter: 'casvault.scheduler', unread: 'deliveries are not counted', logger };
+  observeGauges(gauges, options, async (observe) => {
+    for (const { state, count } of await deliveries.countByState())
+      observe('casvault_alert_deliveries', count, { state });
   });
 };

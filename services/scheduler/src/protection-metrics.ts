@@ -1,5 +1,5 @@
 import { type Logger } from '@casvault/contracts';
-import { metrics } from '@opentelemetry/api';
+import { observeGauges } from '@casvault/service-host';
 import { type ProtectionStore } from './protection-store.js';
 
 const hour = 3_600;
@@ -13,30 +13,21 @@ const oldestShown = 20;
  * `casvault_vm_backup_age_seconds{vm_id,vm_name}` of the 20 oldest.
  */
 export const observeProtection = (protection: ProtectionStore, logger: Logger): void => {
-  const meter = metrics.getMeter('casvault.scheduler');
-  const vms = meter.createObservableGauge('casvault_job_vms', { description: 'VMs of backup jobs' });
-  const protectedVms = meter.createObservableGauge('casvault_protected_vms', {
-    description: 'VMs of backup jobs that have a backup',
+  const gauges = {
+    casvault_job_vms: 'VMs of backup jobs',
+    casvault_protected_vms: 'VMs of backup jobs that have a backup',
+    casvault_protected_vms_by_age: 'VMs of backup jobs whose newest backup began at most so many seconds ago',
+    casvault_vm_backup_age_seconds:
+      'Since the newest backup of a VM began, of the VMs of backup jobs with the oldest ones',
+  };
+  const options = { meter: 'casvault.scheduler', unread: 'protected VMs are not counted', logger };
+  observeGauges(gauges, options, async (observe) => {
+    const { vms, protectedVms, ages, oldest } = await protection.read(ageBounds, oldestShown);
+    observe('casvault_job_vms', vms);
+    observe('casvault_protected_vms', protectedVms);
+    for (const age of ages)
+      observe('casvault_protected_vms_by_age', age.vms, { up_to_seconds: String(age.upTo) });
+    for (const { vmId, vmName, ageSeconds } of oldest)
+      observe('casvault_vm_backup_age_seconds', ageSeconds, { vm_id: vmId, vm_name: vmName });
   });
-  const byAge = meter.createObservableGauge('casvault_protected_vms_by_age', {
-    description: 'VMs of backup jobs whose newest backup began at most so many seconds ago',
-  });
-  const oldest = meter.createObservableGauge('casvault_vm_backup_age_seconds', {
-    description: 'Since the newest backup of a VM began, of the VMs of backup jobs with the oldest ones',
-  });
-  meter.addBatchObservableCallback(
-    async (result) => {
-      try {
-        const read = await protection.read(ageBounds, oldestShown);
-        result.observe(vms, read.vms);
-        result.observe(protectedVms, read.protectedVms);
-        for (const age of read.ages) result.observe(byAge, age.vms, { up_to_seconds: String(age.upTo) });
-        for (const { vmId, vmName, ageSeconds } of read.oldest)
-          result.observe(oldest, ageSeconds, { vm_id: vmId, vm_name: vmName });
-      } catch (error) {
-        logger.warn({ err: error }, 'protected VMs are not counted');
-      }
-    },
-    [vms, protectedVms, byAge, oldest],
-  );
 };

@@ -1,26 +1,20 @@
 import { type Logger } from '@casvault/contracts';
+import { observeGauges } from '@casvault/service-host';
 import { metrics } from '@opentelemetry/api';
 import { type RunStore } from './run-store.js';
 
 /** `casvault_runs{state}`, `casvault_jobs{last_run}`: `never` of jobs that have not run. */
 export const observeRuns = (runs: RunStore, logger: Logger): void => {
-  const meter = metrics.getMeter('casvault.scheduler');
-  const byState = meter.createObservableGauge('casvault_runs', { description: 'Runs, by state' });
-  const jobs = meter.createObservableGauge('casvault_jobs', {
-    description: 'Jobs, by the state of their last run',
+  const gauges = {
+    casvault_runs: 'Runs, by state',
+    casvault_jobs: 'Jobs, by the state of their last run',
+  };
+  const options = { meter: 'casvault.scheduler', unread: 'runs are not counted', logger };
+  observeGauges(gauges, options, async (observe) => {
+    for (const { state, count } of await runs.countByState()) observe('casvault_runs', count, { state });
+    for (const { lastRun, count } of await runs.countJobs())
+      observe('casvault_jobs', count, { last_run: lastRun });
   });
-  meter.addBatchObservableCallback(
-    async (result) => {
-      try {
-        for (const { state, count } of await runs.countByState()) result.observe(byState, count, { state });
-        for (const { lastRun, count } of await runs.countJobs())
-          result.observe(jobs, count, { last_run: lastRun });
-      } catch (error) {
-        logger.warn({ err: error }, 'runs are not counted');
-      }
-    },
-    [byState, jobs],
-  );
 };
 
 /** `casvault_scheduling_delay_seconds`: of a run of a plan, from when it was due until it was begun. */

@@ -1,5 +1,5 @@
 import { type Logger } from '@casvault/contracts';
-import { metrics } from '@opentelemetry/api';
+import { observeGauges } from '@casvault/service-host';
 import { type PointStore } from './point-store.js';
 
 const day = 86_400;
@@ -11,28 +11,19 @@ const verifiedBounds = [day, 7 * day, 30 * day, 90 * day];
  * `casvault_points_verified_by_age{up_to_seconds}`, each of which holds those before it.
  */
 export const observePoints = (points: PointStore, logger: Logger): void => {
-  const meter = metrics.getMeter('casvault.snapshot-engine');
-  const byState = meter.createObservableGauge('casvault_points', {
-    description: 'Points in the catalogue, by state',
+  const gauges = {
+    casvault_points: 'Points in the catalogue, by state',
+    casvault_points_by_verification: 'Available points, by what their newest verification found',
+    casvault_points_verified_by_age:
+      'Available points whose newest verification was at most so many seconds ago',
+  };
+  const options = { meter: 'casvault.snapshot-engine', unread: 'points are not counted', logger };
+  observeGauges(gauges, options, async (observe) => {
+    for (const { state, count } of await points.countByState()) observe('casvault_points', count, { state });
+    const { ages, ...findings } = await points.countVerified(verifiedBounds);
+    for (const [found, count] of Object.entries(findings))
+      observe('casvault_points_by_verification', count, { found });
+    for (const [index, upTo] of verifiedBounds.entries())
+      observe('casvault_points_verified_by_age', ages[index] ?? 0, { up_to_seconds: String(upTo) });
   });
-  const byFinding = meter.createObservableGauge('casvault_points_by_verification', {
-    description: 'Available points, by what their newest verification found',
-  });
-  const byAge = meter.createObservableGauge('casvault_points_verified_by_age', {
-    description: 'Available points whose newest verification was at most so many seconds ago',
-  });
-  meter.addBatchObservableCallback(
-    async (result) => {
-      try {
-        for (const { state, count } of await points.countByState()) result.observe(byState, count, { state });
-        const { ages, ...findings } = await points.countVerified(verifiedBounds);
-        for (const [found, count] of Object.entries(findings)) result.observe(byFinding, count, { found });
-        for (const [index, upTo] of verifiedBounds.entries())
-          result.observe(byAge, ages[index] ?? 0, { up_to_seconds: String(upTo) });
-      } catch (error) {
-        logger.warn({ err: error }, 'points are not counted');
-      }
-    },
-    [byState, byFinding, byAge],
-  );
 };

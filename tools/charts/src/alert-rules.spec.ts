@@ -22,10 +22,12 @@ describe('H4: metrics', () => {
   });
 
   it('are found in code by how they are made', () => {
-    const source = `meter.createObservableGauge('casvault_a', {}); x\n  .createCounter(\n 'casvault_b_total', {}`;
+    const source = `meter.createObservableGauge('casvault_a', {}); x\n  .createCounter(\n 'casvault_b_total', {});
+      gauges = { casvault_c:\n 'So many' };`;
     expect([...metricsIn(source)]).toEqual([
       ['casvault_a', 'gauge'],
       ['casvault_b_total', 'counter'],
+      ['casvault_c', 'gauge'],
     ]);
   });
 

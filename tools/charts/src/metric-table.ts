@@ -73,6 +73,8 @@ export const metricTable: Readonly<Record<string, Metric>> = {
 
 const instrument =
   /\.create(?:Observable)?(Gauge|Counter|UpDownCounter|Histogram)\(\s*'([a-zA-Z_:][a-zA-Z0-9_:]*)'/g;
+/** Of `observeGauges`: what each tells, by its name. */
+const observed = /\b(casvault_[a-z0-9_]+):\s+'/g;
 /** disk-service writes its text itself: `# TYPE name type`. */
 const declared = /# TYPE (casvault_[a-z_]+) (counter|gauge|histogram)/g;
 const typeOf = (kind: string): MetricType =>
@@ -82,6 +84,7 @@ const typeOf = (kind: string): MetricType =>
 export const metricsIn = (source: string): Map<string, MetricType> =>
   new Map([
     ...[...source.matchAll(instrument)].map(([, kind = '', name = '']) => [name, typeOf(kind)] as const),
+    ...[...source.matchAll(observed)].map(([, name = '']) => [name, 'gauge'] as const),
     ...[...source.matchAll(declared)].map(([, name = '', type = '']) => [name, type as MetricType] as const),
   ]);
 

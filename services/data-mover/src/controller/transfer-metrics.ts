@@ -1,4 +1,5 @@
 import { type Clock, type Logger } from '@casvault/contracts';
+import { observeGauges } from '@casvault/service-host';
 import { metrics, type Counter, type Histogram } from '@opentelemetry/api';
 import { type TransferStore } from './transfer-store.js';
 import { isTerminal, storedBytes, type TransferState } from './transfer.js';
@@ -27,25 +28,18 @@ export class TransferMetrics {
     this.#stored = meter.createCounter('casvault_transfer_stored_bytes_total', {
       description: 'Stored in pools (backup) or read from them (restore) by finished transfers',
     });
-    const gauge = meter.createObservableGauge('casvault_transfers', {
-      description: 'Transfers, by state, kind and group of backup hosts',
+    const gauges = {
+      casvault_transfers: 'Transfers, by state, kind and group of backup hosts',
+      casvault_transfer_queue_age_seconds:
+        'Since when the oldest queued transfer of a group is known; none queued: no series',
+    };
+    const options = { meter: 'casvault.data-mover', unread: 'transfers are not counted', logger };
+    observeGauges(gauges, options, async (observe) => {
+      for (const { count, ...labels } of await store.countByState())
+        observe('casvault_transfers', count, { ...labels });
+      for (const { group, ageSeconds } of await store.oldestQueued())
+        observe('casvault_transfer_queue_age_seconds', ageSeconds, { group });
     });
-    const oldest = meter.createObservableGauge('casvault_transfer_queue_age_seconds', {
-      description: 'Since when the oldest queued transfer of a group is known; none queued: no series',
-    });
-    meter.addBatchObservableCallback(
-      async (result) => {
-        try {
-          for (const { count, ...labels } of await store.countByState())
-            result.observe(gauge, count, { ...labels });
-          for (const { group, ageSeconds } of await store.oldestQueued())
-            result.observe(oldest, ageSeconds, { group });
-        } catch (error) {
-          logger.warn({ err: error }, 'transfers are not counted');
-        }
-      },
-      [gauge, oldest],
-    );
   }
 
   finished(transfer: TransferState): void {
