@@ -33,7 +33,7 @@ export interface MachineRuntimeOptions<S, E, F> {
   readonly logger: Logger;
   /** Effects performed at the same time by this process. Memory is bounded by it: that many effects and results. */
   readonly concurrency?: number;
-  /** A process that dies leaves its effects for others after this. Renewed at a third of it. */
+  /** A process that dies leaves its effects for others after this, 10 s by default. Renewed at a third of it. */
   readonly leaseMs?: number;
   /**
    * How long an idle process takes to see what others left: retries, timers, effects of the dead. What this process
@@ -54,7 +54,7 @@ export interface MachineRuntimeOptions<S, E, F> {
 const awake = 'awake';
 const wideAwake = AbortSignal.abort(awake);
 
-const defaults = { concurrency: 16, leaseMs: 30_000, pollMs: 1_000 };
+const defaults = { concurrency: 16, leaseMs: 10_000, pollMs: 1_000 };
 /** Instances woken in one pass, one after the other. */
 const timersPerPass = 64;
 const forgetMessagesAfterMs = 7 * 24 * 3_600_000;

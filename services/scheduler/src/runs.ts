@@ -20,9 +20,6 @@ import { type RunStore } from './run-store.js';
 const reconcileEveryMs = 10_000;
 const reconcileBatch = 100;
 
-/** Effects of a process that died are performed by another after this. */
-const effectLeaseMs = 10_000;
-
 export interface RunsOptions {
   readonly world: RunWorld;
   /** R15: by group. */
@@ -58,7 +55,6 @@ export class Runs {
       story: ({ state, ended }) => (isTerminal(state) ? { state, ended } : { state }),
       clock,
       logger,
-      leaseMs: effectLeaseMs,
     });
   }
 

@@ -12,9 +12,6 @@ import { performCopy, retryCopy, type CopyWorld } from './copy.effects.js';
 import { copyMachine, type CopyEffect, type CopyEvent } from './copy.machine.js';
 import { type CopyRequest, type CopyState } from './copy.js';
 
-/** Effects of a process that died are performed by another after this. */
-const effectLeaseMs = 10_000;
-
 export interface CopiesOptions {
   readonly world: CopyWorld;
   readonly machines: MachineStore;
@@ -32,7 +29,6 @@ export class Copies {
       store,
       clock,
       logger,
-      leaseMs: effectLeaseMs,
       perform: performCopy(world),
       retry: retryCopy,
       story: ({ request: { runId, pointId, poolId }, ids: { copyId }, phase, fault }) => ({

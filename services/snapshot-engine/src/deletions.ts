@@ -20,8 +20,6 @@ import { listDeletion, refuseDeletion } from './deletion.rules.js';
 type NewDeletion = z.output<typeof createDeletion.request>;
 type Delivered = Exclude<DeletionEvent, { type: 'woken' | 'effectFailed' }>;
 
-/** Effects of a process that died are performed by another after this. */
-const effectLeaseMs = 10_000;
 /** A removal names its points in one message. */
 const mostPoints = 2_048;
 
@@ -44,7 +42,6 @@ export class Deletions {
       store,
       clock,
       logger,
-      leaseMs: effectLeaseMs,
       perform: performDeletion(world),
       retry: retryDeletion,
       story: ({

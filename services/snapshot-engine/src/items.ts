@@ -33,9 +33,6 @@ import { verificationMachine } from './verification.machine.js';
 import { type VerificationState } from './verification.js';
 import { type VmMarkStore } from './vm-mark-store.js';
 
-/** Effects of a process that died are performed by another after this. */
-const effectLeaseMs = 10_000;
-
 export interface ItemsOptions {
   readonly world: ItemWorld;
   readonly machines: MachineStore;
@@ -82,7 +79,7 @@ export class Items {
   readonly #rollbacks: MachineRuntime<RollbackState, RollbackEvent, RollbackEffect>;
 
   constructor({ world, machines: store, clock, logger }: ItemsOptions) {
-    const common = { store, clock, logger, leaseMs: effectLeaseMs };
+    const common = { store, clock, logger };
     this.#protections = new MachineRuntime({
       ...common,
       machine: protectionMachine,

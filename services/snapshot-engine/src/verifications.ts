@@ -23,9 +23,6 @@ import { verificationOf, type VerificationState } from './verification.js';
 
 type NewVerification = z.output<typeof createVerification.request>;
 
-/** Effects of a process that died are performed by another after this. */
-const effectLeaseMs = 10_000;
-
 export interface VerificationsOptions {
   readonly world: VerificationWorld;
   readonly machines: MachineStore;
@@ -45,7 +42,6 @@ export class Verifications {
       store,
       clock,
       logger,
-      leaseMs: effectLeaseMs,
       perform: performVerification(world),
       retry: retryVerification,
       story: ({ request: { pointId, depth }, phase, fault }) => ({ pointId, depth, phase, fault }),

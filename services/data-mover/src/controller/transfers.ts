@@ -41,9 +41,6 @@ type Delivered = Exclude<TransferEvent, { type: 'woken' | 'effectFailed' }>;
 
 export const leaseSeconds = transferLimits.leaseMs / 1_000;
 
-/** Effects of a process that died are performed by another after this. */
-const effectLeaseMs = 10_000;
-
 const hookNews = (change: TransferNews, hook: HookChanged['hook']): HookChanged => {
   const { transferId, ownerId, state, reasons, result, fault, at } = change;
   const runId = ownerId as string as RunId;
@@ -99,7 +96,6 @@ export class Transfers {
       perform,
       clock,
       logger,
-      leaseMs: effectLeaseMs,
       story: ({ request: { ownerId, spec }, state, epoch, claim, reasons, fault }) => ({
         ownerId,
         kind: spec.kind,
