@@ -21,8 +21,8 @@ import {
 
 const run = promisify(execFile);
 const offlineReader = fileURLToPath(new URL('../../../tools/offline-reader/restore.py', import.meta.url));
-/** So that a transfer of `slow` is under way for twelve seconds. */
-const speedLimit = [{ from: '00:00', to: '00:00', rate: 1, unit: 'MiB/s', appliesTo: 'disk' }] as const;
+/** So that each transfer, of 12 MiB, is under way for 24 seconds. */
+const speedLimit = [{ from: '00:00', to: '00:00', rate: 512, unit: 'KiB/s', appliesTo: 'disk' }] as const;
 
 /** All of it, in the order in which it is started. */
 const processes = [
@@ -106,10 +106,16 @@ describe('the control plane set back to a copy of its Postgres', () => {
     if (item === undefined) throw new Error('the run has no item');
     return item;
   };
-  const signalMover = (signal: 'SIGSTOP' | 'SIGCONT'): void => {
+  /** However slow the machine is, no transfer ends meanwhile. */
+  const whileMoverHalts = async (action: () => Promise<void>): Promise<void> => {
     const { pid } = world.stack.process('mover-1');
     if (pid === null) throw new Error('the mover does not run');
-    process.kill(pid, signal);
+    process.kill(pid, 'SIGSTOP');
+    try {
+      await action();
+    } finally {
+      process.kill(pid, 'SIGCONT');
+    }
   };
   /** Its mover tells of a disk. */
   const untilWriting = (runId: RunDetail['id']) =>
@@ -123,7 +129,6 @@ describe('the control plane set back to a copy of its Postgres', () => {
     // A guest that still boots would not hear its power button.
     await world.trial.lab.admin.workload(inLab('rolled').vm.id);
     const rolled = (await api.rollBack(ofRolled.id, { confirm: 'rolled', options })).id;
-    await untilWriting(rolled);
     const vm = await world.trial.startJob({ kind: 'restore', items, options }, 'restore under way');
     const volume = (await api.createVolume(point.id, 'vda', { ...place, name: 'loose', options })).id;
     return { vm, volume, rolled };
@@ -158,11 +163,13 @@ describe('the control plane set back to a copy of its Postgres', () => {
     const all = [underWay, ...Object.values(writing)];
     for (const runId of all) await untilWriting(runId);
     await untilRun(world, underWay, (now) => sumOf(now, 'doneBytes') > 2 * MiB);
-    // However slow the machine is, none of them ends before it is copied.
-    signalMover('SIGSTOP');
-    for (const runId of all) expect(await world.trial.api.getRun(runId)).toMatchObject({ state: 'running' });
-    await copyPostgres();
-    signalMover('SIGCONT');
+    await whileMoverHalts(async () => {
+      for (const runId of all) {
+        const { items } = await world.trial.api.getRun(runId);
+        expect(items).toMatchObject([{ phase: 'transferring' }]);
+      }
+      await copyPostgres();
+    });
     finished = await pointOf(world, expectSucceeded(await ended(underWay)));
     given = await give(writing);
   });
