@@ -105,7 +105,7 @@ export const schedulerModule = (host: Host<SchedulerConfig>): DynamicModule => {
   });
   const check = new DefinitionCheck(client);
   const plans = new PostgresPlanStore(database, jobStore, runStore);
-  const zones = new BackupZones(client);
+  const zones = new BackupZones(client, clock);
   const confirmations = new Confirmations({ database, clock, random: randomBytes });
   const saved = { database, jobs: jobStore, plans, zones, check, confirmations, clock };
   const jobs = new Jobs({ ...saved, runStore, runs });
