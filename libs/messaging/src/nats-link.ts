@@ -29,6 +29,8 @@ const connectionOptions = (options: NatsOptions): NodeConnectionOptions => {
     pingInterval: 10_000,
     maxPingOut: 2,
     timeout: 5_000,
+    // Would take a stack trace for every request.
+    noAsyncTraces: true,
     ...(username ? { user: decodeURIComponent(username), pass: decodeURIComponent(password) } : {}),
     ...(options.credentials
       ? { authenticator: credsAuthenticator(new TextEncoder().encode(options.credentials)) }
