@@ -11,5 +11,6 @@ export type {
   NewEffect,
   DueTimer,
   SavedStep,
+  Settled,
   StepCause,
 } from './store.js';

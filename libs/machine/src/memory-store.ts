@@ -8,6 +8,7 @@ import {
   type MachineStore,
   type NewEffect,
   type SavedStep,
+  type Settled,
   type StepCause,
 } from './store.js';
 
@@ -92,11 +93,12 @@ export class MemoryMachineStore implements MachineStore {
     return { outcome: 'stepped', state };
   }
 
-  async settle(claim: EffectClaim): Promise<boolean> {
-    if (!this.#held(claim)) return false;
+  async settle(claim: EffectClaim): Promise<Settled | null> {
+    const settled = this.#held(claim);
+    if (!settled) return null;
     this.#effects.delete(claim.effectId);
     this.#due = null;
-    return true;
+    return { isFollowed: [...this.#effects.values()].some(({ queue }) => queue === settled.queue) };
   }
 
   async read(kind: string, instanceId: string): Promise<unknown> {

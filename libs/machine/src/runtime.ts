@@ -313,10 +313,10 @@ export class MachineRuntime<S, E extends { readonly type: string }, F extends { 
       }
   }
 
-  /** What comes after it in its lane may follow. */
+  /** Only what comes after it in its lane is worth a look; what is added to the lane in the same moment is found by the next one. */
   async #end({ effectId, token }: ClaimedEffect): Promise<void> {
-    await this.#o.store.settle({ effectId, token });
-    this.#kick();
+    const settled = await this.#o.store.settle({ effectId, token });
+    if (settled?.isFollowed) this.#kick();
   }
 
   async #apply(instanceId: string, event: E | RuntimeEvent<F>, cause: StepCause): Promise<Applied> {

@@ -63,6 +63,11 @@ export interface DueTimer {
   readonly traceparent: string | null;
 }
 
+export interface Settled {
+  /** An effect that comes after it in its lane was there when it ended. */
+  readonly isFollowed: boolean;
+}
+
 /**
  * Where machines live. Promises that every adapter keeps (the conformance suite in `testing` proves them):
  *
@@ -77,8 +82,8 @@ export interface DueTimer {
  */
 export interface MachineStore {
   apply(kind: string, instanceId: string, cause: StepCause, decide: Decide, now: Date): Promise<Applied>;
-  /** Ends an effect of which no event comes; its instance is neither read nor held. False: the claim is lost. */
-  settle(claim: EffectClaim): Promise<boolean>;
+  /** Ends an effect of which no event comes; its instance is neither read nor held. Null: the claim is lost. */
+  settle(claim: EffectClaim): Promise<Settled | null>;
   /** The state, or null if there is no such instance. */
   read(kind: string, instanceId: string): Promise<unknown>;
   /** Instances whose timer is due at `now`; may contain some that another process is just waking. */

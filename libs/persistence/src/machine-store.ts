@@ -7,6 +7,7 @@ import {
   type EffectClaim,
   type MachineStore,
   type SavedStep,
+  type Settled,
   type StepCause,
 } from '@casvault/machine';
 import { type DataSource } from 'typeorm';
@@ -50,7 +51,13 @@ const claimSql = `
   WHERE m.id = next.id AND i.kind = m.kind AND i.id = m.instance_id
   RETURNING m.id, m.instance_id, m.effect, m.traceparent, m.attempt, m.seq, i.done`;
 
-const settleSql = 'DELETE FROM machine_effect WHERE id = $1 AND claim = $2';
+const settleSql = `
+  WITH gone AS (
+    DELETE FROM machine_effect WHERE id = $1 AND claim = $2 RETURNING kind, instance_id, lane, seq)
+  SELECT EXISTS (
+    SELECT 1 FROM machine_effect e
+    WHERE e.kind = gone.kind AND e.instance_id = gone.instance_id AND e.lane = gone.lane AND e.seq > gone.seq) AS "isFollowed"
+  FROM gone`;
 
 /** Effects get their places in lanes in the order in which the step has them. */
 const saveSql = `
@@ -98,11 +105,8 @@ export class PostgresMachineStore implements MachineStore {
     });
   }
 
-  async settle({ effectId, token }: EffectClaim): Promise<boolean> {
-    return reading(this.#database, async (manager) => {
-      const [, count] = await manager.query<[unknown, number]>(settleSql, [effectId, token]);
-      return count > 0;
-    });
+  async settle(claim: EffectClaim): Promise<Settled | null> {
+    return reading(this.#database, (manager) => settle(manager, claim));
   }
 
   async read(kind: string, instanceId: string): Promise<unknown> {
@@ -201,9 +205,12 @@ const refusal = async (
   if (cause.messageId !== undefined && !(await firstTime(tx, scope, cause.messageId))) return 'duplicate';
   if (cause.timer && (row.wake_at === null || row.wake_at > now)) return 'superseded';
   if (!cause.completes) return undefined;
-  const { effectId, token } = cause.completes;
-  const [, count] = await tx.query<[unknown, number]>(settleSql, [effectId, token]);
-  return count > 0 ? undefined : 'superseded';
+  return (await settle(tx, cause.completes)) ? undefined : 'superseded';
+};
+
+const settle = async (source: Transaction, { effectId, token }: EffectClaim): Promise<Settled | null> => {
+  const [settled] = await source.query<Settled[]>(settleSql, [effectId, token]);
+  return settled ?? null;
 };
 
 /** In one statement: most of what a step costs is its trips to the server. */

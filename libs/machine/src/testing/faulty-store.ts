@@ -6,6 +6,7 @@ import {
   type DueTimer,
   type EffectClaim,
   type MachineStore,
+  type Settled,
   type StepCause,
 } from '../store.js';
 
@@ -25,7 +26,7 @@ export class FaultyMachineStore implements MachineStore {
   apply(kind: string, id: string, cause: StepCause, decide: Decide, now: Date): Promise<Applied> {
     return this.#call('apply', () => this.#inner.apply(kind, id, cause, decide, now));
   }
-  settle(claim: EffectClaim): Promise<boolean> {
+  settle(claim: EffectClaim): Promise<Settled | null> {
     return this.#call('settle', () => this.#inner.settle(claim));
   }
   read(kind: string, id: string): Promise<unknown> {

@@ -193,8 +193,10 @@ export const machineStoreConformance = (name: string, fresh: () => Promise<Store
       await put('c', saved(1, { effects: [effect('c1'), effect('c2')] }));
       const c1 = await claimOne();
       expect(c1.effectId).toBe('c1');
-      await store.settle(c1);
-      expect((await claimOne()).effectId).toBe('c2');
+      expect(await store.settle(c1)).toEqual({ isFollowed: true });
+      const c2 = await claimOne();
+      expect(c2.effectId).toBe('c2');
+      expect(await store.settle(c2)).toEqual({ isFollowed: false });
     });
 
     it('settles an effect without an event', async () => {
@@ -202,9 +204,9 @@ export const machineStoreConformance = (name: string, fresh: () => Promise<Store
       const old = await claimOne();
       await pass(leaseMs + 500);
       const claim = await claimOne();
-      expect(await store.settle(old)).toBe(false);
-      expect(await store.settle(claim)).toBe(true);
-      expect(await store.settle(claim)).toBe(false);
+      expect(await store.settle(old)).toBeNull();
+      expect(await store.settle(claim)).toEqual({ isFollowed: false });
+      expect(await store.settle(claim)).toBeNull();
       expect(await store.read(kind, 'a')).toEqual({ n: 1 });
       await pass(leaseMs + 500);
       expect(await store.claim(kind, 1, leaseMs)).toEqual([]);
