@@ -98,7 +98,8 @@ export class MemoryMachineStore implements MachineStore {
     if (!settled) return null;
     this.#effects.delete(claim.effectId);
     this.#due = null;
-    return { isFollowed: [...this.#effects.values()].some(({ queue }) => queue === settled.queue) };
+    for (const { queue } of this.#effects.values()) if (queue === settled.queue) return { isFollowed: true };
+    return { isFollowed: false };
   }
 
   async read(kind: string, instanceId: string): Promise<unknown> {

@@ -5,8 +5,8 @@ import { runItemTable } from './run-item.table.js';
 import { runTable } from './run.table.js';
 
 /**
- * Of the connections the planner takes eight when many runs are due at once: two for everybody else let users wait (p99 of saving a
- * job 317 ms), ten let their runs begin late (2.2 s); see bench/CONTROL-PLANE.md.
+ * Of the connections the planner takes eight when many runs are due at once. With 40 of them (bench/CONTROL-PLANE.md) two for everybody
+ * else let users wait for longer than the 300 ms of the API, and ten let the runs begin later than after 2 s.
  */
 const poolSize = 14;
 

@@ -5,19 +5,17 @@ import {
   finishRestoreImage,
   finishRestoreVm,
   getPoolAccess,
-  itemChanged,
   removeRestoreVm,
   removeRestoreVolume,
-  startTransfer,
-  stopTransfer,
   type PlatformId,
   type RunItemId,
 } from '@casvault/contracts';
-import { retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
+import { retryWithin, type Perform } from '@casvault/machine';
 import { attemptLimits } from './deadlines.js';
 import { type ItemWorld } from './protection.effects.js';
 import { madeBy, type Restore } from './restore.js';
 import { type RestoreEffect, type RestoreEvent } from './restore.machine.js';
+import { performTransfer } from './transfer.effects.js';
 
 /** The CVM makes, starts or deletes a VM meanwhile; asked again, inventory goes on from what there is. */
 const platformDeadlineMs = 120_000;
@@ -81,22 +79,10 @@ export const performRestore =
       case 'finishVm':
       case 'removeVm':
         return onPlatform(world, effect, signal);
-      case 'startTransfer':
-        await world.client.send(startTransfer, effect.command, { messageId });
-        return null;
-      case 'stopTransfer':
-        await world.client.send(stopTransfer, { transferId: effect.transferId }, { messageId });
-        return null;
-      case 'itemChanged':
-        await world.client.publish(itemChanged, effect.change, { messageId });
-        return null;
+      default:
+        return performTransfer(world.client, effect, messageId);
     }
   };
 
-const limits: Partial<Record<RestoreEffect['type'], number>> = attemptLimits;
-
 /** What waits for the platform is given up after a while, with the platform's own message. Removing goes on longest. */
-export const retryRestore: RetryPolicy<RestoreEffect> = (effect, failure) => {
-  const limit = limits[effect.type];
-  return limit !== undefined && failure.attempt >= limit ? null : retryUnavailable(effect, failure);
-};
+export const retryRestore = retryWithin<RestoreEffect>(attemptLimits);

@@ -4,13 +4,11 @@ import {
   type ItemChanged,
   type Pool,
   type RestoreSpec,
-  type startTransfer,
   type TransferChanged,
   type TransferId,
   type VmId,
 } from '@casvault/contracts';
 import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
-import { type z } from 'zod';
 import { damageReasons } from './damage.rules.js';
 import { after, deadlines, earliest, isPast, timedOut } from './deadlines.js';
 import { isTerminal, laterThan, type Ending } from './item.js';
@@ -32,6 +30,7 @@ import {
   refuseOriginalPath,
   refuseUnrestorable,
 } from './restore.rules.js';
+import { type TransferEffect } from './transfer-steps.js';
 import {
   askedAgain,
   hasEnded,
@@ -66,11 +65,9 @@ export type RestoreEffect =
   | { readonly type: 'loadPoint'; readonly request: Restore }
   | { readonly type: 'createVm'; readonly request: CreateRestoreVm }
   | { readonly type: 'createVolume'; readonly request: CreateRestoreVolume }
-  | { readonly type: 'startTransfer'; readonly command: z.infer<typeof startTransfer.payload> }
-  | { readonly type: 'stopTransfer'; readonly transferId: TransferId }
   | { readonly type: 'finishVm'; readonly request: Restore; readonly powerOn: boolean }
   | { readonly type: 'removeVm'; readonly request: Restore }
-  | { readonly type: 'itemChanged'; readonly change: ItemChanged };
+  | TransferEffect;
 
 type RestoreStep = Step<RestoreState, RestoreEffect>;
 type Event<T extends RestoreEvent['type']> = Extract<RestoreEvent, { type: T }>;

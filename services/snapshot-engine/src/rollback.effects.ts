@@ -2,22 +2,20 @@ import {
   checkpointName,
   getPoolAccess,
   getVmFacts,
-  itemChanged,
   leaveVmOff,
   removeCheckpoints,
   shutDownVm,
-  startTransfer,
   startVm,
-  stopTransfer,
   type Point,
   type RollbackSpec,
 } from '@casvault/contracts';
-import { backoffMs, retryUnavailable, type Perform, type RetryPolicy } from '@casvault/machine';
+import { backoffMs, retryWithin, type Perform, type RetryPolicy } from '@casvault/machine';
 import { attemptLimits, platformDeadlines } from './deadlines.js';
 import { type PointUse } from './deletion.js';
 import { type ItemWorld } from './protection.effects.js';
 import { type RollbackEffect, type RollbackEvent } from './rollback.machine.js';
 import { type RollbackVm } from './rollback.js';
+import { performTransfer } from './transfer.effects.js';
 
 /** The CVM is asked meanwhile. */
 const platformDeadlineMs = 120_000;
@@ -91,26 +89,18 @@ export const performRollback =
       case 'leaveOff':
         await client.request(leaveVmOff, { itemId: effect.request.itemId, vmId: effect.vmId }, { signal });
         return null;
-      case 'startTransfer':
-        await client.send(startTransfer, effect.command, { messageId });
-        return null;
-      case 'stopTransfer':
-        await client.send(stopTransfer, { transferId: effect.transferId }, { messageId });
-        return null;
-      case 'itemChanged':
-        await client.publish(itemChanged, effect.change, { messageId });
-        return null;
+      default:
+        return performTransfer(client, effect, messageId);
     }
   };
 
-const limits: Partial<Record<RollbackEffect['type'], number>> = attemptLimits;
+const withinLimits = retryWithin<RollbackEffect>(attemptLimits);
 
 /**
  * What waits for the platform is given up after a while, with the platform's own message. R6: a VM that ran is to run again, and what a
  * platform refuses now (an image that something has open for a moment), it may do a moment later.
  */
 export const retryRollback: RetryPolicy<RollbackEffect> = (effect, failure) => {
-  const limit = limits[effect.type];
-  if (limit !== undefined && failure.attempt >= limit) return null;
-  return effect.type === 'startVm' ? backoffMs(failure.attempt) : retryUnavailable(effect, failure);
+  if (effect.type !== 'startVm') return withinLimits(effect, failure);
+  return failure.attempt >= attemptLimits.startVm ? null : backoffMs(failure.attempt);
 };

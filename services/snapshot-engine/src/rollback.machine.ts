@@ -2,19 +2,18 @@ import {
   Fault,
   type FaultJson,
   type ItemChanged,
-  type startTransfer,
   type TransferChanged,
   type TransferId,
   type VmFacts,
   type VmId,
 } from '@casvault/contracts';
 import { type Machine, type RuntimeEvent, type Step } from '@casvault/machine';
-import { type z } from 'zod';
 import { damageReasons } from './damage.rules.js';
 import { after, deadlines, earliest, isPast, timedOut } from './deadlines.js';
 import { isTerminal, laterThan, type Ending } from './item.js';
 import { type RollbackFacts, type RollbackState, type RollbackVm } from './rollback.js';
 import { interruptedFault, planRollback } from './rollback.rules.js';
+import { type TransferEffect } from './transfer-steps.js';
 import {
   askedAgain,
   hasEnded,
@@ -48,8 +47,6 @@ export type RollbackEffect =
   | { readonly type: 'loadFacts'; readonly request: RollbackVm }
   /** Shuts the VM down, if it runs, and reads its facts again. */
   | { readonly type: 'shutDown'; readonly request: RollbackVm; readonly vmId: VmId }
-  | { readonly type: 'startTransfer'; readonly command: z.infer<typeof startTransfer.payload> }
-  | { readonly type: 'stopTransfer'; readonly transferId: TransferId }
   | { readonly type: 'removeCheckpoints'; readonly vmId: VmId }
   /** Gives the VM back: started if it was shut down for this item, with `wasOffToo` also if it was off before. */
   | {
@@ -60,7 +57,7 @@ export type RollbackEffect =
     }
   /** Nobody starts it again for this item. */
   | { readonly type: 'leaveOff'; readonly request: RollbackVm; readonly vmId: VmId }
-  | { readonly type: 'itemChanged'; readonly change: ItemChanged };
+  | TransferEffect;
 
 type RollbackStep = Step<RollbackState, RollbackEffect>;
 type Event<T extends RollbackEvent['type']> = Extract<RollbackEvent, { type: T }>;
