@@ -13,6 +13,7 @@ import {
   type RestoreThreadData,
   type ZeroJob,
 } from './restore-thread.js';
+import { SteadyFlush } from './steady-flush.js';
 import { type Session } from './thread-calls.js';
 
 const zeroes = Buffer.alloc(1_048_576);
@@ -25,7 +26,8 @@ class RestoreSession {
   readonly #suite;
   readonly #reader: PackReader;
   #target: NbdClient | null = null;
-  /** The same, as fast as it may be. */
+  #steady: SteadyFlush | null = null;
+  /** The target, as fast as it may be. */
   #limited: LimitedDisk | null = null;
   #sizeBytes = 0;
 
@@ -45,8 +47,15 @@ class RestoreSession {
   async openTarget({ destination, sizeBytes }: OpenTarget): Promise<null> {
     this.#sizeBytes = sizeBytes;
     if (destination === null) return null;
-    this.#target = await NbdClient.connect(destination, { signal: this.#signal });
-    this.#limited = limitDisk(this.#target, this.#limits, this.#signal);
+    const target = await NbdClient.connect(destination, { signal: this.#signal });
+    const steady = new SteadyFlush(target);
+    const disk = {
+      read: (offset: number, into: Uint8Array) => target.read(offset, into),
+      write: (offset: number, from: Uint8Array) => steady.write(offset, from),
+    };
+    this.#target = target;
+    this.#steady = steady;
+    this.#limited = limitDisk(disk, this.#limits, this.#signal);
     return null;
   }
 
@@ -73,9 +82,11 @@ class RestoreSession {
 
   async closeTarget(): Promise<null> {
     const target = this.#target;
+    const steady = this.#steady;
     this.#target = null;
+    this.#steady = null;
     this.#limited = null;
-    await target?.flush();
+    await steady?.flush();
     await target?.close();
     return null;
   }
