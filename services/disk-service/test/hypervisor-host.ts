@@ -197,6 +197,11 @@ export class HypervisorHost {
     return log.split('\n').filter((line) => line !== '');
   }
 
+  /** Freezes the guest as another program of the host would. */
+  async freezeByOthers(): Promise<void> {
+    await writeFile(join(this.dir, 'agent/frozen'), '');
+  }
+
   async isGuestFrozen(): Promise<boolean> {
     return await access(join(this.dir, 'agent/frozen')).then(
       () => true,
@@ -388,7 +393,12 @@ ${when === 'after' ? `${real} "$@"; kill -9 $PPID; touch ${dir}/sprung` : `kill 
 const agent = (dir: string, freezeSeconds: number, beginSeconds: number): string => `#!/bin/sh
 cd ${dir}
 case " $* " in
-*" domfsfreeze "*) sleep ${String(freezeSeconds)}; touch frozen; echo freeze >> log; echo 'Froze 1 filesystem(s)' ;;
+*" domfsfreeze "*)
+  if [ -e frozen ]; then
+    echo "error: internal error: unable to execute QEMU agent command 'guest-fsfreeze-freeze': Command guest-fsfreeze-freeze has been disabled: the agent is in frozen state" >&2
+    exit 1
+  fi
+  sleep ${String(freezeSeconds)}; touch frozen; echo freeze >> log; echo 'Froze 1 filesystem(s)' ;;
 *" domfsthaw "*) rm -f frozen; echo thaw >> log; echo 'Thawed 1 filesystem(s)' ;;
 *" backup-begin "*)
   sleep ${String(beginSeconds)}

@@ -62,6 +62,14 @@ describe('D3: a guest frozen for the instant of its capture', () => {
     expect(await host.isGuestFrozen()).toBe(false);
   });
 
+  test('a guest that somebody else froze is left to them', async () => {
+    await host.installAgent();
+    await host.freezeByOthers();
+    expect(await capture(10)).toEqual(notFrozen);
+    expect(await host.agentLog()).toEqual(['begin frozen']);
+    expect(await host.isGuestFrozen()).toBe(true);
+  });
+
   test('a capture that fails thaws it', async () => {
     await host.installAgent({ beginSeconds: 1 });
     const opening = host.client.open(newId<OpeningId>(), request(20));

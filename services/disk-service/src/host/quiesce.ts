@@ -77,7 +77,7 @@ export class GuestFreezer {
       return 'frozen';
     } catch (error) {
       this.#logger.info({ vmUuid, said: wordsOf(error) }, 'the guest is not frozen');
-      return isWithoutAgent(error) || says(error, /already quiesced/i) ? 'refused' : 'unsure';
+      return isWithoutAgent(error) || isForbidden(error) ? 'refused' : 'unsure';
     }
   }
 
@@ -97,6 +97,10 @@ const says = (error: unknown, words: RegExp): boolean =>
 /** With the VM went what was frozen in it. */
 const isOver = (error: unknown): boolean =>
   (Fault.is(error) && error.code === 'VM_NOT_FOUND') || says(error, /domain is not running/i);
+
+/** Somebody else froze it, in the words of libvirt or of the agent (which disables the command in a frozen guest), or nobody ever may. */
+const isForbidden = (error: unknown): boolean =>
+  says(error, /already quiesced|guest-fsfreeze-freeze has been disabled/i);
 
 /** Nobody in the guest could freeze it, or can thaw it. */
 const isWithoutAgent = (error: unknown): boolean =>
