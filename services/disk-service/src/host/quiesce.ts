@@ -77,7 +77,7 @@ export class GuestFreezer {
       return 'frozen';
     } catch (error) {
       this.#logger.info({ vmUuid, said: wordsOf(error) }, 'the guest is not frozen');
-      return isWithoutAgent(error) || isForbidden(error) ? 'refused' : 'unsure';
+      return isWithoutAgent(error) || isRefused(error) ? 'refused' : 'unsure';
     }
   }
 
@@ -99,7 +99,7 @@ const isOver = (error: unknown): boolean =>
   (Fault.is(error) && error.code === 'VM_NOT_FOUND') || says(error, /domain is not running/i);
 
 /** Somebody else froze it, in the words of libvirt or of the agent (which disables the command in a frozen guest), or nobody ever may. */
-const isForbidden = (error: unknown): boolean =>
+const isRefused = (error: unknown): boolean =>
   says(error, /already quiesced|guest-fsfreeze-freeze has been disabled/i);
 
 /** Nobody in the guest could freeze it, or can thaw it. */
